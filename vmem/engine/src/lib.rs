@@ -1,2 +1,46 @@
-//! Placeholder.
-#![no_std]
+//! The allocator of the suite: thread caches over slabs over extents over a
+//! [`Source`](pmem_core::source::Source).
+//!
+//! ```text
+//! Heap / Pool        the calls: alloc, free, realloc ...
+//!   tls, thread      which cache the calling thread has
+//!   cache            per thread: a stack of free slots for each size class      no lock
+//!   bin, slab        per class: slabs with bitmaps, transfer array              lock BIN
+//!   arena            per pool: extents of pages, commit and purge               lock ARENA
+//!   page_map, meta   address -> class and extent; descriptors in DRAM           lock META
+//! Source             file, device, anonymous memory, node, caller's region
+//! ```
+//!
+//! No std, no alloc: the engine serves as `malloc` itself. All metadata lies in anonymous memory;
+//! neither allocation nor free touches the blocks.
+#![cfg_attr(not(any(miri, pmem_loom)), no_std)]
+
+#[cfg(test)]
+extern crate std;
+
+mod arena;
+mod bin;
+mod cache;
+mod check;
+pub mod config;
+mod extent;
+mod extent_bins;
+mod fatal;
+mod heap;
+mod meta;
+mod page_map;
+mod pool;
+mod rank;
+mod registry;
+mod size_class;
+mod slab;
+mod stats;
+mod thread;
+mod tls;
+
+pub use arena::PurgePolicy;
+pub use check::Fault;
+pub use heap::{Heap, Overflow, Runtime};
+pub use pool::{HugePages, Pool, PoolOptions};
+pub use size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
+pub use stats::{CallCounts, ClassStats, Stats};

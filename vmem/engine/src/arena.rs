@@ -1,0 +1,623 @@
+//! The arena of a pool: runs of pages over a [`Source`], in the extents of one page map.
+//!
+//! Free extents always merge with free neighbours. Whether a page is backed by the source is kept
+//! per page, not per extent, so a free extent may be backed in part; those with any backed page are
+//! preferred ("ready"), the others are "holes". Before pages are handed out the missing ones are
+//! committed, a step ahead of need. Backed pages of free extents are given back when they have been
+//! free for the decay time.
+//!
+//! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
+
+use crate::config::{
+    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, PAGE_SHIFT, PURGE_BUDGET_PAGES,
+};
+use crate::extent::{Extent, State};
+use crate::extent_bins::ExtentBins;
+use crate::meta::Meta;
+use crate::page_map::PageMap;
+use crate::rank;
+use core::ptr;
+use pmem_core::errno::Errno;
+use pmem_core::source::{Purged, Source};
+use pmem_core::sync::{Mutex, MutexGuard};
+use pmem_core::sys;
+
+/// When pages of freed extents are given back to the source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PurgePolicy {
+    /// Only by an explicit trim.
+    Never,
+    /// As soon as they are free. Costs a system call and a page fault per reuse.
+    Immediate,
+    /// When they have been free for about this many milliseconds.
+    AfterMs(u32),
+}
+
+/// Counters of an arena, in pages.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct PageCounts {
+    pub(crate) live: usize,
+    pub(crate) committed: usize,
+    /// Committed pages of free extents.
+    pub(crate) free_committed: usize,
+    pub(crate) peak_live: usize,
+    pub(crate) peak_committed: usize,
+    /// Pages given back so far.
+    pub(crate) purged: u64,
+}
+
+pub(crate) struct PageHeap {
+    /// Free extents with at least one committed page.
+    ready: ExtentBins,
+    /// Free extents without any.
+    holes: ExtentBins,
+    pub(crate) counts: PageCounts,
+    next_purge_ms: u32,
+}
+
+// SAFETY: the raw pointers are descriptors owned by the arena; the lock around the heap guards them.
+unsafe impl Send for PageHeap {}
+
+pub(crate) struct Arena {
+    pub(crate) source: Source,
+    pub(crate) map: PageMap,
+    pub(crate) heap: Mutex<PageHeap>,
+    pub(crate) meta: Mutex<Meta>,
+    purge: PurgePolicy,
+    born_ms: u64,
+    first_page: usize,
+}
+
+impl Arena {
+    /// An arena over all of `source` but its first `head_pages` pages.
+    pub(crate) fn new(
+        source: Source,
+        head_pages: usize,
+        purge: PurgePolicy,
+    ) -> Result<Arena, Errno> {
+        let map = PageMap::new(source.base().addr().get(), source.len())?;
+        let arena = Arena {
+            source,
+            map,
+            heap: Mutex::new(
+                rank::ARENA,
+                PageHeap {
+                    ready: ExtentBins::new(),
+                    holes: ExtentBins::new(),
+                    counts: PageCounts::default(),
+                    next_purge_ms: 0,
+                },
+            ),
+            meta: Mutex::new(rank::META, Meta::new()),
+            purge,
+            born_ms: sys::monotonic_ms(),
+            first_page: head_pages,
+        };
+        let pages = arena.map.pages() - head_pages;
+        let all = arena.meta.lock().take_extent();
+        if all.is_null() {
+            // SAFETY: nobody else knows the map.
+            unsafe { arena.map.release() };
+            return Err(Errno::ENOMEM);
+        }
+        // SAFETY: a fresh descriptor; the arena is not shared yet.
+        unsafe {
+            arena.describe(all, head_pages, pages, State::Free);
+            (*all).committed = 0;
+            arena.heap.lock().holes.insert(all);
+        }
+        Ok(arena)
+    }
+
+    /// Unmaps all metadata; the source goes when the arena is dropped.
+    ///
+    /// # Safety
+    /// Nobody uses the arena any more.
+    pub(crate) unsafe fn release(&self) {
+        // SAFETY: contract.
+        unsafe {
+            self.meta.lock().release();
+            self.map.release();
+        }
+    }
+
+    /// Commits every page: from then on allocation cannot fail for want of backing.
+    pub(crate) fn commit_all(&self) -> Result<(), Errno> {
+        let mut heap = self.heap.lock();
+        let (first, end) = (self.first_page, self.map.pages());
+        // SAFETY: the lock is held; the only extent of a fresh arena is the hole over everything.
+        let extent = unsafe { heap.holes.find(end - first) };
+        if extent.is_null() {
+            return Err(Errno::EBUSY);
+        }
+        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
+        // SAFETY: found in `holes` under this lock.
+        unsafe { heap.holes.remove(extent) };
+        self.map.committed().set(first, end);
+        heap.counts.committed += end - first;
+        heap.counts.free_committed += end - first;
+        heap.counts.peak_committed = heap.counts.committed;
+        // SAFETY: unlinked just now.
+        unsafe {
+            (*extent).committed = (end - first) as u32;
+            heap.insert(extent);
+        }
+        Ok(())
+    }
+
+    /// First page that the pool may use.
+    pub(crate) fn first_page(&self) -> usize {
+        self.first_page
+    }
+
+    fn now(&self) -> u32 {
+        (sys::monotonic_ms() - self.born_ms) as u32
+    }
+
+    /// Fills in a descriptor and its boundaries in the map.
+    ///
+    /// # Safety
+    /// `extent` is owned by the caller and the arena lock is held (or the arena not yet shared).
+    unsafe fn describe(&self, extent: *mut Extent, start: usize, pages: usize, state: State) {
+        // SAFETY: contract.
+        unsafe {
+            (*extent).start = start as u32;
+            (*extent).pages = pages as u32;
+            (*extent).state = state;
+        }
+        self.map.set_boundaries(start, pages, extent);
+    }
+
+    /// A run of `pages` pages whose first page is a multiple of `align_pages` (a power of two) in
+    /// the address space, committed, in state `Large`. Null when the pool has none.
+    pub(crate) fn allocate(&self, pages: usize, align_pages: usize) -> *mut Extent {
+        if pages > self.map.pages() {
+            return ptr::null_mut();
+        }
+        let mut heap = self.purge_if_due(self.heap.lock());
+        for attempt in 0..2 {
+            // SAFETY: the lock is held.
+            let extent = unsafe { self.find(&heap, pages, align_pages) };
+            if extent.is_null() {
+                return ptr::null_mut();
+            }
+            // SAFETY: `find` returned a member of the free lists under this lock.
+            match unsafe { self.carve(&mut heap, extent, pages, align_pages) } {
+                Ok(()) => return extent,
+                Err(_) if attempt == 0 => {
+                    // The source is full. Free pages elsewhere may hold what we need.
+                    let given_back;
+                    (heap, given_back) = self.purge_older_than(heap, 0, usize::MAX);
+                    if given_back == 0 {
+                        return ptr::null_mut();
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        ptr::null_mut()
+    }
+
+    /// First page at or after `page` whose address is aligned.
+    fn aligned_page(&self, page: usize, align_pages: usize) -> usize {
+        let base_page = self.map.base() >> PAGE_SHIFT;
+        (base_page + page).next_multiple_of(align_pages) - base_page
+    }
+
+    /// # Safety
+    /// The arena lock is held.
+    unsafe fn find(&self, heap: &PageHeap, pages: usize, align_pages: usize) -> *mut Extent {
+        let fits = |extent: &Extent| {
+            self.aligned_page(extent.start(), align_pages) + pages <= extent.end()
+        };
+        for bins in [&heap.ready, &heap.holes] {
+            // SAFETY: contract.
+            let extent = unsafe {
+                let roomy = bins.find(pages + align_pages - 1);
+                if align_pages > 1 && roomy.is_null() {
+                    bins.find_at_least(pages, fits)
+                } else {
+                    roomy
+                }
+            };
+            if !extent.is_null() {
+                return extent;
+            }
+        }
+        ptr::null_mut()
+    }
+
+    /// Cuts `pages` aligned pages out of free `extent`, which becomes the run; what is left before
+    /// and behind becomes free extents. On failure the extent is free as before.
+    ///
+    /// # Safety
+    /// `extent` is in a free list of `heap`, large enough; the arena lock is held.
+    unsafe fn carve(
+        &self,
+        heap: &mut PageHeap,
+        extent: *mut Extent,
+        pages: usize,
+        align_pages: usize,
+    ) -> Result<(), Errno> {
+        // SAFETY: a live descriptor; contract.
+        let (first, last, freed_at) =
+            unsafe { ((*extent).start(), (*extent).end(), (*extent).freed_at) };
+        let start = self.aligned_page(first, align_pages);
+        let end = start + pages;
+        let lead = self.spare_descriptor(start > first)?;
+        let tail = match self.spare_descriptor(last > end) {
+            Ok(tail) => tail,
+            Err(errno) => {
+                self.retire(lead);
+                return Err(errno);
+            }
+        };
+        // SAFETY: in a free list of `heap` by contract; unlinked while its committed count changes.
+        unsafe { heap.remove(extent) };
+        // SAFETY: unlinked above, ours.
+        if let Err(errno) = unsafe { self.commit(heap, extent, start, end) } {
+            // SAFETY: still a free extent, unlinked.
+            unsafe { heap.insert(extent) };
+            self.retire(lead);
+            self.retire(tail);
+            return Err(errno);
+        }
+        // SAFETY: `extent` is unlinked and ours; lead and tail are spare descriptors.
+        unsafe {
+            let before = self.map.committed().count(first, start);
+            let behind = (*extent).committed as usize - before - pages;
+            if !lead.is_null() {
+                self.describe(lead, first, start - first, State::Free);
+                (*lead).committed = before as u32;
+                (*lead).freed_at = freed_at;
+                heap.insert(lead);
+            }
+            if !tail.is_null() {
+                self.describe(tail, end, last - end, State::Free);
+                (*tail).committed = behind as u32;
+                (*tail).freed_at = freed_at;
+                heap.insert(tail);
+            }
+            self.describe(extent, start, pages, State::Large);
+            (*extent).class = 0;
+        }
+        heap.counts.take(pages);
+        Ok(())
+    }
+
+    /// A descriptor if one is `needed`, else null.
+    fn spare_descriptor(&self, needed: bool) -> Result<*mut Extent, Errno> {
+        if !needed {
+            return Ok(ptr::null_mut());
+        }
+        let extent = self.meta.lock().take_extent();
+        if extent.is_null() { Err(Errno::ENOMEM) } else { Ok(extent) }
+    }
+
+    /// Gives an unlinked descriptor back; null is ignored.
+    fn retire(&self, extent: *mut Extent) {
+        if !extent.is_null() {
+            // SAFETY: callers pass descriptors they own and have unlinked.
+            unsafe { self.meta.lock().return_extent(extent) };
+        }
+    }
+
+    /// Commits what is missing in `start..end` of free, unlinked `extent`, and a step ahead inside
+    /// it. What was committed before a failure stays so.
+    ///
+    /// # Safety
+    /// `extent` is owned by the caller; the arena lock is held.
+    unsafe fn commit(
+        &self,
+        heap: &mut PageHeap,
+        extent: *mut Extent,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Errno> {
+        let bits = self.map.committed();
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        // SAFETY: contract.
+        let limit = unsafe { (*extent).end() };
+        let mut at = start;
+        while let Some((first, last)) = bits.next_run(at, end, false) {
+            // A granule is committed as a whole, so an uncommitted one lies inside one free extent
+            // (or in the reserved head of the pool, which belongs to nobody).
+            let first = first - first % granule;
+            let exact = last.next_multiple_of(granule);
+            let mut done = exact;
+            if last == end {
+                let step = (heap.counts.committed / COMMIT_STEP_FRACTION)
+                    .clamp(COMMIT_STEP_MIN, COMMIT_STEP_MAX);
+                let hole_end = bits.next_run(last, limit, true).map_or(limit, |run| run.0);
+                done = (last + step).min(hole_end).next_multiple_of(granule).max(exact);
+            }
+            if done == exact || self.commit_range(first, done).is_err() {
+                self.commit_range(first, exact)?;
+                done = exact;
+            }
+            let counted = first.max(self.first_page);
+            bits.set(counted, done);
+            // SAFETY: contract.
+            unsafe { (*extent).committed += (done - counted) as u32 };
+            heap.counts.commit(done - counted);
+            at = done.min(end);
+        }
+        Ok(())
+    }
+
+    fn commit_range(&self, first: usize, end: usize) -> Result<(), Errno> {
+        self.source.commit(first << PAGE_SHIFT, (end - first) << PAGE_SHIFT)
+    }
+
+    /// Whether the pages of a run are known to read as zero.
+    pub(crate) fn is_zero(&self, start: usize, pages: usize) -> bool {
+        self.source.starts_zeroed() && self.map.dirty().none(start, start + pages)
+    }
+
+    /// Takes a run back.
+    ///
+    /// # Safety
+    /// `extent` is a run from `allocate` (large, or a slab that its bin has given up), and its pages
+    /// are no longer used.
+    pub(crate) unsafe fn free(&self, extent: *mut Extent) {
+        let mut heap = self.heap.lock();
+        // SAFETY: contract.
+        unsafe { self.free_locked(&mut heap, extent) };
+        if self.purge == PurgePolicy::Immediate {
+            drop(self.purge_older_than(heap, 0, usize::MAX));
+        } else {
+            drop(self.purge_if_due(heap));
+        }
+    }
+
+    /// # Safety
+    /// As [`Arena::free`], with the arena lock held.
+    unsafe fn free_locked(&self, heap: &mut PageHeap, extent: *mut Extent) {
+        // SAFETY: contract.
+        let (start, pages) = unsafe { ((*extent).start(), (*extent).pages()) };
+        self.map.dirty().set(start, start + pages);
+        heap.counts.give(pages);
+        // SAFETY: contract.
+        unsafe {
+            (*extent).committed = pages as u32;
+            (*extent).freed_at = self.now();
+            self.merge_and_insert(heap, extent);
+        }
+    }
+
+    /// Puts an unlinked, unowned extent into the free lists, merged with its free neighbours.
+    ///
+    /// # Safety
+    /// `extent` is owned by the caller, its counts are right, the arena lock is held.
+    unsafe fn merge_and_insert(&self, heap: &mut PageHeap, extent: *mut Extent) {
+        // SAFETY: contract; neighbours found through the map are live descriptors, and those in
+        // state Free are linked in the lists of `heap`.
+        unsafe {
+            let mut start = (*extent).start();
+            let mut end = (*extent).end();
+            let mut committed = (*extent).committed;
+            // Age is weighted by committed pages: churn at the edge of a big old extent must not
+            // keep all of it from being given back.
+            let mut age = u64::from((*extent).freed_at) * u64::from(committed);
+            let left = if start > self.first_page {
+                self.map.extent(start - 1)
+            } else {
+                ptr::null_mut()
+            };
+            let right =
+                if end < self.map.pages() { self.map.extent(end) } else { ptr::null_mut() };
+            for neighbour in [left, right] {
+                if neighbour.is_null() || (*neighbour).state != State::Free {
+                    continue;
+                }
+                heap.remove(neighbour);
+                start = start.min((*neighbour).start());
+                end = end.max((*neighbour).end());
+                age += u64::from((*neighbour).freed_at) * u64::from((*neighbour).committed);
+                committed += (*neighbour).committed;
+                self.retire(neighbour);
+            }
+            self.describe(extent, start, end - start, State::Free);
+            (*extent).class = 0;
+            (*extent).committed = committed;
+            (*extent).freed_at = age.checked_div(u64::from(committed)).unwrap_or(0) as u32;
+            heap.insert(extent);
+        }
+    }
+
+    /// Makes large `extent` end after `pages` pages, giving the rest back.
+    ///
+    /// # Safety
+    /// `extent` is a large run owned by the caller; `0 < pages <= extent.pages`.
+    pub(crate) unsafe fn shrink(&self, extent: *mut Extent, pages: usize) {
+        // SAFETY: contract.
+        let (start, old) = unsafe { ((*extent).start(), (*extent).pages()) };
+        if old == pages {
+            return;
+        }
+        let Ok(rest) = self.spare_descriptor(true) else {
+            return; // no DRAM for the descriptor: the block keeps its size
+        };
+        let mut heap = self.heap.lock();
+        // SAFETY: both descriptors are ours; the lock is held.
+        unsafe {
+            self.describe(rest, start + pages, old - pages, State::Large);
+            self.describe(extent, start, pages, State::Large);
+            self.free_locked(&mut heap, rest);
+        }
+        drop(self.purge_if_due(heap));
+    }
+
+    /// Extends large `extent` in place to `pages` pages, out of the free extent behind it.
+    ///
+    /// # Safety
+    /// `extent` is a large run owned by the caller; `pages > extent.pages`.
+    pub(crate) unsafe fn grow(&self, extent: *mut Extent, pages: usize) -> bool {
+        let mut heap = self.heap.lock();
+        // SAFETY: contract; the neighbour found through the map is a live descriptor, linked when
+        // free, and the lock is held.
+        unsafe {
+            let end = (*extent).end();
+            if end >= self.map.pages() {
+                return false;
+            }
+            let right = self.map.extent(end);
+            let needed = pages - (*extent).pages();
+            if right.is_null() || (*right).state != State::Free || (*right).pages() < needed {
+                return false;
+            }
+            if self.carve(&mut heap, right, needed, 1).is_err() {
+                return false;
+            }
+            let start = (*extent).start();
+            self.retire(right);
+            self.describe(extent, start, pages, State::Large);
+        }
+        true
+    }
+
+    /// Gives back what has been free long enough, if it is time to look.
+    fn purge_if_due<'a>(
+        &'a self,
+        mut heap: MutexGuard<'a, PageHeap>,
+    ) -> MutexGuard<'a, PageHeap> {
+        let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
+        if heap.counts.free_committed == 0 {
+            return heap;
+        }
+        let now = self.now();
+        if now < heap.next_purge_ms {
+            return heap;
+        }
+        // Looking costs a walk over the free extents: a few times per decay period is enough.
+        heap.next_purge_ms = now.saturating_add((decay / 8).max(1));
+        self.purge_older_than(heap, decay, PURGE_BUDGET_PAGES).0
+    }
+
+    /// Gives back the committed pages of extents free for at least `age_ms`, at most about `budget`
+    /// pages. Returns the number of pages. The lock is released around each system call.
+    fn purge_older_than<'a>(
+        &'a self,
+        mut heap: MutexGuard<'a, PageHeap>,
+        age_ms: u32,
+        budget: usize,
+    ) -> (MutexGuard<'a, PageHeap>, usize) {
+        if !self.source.can_purge() {
+            return (heap, 0);
+        }
+        let now = self.now();
+        let mut given_back = 0;
+        while given_back < budget {
+            // SAFETY: the lock is held, nothing changes the lists during the search.
+            let due = unsafe {
+                heap.ready.iter().find(|&extent| {
+                    now.saturating_sub((*extent).freed_at) >= age_ms
+                        && self.purgeable(&*extent)
+                })
+            };
+            let Some(extent) = due else { break };
+            // SAFETY: a member of `ready`; in state Purging nobody else touches it.
+            let (start, end) = unsafe {
+                heap.remove(extent);
+                (*extent).state = State::Purging;
+                ((*extent).start(), (*extent).end())
+            };
+            drop(heap);
+            self.purge_pages(start, end);
+            let left = self.map.committed().count(start, end);
+            heap = self.heap.lock();
+            // SAFETY: still ours; the lock is held again.
+            let gone = unsafe {
+                let gone = (*extent).committed as usize - left;
+                (*extent).committed = left as u32;
+                self.merge_and_insert(&mut heap, extent);
+                gone
+            };
+            heap.counts.uncommit(gone);
+            given_back += gone;
+            if gone == 0 {
+                break; // the source refused: asking again will not help
+            }
+        }
+        (heap, given_back)
+    }
+
+    /// Whether a purge of `extent` can give anything back: some granule of it is committed.
+    fn purgeable(&self, extent: &Extent) -> bool {
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        let start = extent.start().next_multiple_of(granule);
+        let end = extent.end() / granule * granule;
+        start < end && !self.map.committed().none(start, end)
+    }
+
+    /// Gives the committed granules of `start..end` back and clears their bits.
+    fn purge_pages(&self, start: usize, end: usize) {
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        let (start, end) = (start.next_multiple_of(granule), end / granule * granule);
+        let mut at = start;
+        while let Some((first, last)) = self.map.committed().next_run(at, end, true) {
+            let purged = self.source.purge(first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            if purged == Purged::Zeroed {
+                self.map.committed().clear(first, last);
+                self.map.dirty().clear(first, last);
+            }
+            at = last;
+        }
+    }
+
+    /// Gives back everything free, now. Returns bytes.
+    pub(crate) fn trim(&self) -> usize {
+        self.purge_older_than(self.heap.lock(), 0, usize::MAX).1 << PAGE_SHIFT
+    }
+}
+
+impl PageHeap {
+    /// Number of free extents in the lists.
+    pub(crate) fn listed(&self) -> usize {
+        // SAFETY: `&self` means that the arena is locked.
+        unsafe { self.ready.iter().count() + self.holes.iter().count() }
+    }
+
+    fn bins(&mut self, committed: u32) -> &mut ExtentBins {
+        if committed > 0 { &mut self.ready } else { &mut self.holes }
+    }
+
+    /// # Safety
+    /// `extent` is free, unlinked, its counts are right; the arena lock is held.
+    unsafe fn insert(&mut self, extent: *mut Extent) {
+        // SAFETY: contract.
+        unsafe { self.bins((*extent).committed).insert(extent) };
+    }
+
+    /// # Safety
+    /// `extent` is in the free lists, unchanged since it was inserted; the arena lock is held.
+    unsafe fn remove(&mut self, extent: *mut Extent) {
+        // SAFETY: contract.
+        unsafe { self.bins((*extent).committed).remove(extent) };
+    }
+}
+
+impl PageCounts {
+    fn commit(&mut self, pages: usize) {
+        self.committed += pages;
+        self.free_committed += pages;
+        self.peak_committed = self.peak_committed.max(self.committed);
+    }
+
+    fn uncommit(&mut self, pages: usize) {
+        self.committed -= pages;
+        self.free_committed -= pages;
+        self.purged += pages as u64;
+    }
+
+    fn take(&mut self, pages: usize) {
+        self.free_committed -= pages;
+        self.live += pages;
+        self.peak_live = self.peak_live.max(self.live);
+    }
+
+    fn give(&mut self, pages: usize) {
+        self.free_committed += pages;
+        self.live -= pages;
+    }
+}

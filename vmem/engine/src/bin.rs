@@ -1,0 +1,279 @@
+//! A bin: the slabs of one class in a pool, and a transfer array of slots on their way between
+//! threads.
+//!
+//! Thread caches fill from and flush to bins in batches, one lock per batch. The transfer array
+//! takes whole batches as they come and hands them out again without looking at any slab: what one
+//! thread frees and another allocates never touches a bitmap.
+//!
+//! Lock: one per bin (rank BIN), taken before the arena lock.
+
+use crate::arena::Arena;
+use crate::cache::BIN_BYTES;
+use crate::config::BATCH_BLOCKS;
+use crate::extent::{Extent, ExtentList, State};
+use crate::fatal;
+use crate::size_class::ClassId;
+use crate::slab::{self, GROUPS, Given};
+use core::ptr::{self, NonNull};
+
+/// Slots that the transfer array can hold, in batches.
+const TRANSFER_BATCHES: usize = 4;
+const TRANSFER_SLOTS: usize = TRANSFER_BATCHES * BATCH_BLOCKS;
+/// Most bytes that may wait in a transfer array.
+const TRANSFER_BYTES: usize = 128 << 10;
+
+pub(crate) struct Bin {
+    /// Slabs with free slots, the fullest group first. Full slabs are in no list.
+    groups: [ExtentList; GROUPS],
+    transfer: *mut *mut u8,
+    transfer_len: u32,
+    pub(crate) slabs: u32,
+    /// Free slots in slabs.
+    pub(crate) free_slots: u32,
+}
+
+// SAFETY: the pointers are descriptors and metadata of the pool; the lock around the bin guards them.
+unsafe impl Send for Bin {}
+
+impl Bin {
+    pub(crate) const fn new() -> Bin {
+        Bin {
+            groups: [ExtentList::EMPTY; GROUPS],
+            transfer: ptr::null_mut(),
+            transfer_len: 0,
+            slabs: 0,
+            free_slots: 0,
+        }
+    }
+
+    /// Slots waiting in the transfer array.
+    pub(crate) fn in_transfer(&self) -> &[*mut u8] {
+        if self.transfer.is_null() {
+            return &[];
+        }
+        // SAFETY: the first `transfer_len` elements are initialised.
+        unsafe { core::slice::from_raw_parts(self.transfer, self.transfer_len as usize) }
+    }
+
+    /// Takes up to `want` slots, writing them to `out`; the last one written should be used first.
+    /// Returns how many; 0 only when the pool is full.
+    ///
+    /// # Safety
+    /// This is the bin of `class` in the pool of `arena`; `out` has room for `want` pointers.
+    pub(crate) unsafe fn take(
+        &mut self,
+        arena: &Arena,
+        class: ClassId,
+        out: *mut *mut u8,
+        want: usize,
+    ) -> usize {
+        let waiting = (self.transfer_len as usize).min(want);
+        if waiting > 0 {
+            self.transfer_len -= waiting as u32;
+            // SAFETY: the last `waiting` elements are initialised; `out` has room by contract.
+            unsafe {
+                ptr::copy_nonoverlapping(
+                    self.transfer.add(self.transfer_len as usize),
+                    out,
+                    waiting,
+                );
+            }
+            return waiting;
+        }
+        let geometry = class.geometry();
+        let mut got = 0;
+        while got < want {
+            let slab = match self.groups.iter().find(|group| !group.is_empty()) {
+                Some(group) => group.head(),
+                // A batch is not worth a new slab when some slots were found already.
+                None if got > 0 => break,
+                None => {
+                    let slab = self.new_slab(arena, class);
+                    if slab.is_null() {
+                        break;
+                    }
+                    slab
+                }
+            };
+            // SAFETY: linked slabs are live; the bin is locked (`&mut self`); `out` has room.
+            unsafe {
+                let first = arena.map.address_of((*slab).start());
+                let taken = slab::take(slab, geometry, first, out.add(got), want - got);
+                got += taken;
+                self.free_slots -= taken as u32;
+                self.regroup(slab, class);
+            }
+        }
+        got
+    }
+
+    /// A fresh slab, linked. Null when the arena has no run for it.
+    fn new_slab(&mut self, arena: &Arena, class: ClassId) -> *mut Extent {
+        let geometry = class.geometry();
+        let pages = usize::from(geometry.pages);
+        let slab = arena.allocate(pages, 1);
+        if slab.is_null() {
+            return slab;
+        }
+        // SAFETY: a fresh run of the geometry's size, ours.
+        unsafe {
+            slab::format(slab, class);
+            let start = (*slab).start();
+            arena.map.set_all(start, pages, slab);
+            arena.map.set_class_offset(start, pages, u16::from(class.0) * BIN_BYTES as u16);
+            let group = slab::group_of((*slab).free_slots, geometry);
+            (*slab).list = group;
+            self.groups[usize::from(group)].push(slab);
+        }
+        self.slabs += 1;
+        self.free_slots += u32::from(geometry.slots);
+        slab
+    }
+
+    /// Moves a slab to the list that its free count calls for.
+    ///
+    /// # Safety
+    /// `slab` belongs to this bin and is linked exactly if `linked` says so.
+    unsafe fn regroup(&mut self, slab: *mut Extent, class: ClassId) {
+        // SAFETY: contract.
+        unsafe {
+            let free = (*slab).free_slots;
+            let group = slab::group_of(free, class.geometry());
+            let wanted = free > 0;
+            if (*slab).linked && (!wanted || (*slab).list != group) {
+                self.groups[usize::from((*slab).list)].remove(slab);
+            }
+            if wanted && !(*slab).linked {
+                (*slab).list = group;
+                self.groups[usize::from(group)].push(slab);
+            }
+        }
+    }
+
+    /// Takes slots back, into the transfer array if all fit, else into their slabs.
+    ///
+    /// # Safety
+    /// As [`Bin::give_to_slabs`].
+    pub(crate) unsafe fn give(&mut self, arena: &Arena, class: ClassId, slots: &[*mut u8]) {
+        let room = TRANSFER_SLOTS.min(TRANSFER_BYTES / class.size());
+        if slots.len() >= 4 && self.transfer_len as usize + slots.len() <= room {
+            if self.transfer.is_null() {
+                let block = arena.meta.lock().take_block(TRANSFER_SLOTS * size_of::<*mut u8>());
+                self.transfer = block.map_or(ptr::null_mut(), |block| block.cast().as_ptr());
+            }
+            if !self.transfer.is_null() {
+                // SAFETY: room was checked; the array is ours.
+                unsafe {
+                    ptr::copy_nonoverlapping(
+                        slots.as_ptr(),
+                        self.transfer.add(self.transfer_len as usize),
+                        slots.len(),
+                    );
+                }
+                self.transfer_len += slots.len() as u32;
+                return;
+            }
+        }
+        // SAFETY: contract.
+        unsafe { self.give_to_slabs(arena, class, slots) };
+    }
+
+    /// Takes slots back into their slabs; slabs that become empty go back to the arena, but for one.
+    ///
+    /// # Safety
+    /// `slots` were taken from this bin (of `class` in the pool of `arena`) and are no longer used.
+    pub(crate) unsafe fn give_to_slabs(
+        &mut self,
+        arena: &Arena,
+        class: ClassId,
+        slots: &[*mut u8],
+    ) {
+        let geometry = class.geometry();
+        for &slot in slots {
+            let Some(page) = arena.map.page_of(slot.addr()) else {
+                fatal::invalid_pointer("free", slot)
+            };
+            let slab = arena.map.extent(page);
+            // SAFETY: the page map says that the page is in a slab of this class (checked when the
+            // slot entered a cache, and a slab stays one while any slot of it is out).
+            unsafe {
+                let offset = slot.addr() - arena.map.address_of((*slab).start()).addr();
+                match slab::give(slab, geometry, offset) {
+                    Given::Done => {}
+                    Given::AlreadyFree => fatal::double_free(slot),
+                    Given::Misaligned => fatal::invalid_pointer("free", slot),
+                }
+                self.free_slots += 1;
+                if (*slab).free_slots == geometry.slots && !self.is_last_with_room(slab) {
+                    self.release(arena, slab);
+                } else {
+                    self.regroup(slab, class);
+                }
+            }
+        }
+    }
+
+    /// Whether no other slab of this bin has a free slot: then an empty slab is kept for the next
+    /// allocation, if it is not a whole block by itself.
+    ///
+    /// # Safety
+    /// `slab` belongs to this bin.
+    unsafe fn is_last_with_room(&self, slab: *const Extent) -> bool {
+        // SAFETY: contract.
+        let slots = unsafe { (*slab).slots };
+        slots > 1 && self.free_slots == u32::from(slots)
+    }
+
+    /// Gives an empty slab back to the arena.
+    ///
+    /// # Safety
+    /// `slab` belongs to this bin and all its slots are free.
+    unsafe fn release(&mut self, arena: &Arena, slab: *mut Extent) {
+        // SAFETY: contract.
+        unsafe {
+            if (*slab).linked {
+                self.groups[usize::from((*slab).list)].remove(slab);
+            }
+            self.slabs -= 1;
+            self.free_slots -= u32::from((*slab).slots);
+            arena.map.set_class_offset((*slab).start(), (*slab).pages(), 0);
+            (*slab).state = State::Large;
+            arena.free(slab);
+        }
+    }
+
+    /// Gives everything back that is not in use: the transfer array and all empty slabs.
+    ///
+    /// # Safety
+    /// This is the bin of `class` in the pool of `arena`.
+    pub(crate) unsafe fn reclaim(&mut self, arena: &Arena, class: ClassId) {
+        let waiting = core::mem::take(&mut self.transfer_len) as usize;
+        if waiting > 0 {
+            // SAFETY: the first `waiting` elements are slots given to this bin.
+            unsafe {
+                let slots = core::slice::from_raw_parts(self.transfer, waiting);
+                self.give_to_slabs(arena, class, slots);
+            }
+        }
+        let all = class.geometry().slots;
+        // SAFETY: the bin is locked; members are live and read before they are unlinked.
+        unsafe {
+            let mut slab = self.groups[GROUPS - 1].head();
+            while let Some(extent) = NonNull::new(slab) {
+                slab = extent.as_ref().next;
+                if extent.as_ref().free_slots == all {
+                    self.release(arena, extent.as_ptr());
+                }
+            }
+        }
+    }
+
+    /// The slabs that have free slots.
+    ///
+    /// # Safety
+    /// The bin stays locked while the iterator lives.
+    pub(crate) unsafe fn slabs_with_room(&self) -> impl Iterator<Item = *mut Extent> {
+        // SAFETY: contract.
+        self.groups.iter().flat_map(|group| unsafe { group.iter() })
+    }
+}

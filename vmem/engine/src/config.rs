@@ -1,0 +1,42 @@
+//! Compile-time limits of the engine. One place, so that a reader can see what bounds what.
+
+/// Size in bytes of the page the engine counts in. Extents are whole pages.
+pub const PAGE: usize = 4096;
+/// log2 of [`PAGE`].
+pub const PAGE_SHIFT: u32 = 12;
+
+/// Smallest pool in bytes (the contract of libvmem and libvmmalloc).
+pub const MIN_POOL_BYTES: usize = 14 << 20;
+
+/// Most free blocks of one class that a thread cache may hold, whatever their size.
+pub const CACHE_MAX_BLOCKS: usize = 2048;
+/// Most bytes of one class that a thread cache may hold, unless fewer than
+/// [`CACHE_MIN_BLOCKS`] blocks fit.
+pub const CACHE_MAX_BYTES: usize = 256 << 10;
+/// A thread cache may always hold this many blocks of a class, in pools that are not tiny.
+pub const CACHE_MIN_BLOCKS: usize = 2;
+/// Slots of a stack when a class is first used by a thread.
+pub const CACHE_FIRST_CAPACITY: usize = 8;
+/// Most blocks that move between a thread cache and a bin under one lock.
+pub const BATCH_BLOCKS: usize = 64;
+/// A cache never holds more of one class than this fraction of its pool.
+pub const CACHE_POOL_FRACTION: usize = 1024;
+
+/// A thread gets a cache of a pool (other than the default heap) after this many operations;
+/// until then it works on the bins directly, so that many idle pools cost nothing.
+pub const OPS_BEFORE_CACHE: u32 = 64;
+
+/// Smallest and largest step, in pages, by which space is committed ahead of need.
+pub const COMMIT_STEP_MIN: usize = 16;
+/// See [`COMMIT_STEP_MIN`].
+pub const COMMIT_STEP_MAX: usize = 1024;
+/// Space committed ahead is at most this fraction of what is committed already.
+pub const COMMIT_STEP_FRACTION: usize = 8;
+
+/// Milliseconds after which a freed extent is given back, unless options say otherwise.
+pub const DEFAULT_PURGE_MS: u32 = 1000;
+/// Most pages given back by one slow-path call that finds purging due (bounds its latency).
+pub const PURGE_BUDGET_PAGES: usize = 16 << 10;
+
+/// Most pools alive in a process.
+pub const MAX_POOLS: usize = 1 << 16;

@@ -1,0 +1,491 @@
+//! The default heap: a pool behind `malloc`-like calls without a pool argument.
+//!
+//! [`Heap`] is const-constructible and makes its pool on the first allocation, through its
+//! [`Runtime`]. The fast paths read the thread slot and pop from or push to the thread cache;
+//! everything else is in the cold functions below.
+
+use crate::cache::{self, Cache};
+use crate::pool::{Block, Pool, PoolInner};
+use crate::size_class::{CLASS_COUNT, ClassId};
+use crate::stats::{CallCounts, Stats};
+use crate::{thread, tls};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use pmem_core::errno::ErrnoGuard;
+use pmem_core::sys;
+
+/// What a heap does when its pool is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overflow {
+    /// The allocation fails.
+    Fail,
+    /// It is served from anonymous memory.
+    Dram,
+}
+
+/// The policies of a [`Heap`]. All calls may come from any thread, at any time of the process's
+/// life, and must not allocate from the heap.
+pub trait Runtime: Sync + 'static {
+    /// Whether this is the only heap in the shared object or program: saves a check.
+    const SOLE: bool;
+
+    /// Makes the pool. Called once, by the first allocation. `None` makes every allocation fail.
+    fn create(&self) -> Option<Pool>;
+
+    /// Makes the pool for overflow, if the policy asks for one. Called at most once.
+    fn create_overflow(&self) -> Option<Pool>;
+
+    /// Called when an allocation fails, after everything was tried; sets errno where that is wanted.
+    fn out_of_memory(&self);
+
+    /// Frees a block that is not from this heap.
+    ///
+    /// # Safety
+    /// `pointer` was passed to `free`, is not null and not in the heap's pools.
+    unsafe fn foreign_free(&self, pointer: *mut u8);
+
+    /// Reallocates a block that is not from this heap.
+    ///
+    /// # Safety
+    /// As [`Runtime::foreign_free`].
+    unsafe fn foreign_realloc(&self, pointer: *mut u8, size: usize) -> *mut u8;
+
+    /// Usable bytes of a block that is not from this heap.
+    ///
+    /// # Safety
+    /// As [`Runtime::foreign_free`].
+    unsafe fn foreign_usable_size(&self, pointer: *mut u8) -> usize;
+}
+
+const NEW: u32 = 0;
+const STARTING: u32 = 1;
+const READY: u32 = 2;
+const FAILED: u32 = 3;
+
+/// See the module text.
+pub struct Heap<R: Runtime> {
+    runtime: R,
+    state: AtomicU32,
+    /// Thread that makes the pool, to recognise recursion.
+    starter: AtomicI32,
+    pool: AtomicPtr<PoolInner>,
+    overflow: AtomicPtr<PoolInner>,
+    /// 0 not asked for yet, 1 being made, 2 done.
+    overflow_state: AtomicU32,
+    counting: AtomicBool,
+    counts: Counters,
+}
+
+/// Call counters, kept only when asked for.
+struct Counters {
+    allocations: AtomicU64,
+    frees: AtomicU64,
+    foreign_frees: AtomicU64,
+    failures: AtomicU64,
+    /// Blocks and requested bytes by class; index 0 stands for blocks of whole pages.
+    class_calls: [AtomicU64; CLASS_COUNT],
+    class_requested: [AtomicU64; CLASS_COUNT],
+}
+
+impl<R: Runtime> Heap<R> {
+    /// A heap without a pool yet.
+    pub const fn new(runtime: R) -> Heap<R> {
+        Heap {
+            runtime,
+            state: AtomicU32::new(NEW),
+            starter: AtomicI32::new(0),
+            pool: AtomicPtr::new(ptr::null_mut()),
+            overflow: AtomicPtr::new(ptr::null_mut()),
+            overflow_state: AtomicU32::new(0),
+            counting: AtomicBool::new(false),
+            counts: Counters {
+                allocations: AtomicU64::new(0),
+                frees: AtomicU64::new(0),
+                foreign_frees: AtomicU64::new(0),
+                failures: AtomicU64::new(0),
+                class_calls: [const { AtomicU64::new(0) }; CLASS_COUNT],
+                class_requested: [const { AtomicU64::new(0) }; CLASS_COUNT],
+            },
+        }
+    }
+
+    /// The policies.
+    pub fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    /// Counts calls exactly from now on, by class. Call before the first allocation of the threads
+    /// concerned: counting works by keeping them off the fast path.
+    pub fn count_calls(&self) {
+        self.counting.store(true, Ordering::Relaxed);
+    }
+
+    /// The thread's cache if it is one of this heap, else the empty one.
+    #[inline(always)]
+    fn fast_cache(&self) -> *mut Cache {
+        let cache = tls::cache();
+        // SAFETY: the thread slot always holds a valid cache.
+        if R::SOLE || ptr::eq(unsafe { (*cache).owner }, ptr::from_ref(self).cast()) {
+            cache
+        } else {
+            cache::empty()
+        }
+    }
+
+    /// Allocates `size` bytes, aligned to 16 (to 8 for sizes up to 8). Null when out of memory.
+    #[inline(always)]
+    pub fn alloc(&self, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache.
+        let slot = unsafe { Cache::pop(self.fast_cache(), size) };
+        if slot.is_null() {
+            return self.alloc_slow(size);
+        }
+        slot
+    }
+
+    /// Frees a block; null is ignored.
+    ///
+    /// # Safety
+    /// `pointer` is null, or a live block that nobody uses any more.
+    #[inline(always)]
+    pub unsafe fn free(&self, pointer: *mut u8) {
+        // SAFETY: the calling thread's cache; contract.
+        unsafe {
+            if !Cache::push(self.fast_cache(), pointer) {
+                self.free_slow(pointer);
+            }
+        }
+    }
+
+    /// Allocates `size` zero bytes.
+    #[inline(always)]
+    pub fn alloc_zeroed(&self, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache.
+        let slot = unsafe { Cache::pop(self.fast_cache(), size) };
+        if slot.is_null() {
+            return self.alloc_zeroed_slow(size);
+        }
+        // SAFETY: a fresh slot of at least `size` bytes.
+        unsafe { slot.write_bytes(0, size) };
+        slot
+    }
+
+    /// Allocates `size` bytes at a multiple of `align`, a power of two.
+    pub fn alloc_aligned(&self, align: usize, size: usize) -> *mut u8 {
+        if align <= 16 && size >= align {
+            return self.alloc(size);
+        }
+        let guard = ErrnoGuard::new();
+        let block = self.with_pool(|pool, cache| {
+            // SAFETY: the calling thread's cache of this pool.
+            unsafe { pool.allocate_aligned(cache, align, size) }
+        });
+        self.finish(block, size, guard)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, size: usize) -> *mut u8 {
+        let guard = ErrnoGuard::new();
+        // SAFETY: the calling thread's cache of this pool.
+        let block = self.with_pool(|pool, cache| unsafe { pool.allocate(cache, size) });
+        self.finish(block, size, guard)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_zeroed_slow(&self, size: usize) -> *mut u8 {
+        let guard = ErrnoGuard::new();
+        // SAFETY: the calling thread's cache of this pool.
+        let block = self.with_pool(|pool, cache| unsafe { pool.allocate(cache, size) });
+        let zeroed = block.zeroed;
+        let pointer = self.finish(block, size, guard);
+        if !pointer.is_null() && !zeroed {
+            // SAFETY: a fresh block of at least `size` bytes.
+            unsafe { pointer.write_bytes(0, size) };
+        }
+        pointer
+    }
+
+    /// Runs `allocate` on the pool, and on the overflow pool if the first has no room.
+    fn with_pool(&self, allocate: impl Fn(&PoolInner, *mut Cache) -> Block) -> Block {
+        let Some(pool) = self.pool() else { return Block::NONE };
+        let block = allocate(pool, self.attach(pool));
+        if !block.pointer.is_null() {
+            return block;
+        }
+        match self.overflow_pool() {
+            Some(pool) => allocate(pool, thread::cache_of(pool)),
+            None => block,
+        }
+    }
+
+    fn finish(&self, block: Block, size: usize, guard: ErrnoGuard) -> *mut u8 {
+        drop(guard);
+        if block.pointer.is_null() {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+            self.runtime.out_of_memory();
+        } else if self.counting.load(Ordering::Relaxed) {
+            self.count(size);
+        }
+        block.pointer
+    }
+
+    fn count(&self, size: usize) {
+        let class = ClassId::for_size(size).map_or(0, |class| usize::from(class.0));
+        self.counts.allocations.fetch_add(1, Ordering::Relaxed);
+        self.counts.class_calls[class].fetch_add(1, Ordering::Relaxed);
+        self.counts.class_requested[class].fetch_add(size as u64, Ordering::Relaxed);
+    }
+
+    /// The calling thread's cache of the default pool, also put into the thread slot.
+    fn attach(&self, pool: &PoolInner) -> *mut Cache {
+        let cache = thread::cache_of(pool);
+        if !cache.is_null() && tls::cache() == cache {
+            return cache;
+        }
+        self.attach_slow(pool)
+    }
+
+    #[cold]
+    fn attach_slow(&self, pool: &PoolInner) -> *mut Cache {
+        let cache = thread::cache_now(pool);
+        // Counting, and a second heap in the same binary, do without the fast path.
+        let fast = !self.counting.load(Ordering::Relaxed) && tls::cache() == cache::empty();
+        if !cache.is_null() && fast {
+            // SAFETY: the calling thread's own cache.
+            unsafe { (*cache).owner = ptr::from_ref(self).cast() };
+            tls::set_cache(cache);
+        }
+        cache
+    }
+
+    /// The pool that `pointer` lies in, with the thread's cache of it.
+    fn owner(&self, pointer: *const u8) -> Option<(&PoolInner, *mut Cache)> {
+        // SAFETY: pools of a heap are never deleted.
+        if let Some(pool) = unsafe { self.pool.load(Ordering::Acquire).as_ref() }
+            && pool.contains(pointer)
+        {
+            return Some((pool, self.attach(pool)));
+        }
+        // SAFETY: as above.
+        let pool = unsafe { self.overflow.load(Ordering::Acquire).as_ref() }?;
+        pool.contains(pointer).then(|| (pool, thread::cache_of(pool)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_slow(&self, pointer: *mut u8) {
+        if pointer.is_null() {
+            return;
+        }
+        let _errno = ErrnoGuard::new();
+        let counting = self.counting.load(Ordering::Relaxed);
+        match self.owner(pointer) {
+            Some((pool, cache)) => {
+                if counting {
+                    self.counts.frees.fetch_add(1, Ordering::Relaxed);
+                }
+                // SAFETY: contract of `free`.
+                unsafe { pool.free(cache, pointer) }
+            }
+            None => {
+                if counting {
+                    self.counts.foreign_frees.fetch_add(1, Ordering::Relaxed);
+                }
+                // SAFETY: contract of `free`; not ours.
+                unsafe { self.runtime.foreign_free(pointer) }
+            }
+        }
+    }
+
+    /// Changes the size of a block to `size` (> 0) bytes, moving it if needed. Null when out of
+    /// memory: the block is then as before. Shrinking cannot fail.
+    ///
+    /// # Safety
+    /// `pointer` is null, or a live block that only the caller uses.
+    pub unsafe fn realloc(&self, pointer: *mut u8, size: usize) -> *mut u8 {
+        if pointer.is_null() {
+            return self.alloc(size);
+        }
+        let guard = ErrnoGuard::new();
+        let Some((pool, _)) = self.owner(pointer) else {
+            drop(guard);
+            // SAFETY: contract; not ours.
+            return unsafe { self.runtime.foreign_realloc(pointer, size) };
+        };
+        // SAFETY: contract.
+        if unsafe { pool.resize_in_place(pointer, size) } {
+            if self.counting.load(Ordering::Relaxed) {
+                self.counts.frees.fetch_add(1, Ordering::Relaxed);
+                self.count(size);
+            }
+            return pointer;
+        }
+        let old = pool.usable_size(pointer).unwrap_or(0);
+        drop(guard);
+        if size < old {
+            // SAFETY: contract; the copy stays inside both blocks.
+            unsafe {
+                let new = self.alloc_for_shrink(size);
+                if new.is_null() {
+                    let _errno = ErrnoGuard::new();
+                    pool.shrink_in_place(pointer, size);
+                    return pointer;
+                }
+                ptr::copy_nonoverlapping(pointer, new, size);
+                self.free(pointer);
+                return new;
+            }
+        }
+        let new = self.alloc(size);
+        if !new.is_null() {
+            // SAFETY: contract; `old < size`, the usable size of `new` is at least `size`.
+            unsafe {
+                ptr::copy_nonoverlapping(pointer, new, old);
+                self.free(pointer);
+            }
+        }
+        new
+    }
+
+    /// As `alloc`, but a failure is not reported: the caller has another way out.
+    fn alloc_for_shrink(&self, size: usize) -> *mut u8 {
+        let _errno = ErrnoGuard::new();
+        // SAFETY: the calling thread's cache of this pool.
+        let block = self.with_pool(|pool, cache| unsafe { pool.allocate(cache, size) });
+        if !block.pointer.is_null() && self.counting.load(Ordering::Relaxed) {
+            self.count(size);
+        }
+        block.pointer
+    }
+
+    /// Usable bytes of a block, 0 for null.
+    ///
+    /// # Safety
+    /// `pointer` is null or a live block.
+    pub unsafe fn usable_size(&self, pointer: *mut u8) -> usize {
+        if pointer.is_null() {
+            return 0;
+        }
+        for pool in [&self.pool, &self.overflow] {
+            // SAFETY: pools of a heap are never deleted.
+            if let Some(pool) = unsafe { pool.load(Ordering::Acquire).as_ref() }
+                && pool.contains(pointer)
+            {
+                return pool.usable_size(pointer).unwrap_or(0);
+            }
+        }
+        // SAFETY: contract; not ours.
+        unsafe { self.runtime.foreign_usable_size(pointer) }
+    }
+
+    /// The pool, made now if it does not exist yet. `None` when it cannot be made, or when called
+    /// from inside its making.
+    fn pool(&self) -> Option<&PoolInner> {
+        let pool = self.pool.load(Ordering::Acquire);
+        if pool.is_null() {
+            return self.start();
+        }
+        // SAFETY: pools of a heap are never deleted.
+        Some(unsafe { &*pool })
+    }
+
+    /// Makes the pool if that has not been tried yet. True when there is one.
+    pub fn is_ready(&self) -> bool {
+        self.pool().is_some()
+    }
+
+    #[cold]
+    fn start(&self) -> Option<&PoolInner> {
+        let me = sys::thread_id();
+        loop {
+            match self.state.compare_exchange(NEW, STARTING, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    self.starter.store(me, Ordering::Relaxed);
+                    let pool = self.runtime.create().map(Pool::into_inner);
+                    let state = if pool.is_some() { READY } else { FAILED };
+                    self.pool.store(
+                        pool.map_or(ptr::null_mut(), NonNull::as_ptr),
+                        Ordering::Release,
+                    );
+                    self.state.store(state, Ordering::Release);
+                }
+                Err(STARTING) if self.starter.load(Ordering::Relaxed) == me => return None,
+                Err(STARTING) => sys::yield_now(),
+                Err(FAILED) => return None,
+                // SAFETY: ready: the pool is set and never deleted.
+                Err(_) => return unsafe { self.pool.load(Ordering::Acquire).as_ref() },
+            }
+        }
+    }
+
+    #[cold]
+    fn overflow_pool(&self) -> Option<&PoolInner> {
+        if self.overflow_state.load(Ordering::Acquire) == NEW
+            && self
+                .overflow_state
+                .compare_exchange(NEW, STARTING, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+        {
+            if let Some(pool) = self.runtime.create_overflow() {
+                self.overflow.store(pool.into_inner().as_ptr(), Ordering::Release);
+            }
+            self.overflow_state.store(READY, Ordering::Release);
+        }
+        while self.overflow_state.load(Ordering::Acquire) == STARTING {
+            sys::yield_now();
+        }
+        // SAFETY: pools of a heap are never deleted.
+        unsafe { self.overflow.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The pools there are now: the heap's own and the overflow pool.
+    pub(crate) fn pools(&self) -> [Option<&PoolInner>; 2] {
+        // SAFETY: pools of a heap are never deleted.
+        [&self.pool, &self.overflow].map(|pool| unsafe { pool.load(Ordering::Acquire).as_ref() })
+    }
+
+    /// A snapshot of the pool's statistics; `None` while there is no pool.
+    pub fn stats(&self) -> Option<Stats> {
+        self.pools()[0].map(PoolInner::stats)
+    }
+
+    /// A snapshot of the overflow pool's statistics, if there is one.
+    pub fn overflow_stats(&self) -> Option<Stats> {
+        self.pools()[1].map(PoolInner::stats)
+    }
+
+    /// The call counters; `None` unless [`Heap::count_calls`] was called.
+    pub fn call_counts(&self) -> Option<CallCounts> {
+        if !self.counting.load(Ordering::Relaxed) {
+            return None;
+        }
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(CallCounts {
+            allocations: get(&self.counts.allocations),
+            frees: get(&self.counts.frees),
+            foreign_frees: get(&self.counts.foreign_frees),
+            failures: get(&self.counts.failures),
+            class_calls: core::array::from_fn(|class| get(&self.counts.class_calls[class])),
+            class_requested: core::array::from_fn(|class| {
+                get(&self.counts.class_requested[class])
+            }),
+        })
+    }
+
+    /// Gives all free memory back to the source: this thread's cache, waiting slots, empty slabs,
+    /// free extents. Returns bytes.
+    pub fn trim(&self) -> usize {
+        let _errno = ErrnoGuard::new();
+        self.pools().into_iter().flatten().map(PoolInner::trim).sum()
+    }
+
+    /// Checks the pools' structures; the first fault found, if any.
+    ///
+    /// # Errors
+    /// What is inconsistent.
+    pub fn check(&self) -> Result<(), crate::check::Fault> {
+        self.pools().into_iter().flatten().try_for_each(PoolInner::check)
+    }
+}

@@ -1,0 +1,714 @@
+//! A pool: an arena, a bin per class, and the caches that threads have of it.
+//!
+//! [`PoolInner`] holds the slow paths; they work with a thread cache or, when the thread has none
+//! (too few operations, exiting, no DRAM), directly on the bins.
+
+use crate::arena::{Arena, PurgePolicy};
+use crate::bin::Bin;
+use crate::cache::{BIN_BYTES, Cache};
+use crate::config::{MIN_POOL_BYTES, PAGE, PAGE_SHIFT};
+use crate::extent::{Extent, State};
+use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
+use crate::{fatal, rank, registry, thread};
+use core::ptr::{self, NonNull};
+use pmem_core::errno::Errno;
+use pmem_core::error::Error;
+use pmem_core::source::Source;
+use pmem_core::sync::{Mutex, MutexGuard};
+use pmem_core::sys;
+
+/// Whether the kernel is asked for huge pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HugePages {
+    /// Leave it to the system's defaults.
+    Never,
+    /// `madvise(MADV_HUGEPAGE)` on the whole pool. Effective on anonymous memory, and on tmpfs
+    /// mounted with `huge=advise`; the first byte used then makes 2 MiB resident.
+    Advise,
+}
+
+/// How a pool behaves. `PoolOptions::default()` is lazy, purges after a second and leaves huge
+/// pages alone.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolOptions {
+    /// Commit the whole pool at creation: what is created cannot run out of backing later. Implies
+    /// that nothing is given back but by [`Pool::trim`].
+    pub prealloc: bool,
+    /// When the pages of freed extents go back to the source.
+    pub purge: PurgePolicy,
+    /// Huge-page policy.
+    pub huge_pages: HugePages,
+    /// Bytes at the start of the range that the pool leaves alone (rounded up to pages).
+    pub head_bytes: usize,
+}
+
+impl Default for PoolOptions {
+    fn default() -> PoolOptions {
+        PoolOptions {
+            prealloc: false,
+            purge: PurgePolicy::AfterMs(crate::config::DEFAULT_PURGE_MS),
+            huge_pages: HugePages::Never,
+            head_bytes: 0,
+        }
+    }
+}
+
+#[repr(align(64))]
+pub(crate) struct BinCell(Mutex<Bin>);
+
+/// The caches of a pool, in use or waiting for a thread.
+pub(crate) struct CacheList {
+    head: *mut Cache,
+}
+
+// SAFETY: the list lock guards the links; caches belong to the pool.
+unsafe impl Send for CacheList {}
+
+pub(crate) struct PoolInner {
+    /// Never 0, never used again in this process.
+    pub(crate) id: u64,
+    /// Index in the registry; used again after the pool is gone.
+    pub(crate) slot: usize,
+    pub(crate) arena: Arena,
+    pub(crate) bins: [BinCell; CLASS_COUNT],
+    pub(crate) caches: Mutex<CacheList>,
+}
+
+// SAFETY: all shared state is behind locks or atomic; raw pointers refer to memory of the pool.
+unsafe impl Sync for PoolInner {}
+// SAFETY: as above.
+unsafe impl Send for PoolInner {}
+
+/// Where a new block came from.
+pub(crate) struct Block {
+    pub(crate) pointer: *mut u8,
+    /// Its bytes are known to be zero.
+    pub(crate) zeroed: bool,
+}
+
+impl Block {
+    pub(crate) const NONE: Block = Block { pointer: ptr::null_mut(), zeroed: false };
+}
+
+impl PoolInner {
+    fn create(source: Source, options: &PoolOptions) -> Result<NonNull<PoolInner>, Error> {
+        let fail = |operation: &'static str| move |errno| Error { operation, errno };
+        if source.len() < MIN_POOL_BYTES || source.len() >> PAGE_SHIFT > u32::MAX as usize {
+            return Err(fail("pool size")(Errno::EINVAL));
+        }
+        if options.huge_pages == HugePages::Advise {
+            source.advise_huge(0, source.len());
+        }
+        let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
+        let head_pages = options.head_bytes.div_ceil(PAGE);
+        let arena =
+            Arena::new(source, head_pages, purge).map_err(fail("mmap of pool metadata"))?;
+        if options.prealloc && let Err(errno) = arena.commit_all() {
+            // SAFETY: nobody else knows the arena.
+            unsafe { arena.release() };
+            return Err(fail("posix_fallocate")(errno));
+        }
+        let memory = match sys::map_anonymous(size_of::<PoolInner>()) {
+            Ok(memory) => memory.cast::<PoolInner>(),
+            Err(errno) => {
+                // SAFETY: nobody else knows the arena.
+                unsafe { arena.release() };
+                return Err(fail("mmap of pool metadata")(errno));
+            }
+        };
+        // SAFETY: a fresh mapping of the right size; every field is written before use.
+        unsafe {
+            let pool = memory.as_ptr();
+            (&raw mut (*pool).arena).write(arena);
+            let bins = (&raw mut (*pool).bins).cast::<BinCell>();
+            for class in 0..CLASS_COUNT {
+                bins.add(class).write(BinCell(Mutex::new(rank::BIN, Bin::new())));
+            }
+            (&raw mut (*pool).caches)
+                .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
+            (&raw mut (*pool).id).write(0);
+            (&raw mut (*pool).slot).write(0);
+            match registry::insert(memory) {
+                Ok((id, slot)) => {
+                    (*pool).id = id;
+                    (*pool).slot = slot;
+                }
+                Err(errno) => {
+                    PoolInner::destroy(memory);
+                    return Err(fail("too many pools")(errno));
+                }
+            }
+        }
+        Ok(memory)
+    }
+
+    /// Releases all memory of an unregistered pool.
+    ///
+    /// # Safety
+    /// Nobody uses the pool or a block of it any more.
+    unsafe fn destroy(pool: NonNull<PoolInner>) {
+        // SAFETY: contract; the fields are initialised and dropped once.
+        unsafe {
+            let inner = pool.as_ptr();
+            (*inner).arena.release();
+            ptr::drop_in_place(inner);
+            let _ = sys::unmap(pool.cast(), size_of::<PoolInner>());
+        }
+    }
+
+    pub(crate) fn bin(&self, class: ClassId) -> MutexGuard<'_, Bin> {
+        self.bins[usize::from(class.0)].0.lock()
+    }
+
+    pub(crate) fn bin_locks(&self) -> impl Iterator<Item = &Mutex<Bin>> {
+        self.bins.iter().map(|cell| &cell.0)
+    }
+
+    /// A block for `size` bytes. `cache` is the calling thread's cache of this pool, or null.
+    ///
+    /// # Safety
+    /// `cache` is as said.
+    pub(crate) unsafe fn allocate(&self, cache: *mut Cache, size: usize) -> Block {
+        match ClassId::for_size(size) {
+            // SAFETY: contract.
+            Some(class) => unsafe { self.allocate_class(cache, class) },
+            // SAFETY: contract.
+            None => unsafe { self.allocate_pages(cache, size, 1) },
+        }
+    }
+
+    /// A block for `size` bytes at a multiple of `align` (a power of two).
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    pub(crate) unsafe fn allocate_aligned(
+        &self,
+        cache: *mut Cache,
+        align: usize,
+        size: usize,
+    ) -> Block {
+        match ClassId::for_aligned(size, align) {
+            // SAFETY: contract.
+            Some(class) => unsafe { self.allocate_class(cache, class) },
+            // SAFETY: contract.
+            None => unsafe {
+                self.allocate_pages(cache, size.max(1), align.div_ceil(PAGE))
+            },
+        }
+    }
+
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    unsafe fn allocate_class(&self, cache: *mut Cache, class: ClassId) -> Block {
+        // SAFETY: contract.
+        let pointer = unsafe {
+            match cache.as_mut() {
+                Some(cache) if cache.can_hold(class) => {
+                    let slot = Cache::pop_class(cache, class);
+                    if slot.is_null() { self.fill(cache, class) } else { slot }
+                }
+                _ => self.take_one(class),
+            }
+        };
+        if pointer.is_null() {
+            // SAFETY: contract.
+            unsafe { self.reclaim(cache) };
+            return Block { pointer: self.take_one(class), zeroed: false };
+        }
+        Block { pointer, zeroed: false }
+    }
+
+    /// Fills the cache's empty stack of `class` and pops one slot; null when the pool is full.
+    fn fill(&self, cache: &mut Cache, class: ClassId) -> *mut u8 {
+        let scavenge = cache.visit(class);
+        {
+            let mut bin = self.bin(class);
+            cache.grow(class, &mut self.arena.meta.lock());
+            let (out, room) = cache.room(class);
+            let want = cache.fill_count(class).min(room);
+            // SAFETY: the bin of this class and pool; room for `want` slots.
+            let got = unsafe { bin.take(&self.arena, class, out, want) };
+            cache.filled(class, got);
+        }
+        if scavenge {
+            self.scavenge(cache);
+        }
+        // SAFETY: the calling thread's cache.
+        unsafe { Cache::pop_class(cache, class) }
+    }
+
+    /// A slot of `class` straight from its bin; null when the pool is full.
+    fn take_one(&self, class: ClassId) -> *mut u8 {
+        let mut slot = ptr::null_mut();
+        // SAFETY: the bin of this class and pool; room for one.
+        unsafe { self.bin(class).take(&self.arena, class, &raw mut slot, 1) };
+        slot
+    }
+
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    unsafe fn allocate_pages(&self, cache: *mut Cache, size: usize, align_pages: usize) -> Block {
+        let Some(rounded) = size.checked_next_multiple_of(PAGE) else { return Block::NONE };
+        let pages = rounded >> PAGE_SHIFT;
+        let mut extent = self.arena.allocate(pages, align_pages);
+        if extent.is_null() && pages <= self.arena.map.pages() {
+            // SAFETY: contract.
+            unsafe { self.reclaim(cache) };
+            extent = self.arena.allocate(pages, align_pages);
+        }
+        if extent.is_null() {
+            return Block::NONE;
+        }
+        // SAFETY: a run of ours; its pages are not yet known to anyone else.
+        let start = unsafe { (*extent).start() };
+        Block {
+            pointer: self.arena.map.address_of(start),
+            zeroed: self.arena.is_zero(start, pages),
+        }
+    }
+
+    /// Returns everything this thread can get hold of to the arena: its cache of this pool, waiting
+    /// slots and empty slabs.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    pub(crate) unsafe fn reclaim(&self, cache: *mut Cache) {
+        // SAFETY: contract.
+        if let Some(cache) = unsafe { cache.as_mut() } {
+            self.flush_all(cache);
+        }
+        for class in ClassId::all() {
+            // SAFETY: the bin of this class and pool.
+            unsafe { self.bin(class).reclaim(&self.arena, class) };
+        }
+    }
+
+    /// Empties a cache into the slabs.
+    pub(crate) fn flush_all(&self, cache: &mut Cache) {
+        for class in ClassId::all() {
+            let count = cache.count(class);
+            if count > 0 {
+                self.flush(cache, class, count, true);
+            }
+        }
+    }
+
+    /// Moves the `count` oldest slots of `class` from the cache to its bin.
+    fn flush(&self, cache: &mut Cache, class: ClassId, count: usize, to_slabs: bool) {
+        let mut bin = self.bin(class);
+        cache.drain_oldest(class, count, |slots| {
+            // SAFETY: slots in a cache of this pool were taken from this bin or freed to it.
+            unsafe {
+                if to_slabs {
+                    bin.give_to_slabs(&self.arena, class, slots);
+                } else {
+                    bin.give(&self.arena, class, slots);
+                }
+            }
+        });
+    }
+
+    /// Returns half of what idle classes hold.
+    fn scavenge(&self, cache: &mut Cache) {
+        for class in cache.idle_classes() {
+            let count = cache.count(class).div_ceil(2);
+            self.flush(cache, class, count, true);
+        }
+    }
+
+    /// Frees a block of this pool that the fast path could not take.
+    ///
+    /// # Safety
+    /// `pointer` is a live block of this pool that nobody uses any more, and `cache` is the calling
+    /// thread's cache of this pool, or null.
+    pub(crate) unsafe fn free(&self, cache: *mut Cache, pointer: *mut u8) {
+        match self.locate(pointer) {
+            Located::Slot(class) => {
+                // SAFETY: contract.
+                match unsafe { cache.as_mut() } {
+                    Some(cache) if cache.can_hold(class) => {
+                        self.make_room(cache, class);
+                        // SAFETY: the calling thread's cache; contract.
+                        let pushed = unsafe { Cache::push(cache, pointer) };
+                        if pushed {
+                            return;
+                        }
+                        self.give_one(class, pointer);
+                    }
+                    _ => self.give_one(class, pointer),
+                }
+            }
+            // SAFETY: `locate` found the live run that starts at `pointer`; contract.
+            Located::Run(extent) => unsafe { self.arena.free(extent) },
+            Located::Nowhere => fatal::invalid_pointer("free", pointer),
+        }
+    }
+
+    fn give_one(&self, class: ClassId, slot: *mut u8) {
+        // SAFETY: `locate` said that the slot belongs to this class of this pool.
+        unsafe { self.bin(class).give_to_slabs(&self.arena, class, &[slot]) };
+    }
+
+    /// Makes place for one slot of `class` in the cache, if it can be had.
+    fn make_room(&self, cache: &mut Cache, class: ClassId) {
+        if !cache.is_full(class) {
+            return;
+        }
+        let scavenge = cache.visit(class);
+        {
+            let _bin = self.bin(class);
+            cache.grow(class, &mut self.arena.meta.lock());
+        }
+        if cache.is_full(class) && cache.count(class) > 0 {
+            let count = cache.flush_count(class);
+            self.flush(cache, class, count, false);
+        }
+        if scavenge {
+            self.scavenge(cache);
+        }
+    }
+
+    /// What lies at `pointer`.
+    pub(crate) fn locate(&self, pointer: *const u8) -> Located {
+        let map = &self.arena.map;
+        let Some(page) = map.page_of(pointer.addr()) else { return Located::Nowhere };
+        let offset = map.class_offset(page);
+        if offset != 0 {
+            return Located::Slot(ClassId((usize::from(offset) / BIN_BYTES) as u8));
+        }
+        let extent = map.extent(page);
+        // SAFETY: descriptors stay readable for the life of the pool, even retired ones.
+        let live = !extent.is_null()
+            && pointer.addr().is_multiple_of(PAGE)
+            && unsafe { (*extent).state == State::Large && (*extent).start() == page };
+        if live { Located::Run(extent) } else { Located::Nowhere }
+    }
+
+    /// Usable bytes of a block of this pool.
+    pub(crate) fn usable_size(&self, pointer: *const u8) -> Option<usize> {
+        match self.locate(pointer) {
+            Located::Slot(class) => Some(class.size()),
+            // SAFETY: a live run; its page count changes only through its owner, the caller.
+            Located::Run(extent) => Some(unsafe { (*extent).pages() } << PAGE_SHIFT),
+            Located::Nowhere => None,
+        }
+    }
+
+    /// Makes a block of this pool hold `size` bytes without moving it, if possible without wasting
+    /// more than half of it.
+    ///
+    /// # Safety
+    /// `pointer` is a live block of this pool owned by the caller.
+    pub(crate) unsafe fn resize_in_place(&self, pointer: *mut u8, size: usize) -> bool {
+        match self.locate(pointer) {
+            Located::Slot(class) => {
+                let old = class.size();
+                size <= old && (size >= old / 2 || ClassId::for_size(size) == Some(class))
+            }
+            Located::Run(extent) => {
+                let Some(rounded) = size.checked_next_multiple_of(PAGE) else { return false };
+                let pages = rounded >> PAGE_SHIFT;
+                // SAFETY: contract.
+                let old = unsafe { (*extent).pages() };
+                if size <= MAX_SMALL && pages < old / 2 {
+                    return false;
+                }
+                if pages > old {
+                    // SAFETY: contract; a live large run.
+                    return pages <= self.arena.map.pages()
+                        && unsafe { self.arena.grow(extent, pages) };
+                }
+                // SAFETY: contract; zero bytes still keep a page.
+                unsafe { self.arena.shrink(extent, pages.max(1)) };
+                true
+            }
+            Located::Nowhere => fatal::invalid_pointer("realloc", pointer),
+        }
+    }
+
+    /// Cuts a block down where it stands, whatever it wastes: a shrinking realloc cannot fail.
+    ///
+    /// # Safety
+    /// `pointer` is a live block of this pool owned by the caller, of at least `size` bytes.
+    pub(crate) unsafe fn shrink_in_place(&self, pointer: *mut u8, size: usize) {
+        if let Located::Run(extent) = self.locate(pointer) {
+            // SAFETY: contract.
+            unsafe { self.arena.shrink(extent, size.div_ceil(PAGE).max(1)) };
+        }
+    }
+
+    /// A cache for the calling thread: one that an exited thread left, or a new one. Null when DRAM
+    /// is short.
+    pub(crate) fn attach_cache(&self) -> *mut Cache {
+        let mut list = self.caches.lock();
+        let mut at = list.head;
+        while let Some(cache) = NonNull::new(at) {
+            // SAFETY: listed caches are live; `in_use` and `next` are guarded by the list lock.
+            unsafe {
+                if !(*at).in_use {
+                    (*at).in_use = true;
+                    return cache.as_ptr();
+                }
+                at = (*at).next;
+            }
+        }
+        let Some(memory) = self.arena.meta.lock().take_block(size_of::<Cache>()) else {
+            return ptr::null_mut();
+        };
+        // SAFETY: a block of the right size; the pool outlives its caches.
+        unsafe {
+            let cache = Cache::init(memory, self).as_ptr();
+            (*cache).next = list.head;
+            (*cache).in_use = true;
+            list.head = cache;
+            cache
+        }
+    }
+
+    /// Empties a cache and keeps it for the next thread.
+    ///
+    /// # Safety
+    /// `cache` is a cache of this pool that no thread uses any more (the caller's own, or that of a
+    /// thread that does not exist in this process).
+    pub(crate) unsafe fn detach_cache(&self, cache: *mut Cache) {
+        // SAFETY: contract.
+        unsafe {
+            self.flush_all(&mut *cache);
+            (*cache).owner = ptr::null();
+            let _list = self.caches.lock();
+            (*cache).in_use = false;
+        }
+    }
+
+    /// Calls `visit` with each cache of the pool, under the list lock. Caches in use are changed by
+    /// their threads meanwhile.
+    pub(crate) fn for_each_cache(&self, mut visit: impl FnMut(*mut Cache)) {
+        let list = self.caches.lock();
+        let mut at = list.head;
+        while !at.is_null() {
+            visit(at);
+            // SAFETY: listed caches are live.
+            at = unsafe { (*at).next };
+        }
+    }
+
+    pub(crate) fn contains(&self, pointer: *const u8) -> bool {
+        self.arena.map.page_of(pointer.addr()).is_some()
+    }
+
+    /// Gives back everything free that the calling thread can get hold of. Returns bytes.
+    pub(crate) fn trim(&self) -> usize {
+        // SAFETY: the calling thread's cache.
+        unsafe { self.reclaim(thread::cache_of(self)) };
+        self.arena.trim()
+    }
+}
+
+/// Result of [`PoolInner::locate`].
+pub(crate) enum Located {
+    /// Inside a slab of this class (perhaps not at the start of a slot).
+    Slot(ClassId),
+    /// The start of a live run of whole pages.
+    Run(*mut Extent),
+    /// Not in the pool, or not the start of a block.
+    Nowhere,
+}
+
+/// A heap of its own over one [`Source`]: volatile, shared by all threads of the process.
+///
+/// Metadata lies in ordinary memory; the pool holds the users' bytes only. Dropping the pool frees
+/// it and all its blocks.
+///
+/// # Examples
+/// ```
+/// use pmem_core::source::Source;
+/// use vmem_engine::{Pool, PoolOptions};
+///
+/// let source = Source::anonymous(64 << 20).unwrap();
+/// let pool = Pool::create(source, &PoolOptions::default()).unwrap();
+/// let block = pool.alloc(100);
+/// assert!(!block.is_null() && pool.contains(block));
+/// unsafe {
+///     block.write_bytes(0xA5, 100);
+///     assert_eq!(pool.usable_size(block), 112);
+///     pool.free(block);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Pool {
+    inner: NonNull<PoolInner>,
+}
+
+// SAFETY: PoolInner is Send and Sync; Pool owns it.
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+unsafe impl Sync for Pool {}
+
+impl Pool {
+    /// Makes a pool of all of `source`.
+    ///
+    /// # Errors
+    /// EINVAL when the source is smaller than 14 MiB or larger than 16 TiB; ENOSPC and the like
+    /// when preallocation finds no space; ENOMEM when there is no DRAM for metadata; EMFILE when
+    /// there are too many pools.
+    pub fn create(source: Source, options: &PoolOptions) -> Result<Pool, Error> {
+        PoolInner::create(source, options).map(|inner| Pool { inner })
+    }
+
+    pub(crate) fn inner(&self) -> &PoolInner {
+        // SAFETY: valid until drop.
+        unsafe { self.inner.as_ref() }
+    }
+
+    /// Keeps the pool for ever.
+    pub(crate) fn into_inner(self) -> NonNull<PoolInner> {
+        core::mem::ManuallyDrop::new(self).inner
+    }
+
+    /// Allocates `size` bytes aligned to 16 (to 8 for sizes up to 8); a size of 0 gets a block too.
+    /// Null when the pool is full.
+    #[inline]
+    pub fn alloc(&self, size: usize) -> *mut u8 {
+        let pool = self.inner();
+        let cache = thread::cache_of(pool);
+        // SAFETY: the calling thread's cache of this pool, or null.
+        unsafe {
+            if !cache.is_null() {
+                let slot = Cache::pop(cache, size);
+                if !slot.is_null() {
+                    return slot;
+                }
+            }
+            let pointer = pool.allocate(cache, size).pointer;
+            self.scan();
+            pointer
+        }
+    }
+
+    /// As [`Pool::alloc`], with all `size` bytes zero.
+    pub fn alloc_zeroed(&self, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache of this pool, or null.
+        let block = unsafe { self.inner().allocate(thread::cache_of(self.inner()), size) };
+        if !block.pointer.is_null() && !block.zeroed {
+            // SAFETY: a fresh block of at least `size` bytes.
+            unsafe { block.pointer.write_bytes(0, size) };
+        }
+        block.pointer
+    }
+
+    /// Allocates `size` bytes at a multiple of `align`. Null when the pool is full, or when `align`
+    /// is no power of two.
+    pub fn alloc_aligned(&self, align: usize, size: usize) -> *mut u8 {
+        if !align.is_power_of_two() {
+            return ptr::null_mut();
+        }
+        let pool = self.inner();
+        // SAFETY: the calling thread's cache of this pool, or null.
+        unsafe { pool.allocate_aligned(thread::cache_of(pool), align, size).pointer }
+    }
+
+    /// Frees a block; null is ignored.
+    ///
+    /// # Safety
+    /// `pointer` is null, or a live block of this pool that nobody uses any more.
+    #[inline]
+    pub unsafe fn free(&self, pointer: *mut u8) {
+        if pointer.is_null() {
+            return;
+        }
+        let pool = self.inner();
+        let cache = thread::cache_of(pool);
+        // SAFETY: the calling thread's cache of this pool, or null; contract.
+        unsafe {
+            if cache.is_null() || !Cache::push(cache, pointer) {
+                pool.free(cache, pointer);
+            }
+        }
+        self.scan();
+    }
+
+    /// Changes the size of a block to `size` bytes, moving it if needed. Null when the pool is full:
+    /// the block is then as before. Shrinking cannot fail.
+    ///
+    /// # Safety
+    /// `pointer` is null (then this is [`Pool::alloc`]), or a live block of this pool that only the
+    /// caller uses.
+    pub unsafe fn realloc(&self, pointer: *mut u8, size: usize) -> *mut u8 {
+        if pointer.is_null() {
+            return self.alloc(size);
+        }
+        let pool = self.inner();
+        // SAFETY: contract; copies stay inside both blocks.
+        unsafe {
+            if pool.resize_in_place(pointer, size) {
+                return pointer;
+            }
+            let old = pool.usable_size(pointer).unwrap_or(0);
+            let new = self.alloc(size);
+            if !new.is_null() {
+                ptr::copy_nonoverlapping(pointer, new, old.min(size));
+                self.free(pointer);
+            } else if size < old {
+                pool.shrink_in_place(pointer, size);
+                return pointer;
+            }
+            new
+        }
+    }
+
+    /// Bytes of a block that may be used: at least what was asked for. 0 for null.
+    ///
+    /// # Safety
+    /// `pointer` is null or a live block of this pool.
+    pub unsafe fn usable_size(&self, pointer: *const u8) -> usize {
+        self.inner().usable_size(pointer).unwrap_or(0)
+    }
+
+    /// Whether `pointer` lies in the range of the pool.
+    pub fn contains(&self, pointer: *const u8) -> bool {
+        self.inner().contains(pointer)
+    }
+
+    /// First byte and length of the pool's range.
+    pub fn range(&self) -> (NonNull<u8>, usize) {
+        let source = &self.inner().arena.source;
+        (source.base(), source.len())
+    }
+
+    /// Gives all free memory back to the source: the calling thread's cache, waiting slots, empty
+    /// slabs, free extents. Returns the bytes given back.
+    pub fn trim(&self) -> usize {
+        self.inner().trim()
+    }
+
+    /// A snapshot of the pool's statistics.
+    pub fn stats(&self) -> crate::Stats {
+        self.inner().stats()
+    }
+
+    /// Walks all structures of the pool and checks that they agree.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn check(&self) -> Result<(), crate::Fault> {
+        self.inner().check()
+    }
+
+    /// With `--cfg pmem_scan`: checks everything after an operation and stops at the first fault.
+    #[inline(always)]
+    fn scan(&self) {
+        #[cfg(pmem_scan)]
+        if let Err(fault) = self.check() {
+            fatal::inconsistent(&fault);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        registry::remove(self.inner().slot);
+        // SAFETY: the owner goes; the registry no longer knows the pool, so no exiting thread can
+        // meet it, and callers using it meanwhile break the borrow rules.
+        unsafe { PoolInner::destroy(self.inner) };
+    }
+}

@@ -1,0 +1,112 @@
+//! Slabs: extents cut into equal slots, with a bitmap of free slots in the descriptor.
+//!
+//! Everything here runs under the lock of the slab's bin. The slots themselves are never touched.
+
+use crate::extent::{Extent, State};
+use crate::size_class::{ClassId, Geometry};
+
+/// Groups of slabs by how many slots are free; the fullest are used first, so that the emptiest
+/// can become whole free extents again.
+pub(crate) const GROUPS: usize = 4;
+
+/// Turns a fresh run into a slab with all slots free.
+///
+/// # Safety
+/// `extent` is a run of `class.geometry().pages` pages owned by the caller.
+pub(crate) unsafe fn format(extent: *mut Extent, class: ClassId) {
+    let geometry = class.geometry();
+    // SAFETY: contract.
+    let extent = unsafe { &mut *extent };
+    extent.state = State::Slab;
+    extent.class = class.0;
+    extent.slots = geometry.slots;
+    extent.free_slots = geometry.slots;
+    let mut left = usize::from(geometry.slots);
+    for word in &mut extent.bitmap {
+        let here = left.min(64);
+        *word = if here == 0 { 0 } else { !0 >> (64 - here) };
+        left -= here;
+    }
+}
+
+/// The occupancy group of a slab with `free` free slots.
+#[inline]
+pub(crate) fn group_of(free: u16, geometry: &Geometry) -> u8 {
+    // Slot counts are powers of two.
+    let quarter = (u32::from(free) * GROUPS as u32) >> geometry.slots.trailing_zeros();
+    quarter.min(GROUPS as u32 - 1) as u8
+}
+
+/// Takes up to `want` free slots, writing their addresses to `out[..taken]` so that the lowest
+/// comes last. Returns how many were taken.
+///
+/// # Safety
+/// The bin lock of the slab is held; `first` is the address of its first slot; `out` has room.
+pub(crate) unsafe fn take(
+    extent: *mut Extent,
+    geometry: &Geometry,
+    first: *mut u8,
+    out: *mut *mut u8,
+    want: usize,
+) -> usize {
+    // SAFETY: contract.
+    let extent = unsafe { &mut *extent };
+    let count = want.min(usize::from(extent.free_slots));
+    let mut left = count;
+    let mut word_first = first;
+    for word in &mut extent.bitmap {
+        let mut bits = *word;
+        while bits != 0 && left > 0 {
+            left -= 1;
+            let slot = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            // SAFETY: `left < count <= want`, room by contract.
+            unsafe { out.add(left).write(word_first.wrapping_add(slot * geometry.size as usize)) };
+        }
+        *word = bits;
+        if left == 0 {
+            break;
+        }
+        word_first = word_first.wrapping_add(64 * geometry.size as usize);
+    }
+    debug_assert_eq!(left, 0, "free_slots agrees with the bitmap");
+    extent.free_slots -= count as u16;
+    count
+}
+
+/// Result of [`give`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Given {
+    /// The slot is free again.
+    Done,
+    /// The slot was free already: a double free.
+    AlreadyFree,
+    /// The address is not the start of a slot.
+    Misaligned,
+}
+
+/// Marks the slot at byte `offset` of the slab free.
+///
+/// # Safety
+/// The bin lock of the slab is held; `offset` lies inside the slab.
+pub(crate) unsafe fn give(extent: *mut Extent, geometry: &Geometry, offset: usize) -> Given {
+    // SAFETY: contract.
+    let extent = unsafe { &mut *extent };
+    let slot = slot_of(geometry, offset);
+    if slot * geometry.size as usize != offset {
+        return Given::Misaligned;
+    }
+    let (word, bit) = (&mut extent.bitmap[slot / 64], 1u64 << (slot % 64));
+    if *word & bit != 0 {
+        return Given::AlreadyFree;
+    }
+    *word |= bit;
+    extent.free_slots += 1;
+    Given::Done
+}
+
+/// The slot that byte `offset` of a slab lies in.
+#[inline]
+pub(crate) fn slot_of(geometry: &Geometry, offset: usize) -> usize {
+    ((offset as u128 * u128::from(geometry.reciprocal)) >> 64) as usize
+}

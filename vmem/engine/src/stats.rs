@@ -1,0 +1,117 @@
+//! Statistics: a snapshot of a pool, gathered without slowing the fast paths.
+
+use crate::cache::Cache;
+use crate::config::PAGE_SHIFT;
+use crate::pool::PoolInner;
+use crate::size_class::{CLASS_COUNT, ClassId};
+
+/// One size class in a [`Stats`] snapshot. Counts are slots.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct ClassStats {
+    /// Slot size in bytes.
+    pub size: usize,
+    /// Slabs of the class.
+    pub slabs: usize,
+    /// Slots in use by the program.
+    pub live: usize,
+    /// Slots free in slabs and transfer arrays.
+    pub free: usize,
+    /// Slots in thread caches.
+    pub cached: usize,
+}
+
+/// A snapshot of a pool, in bytes unless said otherwise. Taken while other threads work, so figures
+/// of different structures may be a few operations apart.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Size of the pool's range.
+    pub pool_bytes: usize,
+    /// In blocks held by the program (slot sizes and whole pages).
+    pub allocated_bytes: usize,
+    /// In slabs and blocks of whole pages.
+    pub active_bytes: usize,
+    /// Largest value of `active_bytes` so far.
+    pub peak_active_bytes: usize,
+    /// Backed by the source: active, or free but not given back yet.
+    pub committed_bytes: usize,
+    /// Largest value of `committed_bytes` so far.
+    pub peak_committed_bytes: usize,
+    /// What the source really uses: blocks of the file, or resident pages.
+    pub resident_bytes: u64,
+    /// In thread caches.
+    pub thread_cache_bytes: usize,
+    /// Given back to the source since the pool was made.
+    pub purged_bytes: u64,
+    /// In blocks of whole pages (above the largest class).
+    pub large_bytes: usize,
+    /// Address space of metadata in DRAM (descriptors and caches; the page map is sparse).
+    pub metadata_bytes: usize,
+    /// Thread caches in use.
+    pub thread_caches: usize,
+    /// By class, in ascending order of size.
+    pub classes: [ClassStats; CLASS_COUNT - 1],
+}
+
+/// Exact call counters of a [`crate::Heap`] that counts.
+#[derive(Clone, Debug)]
+pub struct CallCounts {
+    /// Blocks handed out (a realloc counts as one).
+    pub allocations: u64,
+    /// Blocks of the heap taken back.
+    pub frees: u64,
+    /// Frees passed on because the block was not the heap's.
+    pub foreign_frees: u64,
+    /// Allocations that failed.
+    pub failures: u64,
+    /// Allocations by class; index 0 stands for blocks of whole pages.
+    pub class_calls: [u64; CLASS_COUNT],
+    /// Bytes asked for, by class as in `class_calls`.
+    pub class_requested: [u64; CLASS_COUNT],
+}
+
+impl PoolInner {
+    /// See [`Stats`].
+    pub(crate) fn stats(&self) -> Stats {
+        let mut classes = [ClassStats::default(); CLASS_COUNT - 1];
+        let mut thread_caches = 0;
+        self.for_each_cache(|cache| {
+            // SAFETY: listed caches are live. Their threads move tops meanwhile: each read gives
+            // one of the values they had, which is all a snapshot needs.
+            unsafe {
+                thread_caches += usize::from((*cache).in_use);
+                for (class, stats) in ClassId::all().zip(&mut classes) {
+                    stats.cached += Cache::count_racy(cache, class);
+                }
+            }
+        });
+        let mut slab_bytes = 0;
+        for (class, stats) in ClassId::all().zip(&mut classes) {
+            let bin = self.bin(class);
+            stats.size = class.size();
+            stats.slabs = bin.slabs as usize;
+            stats.free = bin.free_slots as usize + bin.in_transfer().len();
+            let slots = stats.slabs * usize::from(class.geometry().slots);
+            stats.live = slots.saturating_sub(stats.free + stats.cached);
+            slab_bytes += slots * stats.size;
+        }
+        let counts = self.arena.heap.lock().counts;
+        let active_bytes = counts.live << PAGE_SHIFT;
+        let large_bytes = active_bytes.saturating_sub(slab_bytes);
+        let in_slots: usize = classes.iter().map(|class| class.live * class.size).sum();
+        Stats {
+            pool_bytes: self.arena.source.len(),
+            allocated_bytes: in_slots + large_bytes,
+            active_bytes,
+            peak_active_bytes: counts.peak_live << PAGE_SHIFT,
+            committed_bytes: counts.committed << PAGE_SHIFT,
+            peak_committed_bytes: counts.peak_committed << PAGE_SHIFT,
+            resident_bytes: self.arena.source.resident_bytes(),
+            thread_cache_bytes: classes.iter().map(|class| class.cached * class.size).sum(),
+            purged_bytes: counts.purged << PAGE_SHIFT,
+            large_bytes,
+            metadata_bytes: self.arena.meta.lock().mapped_bytes(),
+            thread_caches,
+            classes,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Threads: which caches a thread has, how it gets them, and what happens when it ends.
+//!
+//! A record is made on a thread's first slow path. Its entries are indexed by pool slot and carry
+//! the pool's id: an entry whose id differs belongs to a pool that is gone, and is never followed.
+//! A thread works on the bins of a pool directly until it has used it a while (see
+//! [`OPS_BEFORE_CACHE`]); the default heap gets its cache at once.
+//!
+//! At thread exit a pthread key returns the caches. What the thread allocates after that goes to
+//! the bins directly.
+
+use crate::cache::{self, Cache};
+use crate::config::{MAX_POOLS, OPS_BEFORE_CACHE};
+use crate::pool::PoolInner;
+use crate::registry::{self, Registry};
+use crate::tls;
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+use pmem_core::sys;
+use pmem_core::sys::ExitKey;
+
+/// What a thread knows of one pool.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Id of the pool, 0 for none.
+    id: u64,
+    cache: *mut Cache,
+    /// Operations done without a cache.
+    ops: u32,
+}
+
+/// See the module text.
+pub(crate) struct Record {
+    next: *mut Record,
+    prev: *mut Record,
+    entries: *mut Entry,
+    entry_count: usize,
+    /// The pool used last, and the cache of it.
+    last_id: u64,
+    last_cache: *mut Cache,
+}
+
+/// The record of a thread whose caches have been returned.
+fn ended() -> *mut Record {
+    ptr::without_provenance_mut(1)
+}
+
+/// The calling thread's record, made if needed. `None` in a thread that is ending, or without DRAM.
+fn current() -> Option<NonNull<Record>> {
+    let record = tls::record();
+    if record == ended() {
+        return None;
+    }
+    NonNull::new(record).or_else(attach)
+}
+
+#[cold]
+fn attach() -> Option<NonNull<Record>> {
+    let (record, key) = {
+        let mut registry = registry::lock();
+        let record = match NonNull::new(registry.free_records) {
+            Some(record) => {
+                // SAFETY: free records are valid and unused.
+                registry.free_records = unsafe { record.as_ref().next };
+                record
+            }
+            None => {
+                let record = registry.meta.take_block(size_of::<Record>())?.cast::<Record>();
+                // SAFETY: a block of the right size.
+                unsafe {
+                    record.write(Record {
+                        next: ptr::null_mut(),
+                        prev: ptr::null_mut(),
+                        entries: ptr::null_mut(),
+                        entry_count: 0,
+                        last_id: 0,
+                        last_cache: ptr::null_mut(),
+                    });
+                }
+                record
+            }
+        };
+        registry.link(record);
+        if registry.exit_key.is_none() {
+            registry.exit_key = ExitKey::new(at_exit).ok();
+        }
+        (record, registry.exit_key)
+    };
+    // Before arming the key: that may allocate, and must find the record.
+    tls::set_record(record.as_ptr());
+    if let Some(key) = key {
+        // A failure only means that the caches are not returned when this thread ends.
+        let _ = key.arm(record.as_ptr().cast());
+    }
+    Some(record)
+}
+
+/// Destructor of the pthread key: the thread is ending.
+unsafe extern "C" fn at_exit(record: *mut c_void) {
+    tls::set_cache(cache::empty());
+    tls::set_record(ended());
+    let mut registry = registry::lock();
+    if let Some(record) = NonNull::new(record.cast::<Record>()) {
+        // SAFETY: the key's value is this thread's record, which nobody else uses.
+        unsafe { registry.retire(record) };
+    }
+}
+
+impl Registry {
+    fn link(&mut self, record: NonNull<Record>) {
+        // SAFETY: the record is ours; the old head is linked and thus valid.
+        unsafe {
+            (*record.as_ptr()).prev = ptr::null_mut();
+            (*record.as_ptr()).next = self.records;
+            if let Some(old) = NonNull::new(self.records) {
+                (*old.as_ptr()).prev = record.as_ptr();
+            }
+        }
+        self.records = record.as_ptr();
+    }
+
+    /// Returns the caches of a record and keeps it for the next thread.
+    ///
+    /// # Safety
+    /// `record` is linked, and its thread is the caller or does not exist in this process.
+    unsafe fn retire(&mut self, record: NonNull<Record>) {
+        // SAFETY: contract; a cache is followed only while its pool is registered under the id of
+        // the entry, and deletion takes the registry lock that we hold.
+        unsafe {
+            let this = &mut *record.as_ptr();
+            for slot in 0..this.entry_count {
+                let entry = this.entries.add(slot);
+                if let Some(pool) = self.find(slot, (*entry).id)
+                    && !(*entry).cache.is_null()
+                {
+                    pool.detach_cache((*entry).cache);
+                }
+                entry.write(Entry { id: 0, cache: ptr::null_mut(), ops: 0 });
+            }
+            this.last_id = 0;
+            this.last_cache = ptr::null_mut();
+            if this.prev.is_null() {
+                self.records = this.next;
+            } else {
+                (*this.prev).next = this.next;
+            }
+            if !this.next.is_null() {
+                (*this.next).prev = this.prev;
+            }
+            this.next = self.free_records;
+            self.free_records = record.as_ptr();
+        }
+    }
+
+    /// In a fork child: returns the caches of all threads that were not copied.
+    ///
+    /// # Safety
+    /// The calling thread is the only one.
+    pub(crate) unsafe fn retire_vanished(&mut self) {
+        let own = tls::record();
+        let mut at = self.records;
+        while let Some(record) = NonNull::new(at) {
+            // SAFETY: linked records are valid; all but our own belong to no thread.
+            unsafe {
+                at = record.as_ref().next;
+                if record.as_ptr() != own {
+                    self.retire(record);
+                }
+            }
+        }
+    }
+}
+
+impl Record {
+    /// The entry for `pool`, reset if it belonged to an earlier pool of the same slot.
+    fn entry(&mut self, pool: &PoolInner) -> Option<&mut Entry> {
+        if pool.slot >= self.entry_count {
+            self.grow_entries(pool.slot)?;
+        }
+        // SAFETY: in range; the array is this record's.
+        let entry = unsafe { &mut *self.entries.add(pool.slot) };
+        if entry.id != pool.id {
+            *entry = Entry { id: pool.id, cache: ptr::null_mut(), ops: 0 };
+        }
+        Some(entry)
+    }
+
+    #[cold]
+    fn grow_entries(&mut self, slot: usize) -> Option<()> {
+        let count = (slot + 1).next_power_of_two().max(8).min(MAX_POOLS);
+        let bytes = count * size_of::<Entry>();
+        let memory = sys::map_anonymous(bytes).ok()?.cast::<Entry>();
+        // The registry lock keeps a fork from seeing the change half-done.
+        let _registry = registry::lock();
+        // SAFETY: the new array is larger; anonymous memory is zero, and zero means "no pool".
+        unsafe {
+            if self.entry_count > 0 {
+                ptr::copy_nonoverlapping(self.entries, memory.as_ptr(), self.entry_count);
+                let old = NonNull::new_unchecked(self.entries.cast::<u8>());
+                let _ = sys::unmap(old, self.entry_count * size_of::<Entry>());
+            }
+        }
+        self.entries = memory.as_ptr();
+        self.entry_count = count;
+        Some(())
+    }
+}
+
+/// The calling thread's cache of `pool`, or null when it works without one for now.
+#[inline]
+pub(crate) fn cache_of(pool: &PoolInner) -> *mut Cache {
+    let record = tls::record();
+    if record.addr() > 1 {
+        // SAFETY: the calling thread's record.
+        let record = unsafe { &*record };
+        if record.last_id == pool.id {
+            return record.last_cache;
+        }
+    }
+    look_up(pool, false)
+}
+
+/// The calling thread's cache of `pool`, made at once if there is none; null only in a thread that
+/// is ending, or without DRAM.
+pub(crate) fn cache_now(pool: &PoolInner) -> *mut Cache {
+    look_up(pool, true)
+}
+
+#[inline(never)]
+fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
+    let Some(record) = current() else { return ptr::null_mut() };
+    // SAFETY: the calling thread's record.
+    let record = unsafe { &mut *record.as_ptr() };
+    let Some(entry) = record.entry(pool) else { return ptr::null_mut() };
+    if entry.cache.is_null() {
+        entry.ops += 1;
+        if !now && entry.ops < OPS_BEFORE_CACHE {
+            return ptr::null_mut();
+        }
+        entry.cache = pool.attach_cache();
+    }
+    let cache = entry.cache;
+    if !cache.is_null() {
+        record.last_id = pool.id;
+        record.last_cache = cache;
+    }
+    cache
+}
