@@ -1,2 +1,19 @@
-//! Placeholder.
 #![no_std]
+#![doc = include_str!("../README.md")]
+
+// Tests only; the library itself never sees std.
+#[cfg(test)]
+extern crate std;
+
+pub mod align;
+pub mod dax;
+pub mod env;
+pub mod errno;
+pub mod error;
+pub mod file;
+pub mod fmt;
+pub mod numa;
+mod region;
+pub mod source;
+pub mod sync;
+pub mod sys;

@@ -1,0 +1,98 @@
+//! Files without a name, in a directory of the user's choice.
+
+use core::ffi::CStr;
+
+use super::Descriptor;
+use crate::errno::Errno;
+use crate::error::Error;
+use crate::fmt::StackBuf;
+use crate::sys::{self, Access, Fd, OpenFlags, SignalBlock};
+
+/// Remembers a directory as a place (`O_PATH`): it stays reachable after `chdir` and `chroot`.
+///
+/// # Errors
+/// Operation `open`: `ENOENT`, `ENOTDIR`, `EACCES`, ...
+pub fn open_directory(path: &CStr) -> Result<Descriptor, Error> {
+    let flags = OpenFlags::new(Access::Path).directory();
+    let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, flags).map_err(Error::of("open"))?;
+    // SAFETY: opened above.
+    unsafe { Descriptor::adopt(fd) }
+        .map(|(directory, _)| directory)
+        .map_err(Error::of("fstat"))
+}
+
+/// Makes a file that never has a name: `O_TMPFILE`, or where the file system cannot, a file `vmem.XXXXXX` that is
+/// unlinked at once, with all signals blocked in between. Mode 0600, closed on exec.
+///
+/// # Errors
+/// Operation `open` or `mkstemp`: `EACCES`, `EROFS`, `ENOSPC`, `EMFILE`, ...; `EBADF` when the program has closed the
+/// directory's descriptor.
+pub fn temporary_in(directory: &Descriptor) -> Result<Descriptor, Error> {
+    let Some((directory, _)) = directory.verified() else {
+        return Err(Error::new("open", Errno::EBADF));
+    };
+    let fd = match unnamed(directory) {
+        // EISDIR is the answer of a kernel that does not know the flag.
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR) => {
+            named_and_unlinked(directory).map_err(Error::of("mkstemp"))?
+        }
+        result => result.map_err(Error::of("open"))?,
+    };
+    // SAFETY: opened above.
+    unsafe { Descriptor::adopt(fd) }
+        .map(|(file, _)| file)
+        .map_err(Error::of("fstat"))
+}
+
+fn unnamed(directory: Fd) -> Result<Fd, Errno> {
+    sys::open_at(
+        directory,
+        c".",
+        OpenFlags::new(Access::ReadWrite).temporary(),
+    )
+}
+
+/// As `mkstemp`, which would allocate, followed by unlink.
+pub(super) fn named_and_unlinked(directory: Fd) -> Result<Fd, Errno> {
+    const ATTEMPTS: usize = 1000;
+    for _ in 0..ATTEMPTS {
+        let mut name = random_name();
+        let name = name.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
+        // A handler that ends the process must not leave the name behind.
+        let _block = SignalBlock::new();
+        match sys::open_at(
+            directory,
+            name,
+            OpenFlags::new(Access::ReadWrite).create_new(),
+        ) {
+            Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+            Ok(fd) => {
+                return match sys::unlink_at(directory, name) {
+                    Ok(()) => Ok(fd),
+                    Err(errno) => {
+                        // SAFETY: opened above.
+                        unsafe { sys::close(fd) };
+                        Err(errno)
+                    }
+                };
+            }
+        }
+    }
+    Err(Errno::EEXIST)
+}
+
+fn random_name() -> StackBuf<16> {
+    const LETTERS: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let mut random = [0; 6];
+    sys::fill_random(&mut random);
+    let mut name = StackBuf::new();
+    name.push_bytes(b"vmem.");
+    for byte in random {
+        let letter = LETTERS
+            .get(usize::from(byte) % LETTERS.len())
+            .unwrap_or(&b'a');
+        name.push_bytes(&[*letter]);
+    }
+    name
+}

@@ -1,0 +1,70 @@
+//! A range of address space that we own: reserved as a whole, aligned, unmapped when dropped.
+
+use core::ptr::NonNull;
+
+use crate::align::{align_up, is_aligned};
+use crate::errno::Errno;
+use crate::sys;
+
+/// An owned range. What is mapped inside is the business of its user, who never unmaps a part.
+#[derive(Debug)]
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    /// What is unmapped at the end: the same range, except under Miri, which cannot trim.
+    mapped: (NonNull<u8>, usize),
+}
+
+impl Region {
+    /// Reserves `len` bytes at a multiple of `alignment`; both are multiples of the page size. An access faults.
+    ///
+    /// A range that is longer by the alignment is reserved first and trimmed, never probed and given up again: another
+    /// thread could map something there in between.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EINVAL` when `len` is 0.
+    pub(crate) fn reserve(len: usize, alignment: usize) -> Result<Region, Errno> {
+        let page = sys::page_size();
+        debug_assert!(is_aligned(len, page) && is_aligned(alignment, page));
+        if len == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let outer_len = len.checked_add(alignment - page).ok_or(Errno::ENOMEM)?;
+        let outer = sys::reserve(outer_len)?;
+        let skip = align_up(outer.as_ptr().addr(), alignment) - outer.as_ptr().addr();
+        // SAFETY: `skip` is below the alignment, so `len` bytes from there are inside the outer range.
+        let base = unsafe { outer.add(skip) };
+        if cfg!(miri) {
+            return Ok(Region {
+                base,
+                mapped: (outer, outer_len),
+            });
+        }
+        trim(outer, skip);
+        // SAFETY: the end of the region is inside or at the end of the outer range.
+        trim(unsafe { base.add(len) }, outer_len - skip - len);
+        Ok(Region {
+            base,
+            mapped: (base, len),
+        })
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+}
+
+/// Gives back a part of a reservation that nobody has seen yet.
+fn trim(address: NonNull<u8>, len: usize) {
+    if len > 0 {
+        // SAFETY: ours and unused. Should it fail, address space is lost and nothing else.
+        let _ = unsafe { sys::unmap(address, len) };
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let (address, len) = self.mapped;
+        // SAFETY: ours; whoever drops the region has no more use for its content.
+        let _ = unsafe { sys::unmap(address, len) };
+    }
+}

@@ -1,0 +1,98 @@
+//! Allocating space before it is used, so that a full medium shows as an error and never as `SIGBUS`.
+
+use super::Source;
+use crate::errno::Errno;
+use crate::sys::{self, Advice, Fd, SignalBlock};
+
+impl Source {
+    /// Allocates space for a range; afterwards touching these bytes can never raise `SIGBUS`.
+    ///
+    /// Content that the range has stays. The descriptor is used if it still is ours, else the mapping itself; so
+    /// programs that close all descriptors do no harm. On an error a part of the range may have got space.
+    ///
+    /// # Errors
+    /// `ENOSPC` or `EDQUOT` without space, `ENOMEM` without memory; `EINVAL` for a range that is not on granule borders
+    /// or leaves the source; `EOPNOTSUPP` where the file system cannot allocate and the kernel is older than 5.14.
+    pub fn commit(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let address = self.range(offset, len)?;
+        self.injected_fault()?;
+        if len == 0 || !self.needs_commit() {
+            return Ok(());
+        }
+        if let Some(result) = self.commit_by_descriptor(offset as u64, len as u64) {
+            return result;
+        }
+        // SAFETY: inside our own range; populating changes no content.
+        unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error)
+    }
+
+    /// `None` when the descriptor cannot do it and the mapping has to.
+    fn commit_by_descriptor(&self, offset: u64, len: u64) -> Option<Result<(), Errno>> {
+        let file = self.file.as_ref()?;
+        let (fd, _) = file.verified()?;
+        match allocate(fd, offset, len) {
+            // Another thread may have put another file on the number meanwhile; then ours still lacks the space.
+            Ok(()) => file.verified().map(|_| Ok(())),
+            Err(
+                errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM | Errno::EFBIG | Errno::EIO),
+            ) => Some(Err(errno)),
+            Err(_) => None,
+        }
+    }
+
+    /// Brings the pages of a committed range into memory now, to save the page faults later.
+    ///
+    /// # Errors
+    /// `ENOSPC` or `ENOMEM` when there is no space; every other failure is ignored, for it is a hint. `EINVAL` for a
+    /// range that is not on granule borders or leaves the source.
+    pub fn populate(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let address = self.range(offset, len)?;
+        self.injected_fault()?;
+        if len == 0 || cfg!(miri) {
+            return Ok(());
+        }
+        // SAFETY: inside our own range; populating changes no content.
+        match unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error) {
+            Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => Err(errno),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What `MADV_POPULATE_WRITE` means by its errors.
+fn populate_error(errno: Errno) -> Errno {
+    match errno {
+        // Where touching the page would have raised SIGBUS.
+        Errno::EFAULT => Errno::ENOSPC,
+        // The kernel does not know the advice.
+        Errno::EINVAL => Errno::EOPNOTSUPP,
+        other => other,
+    }
+}
+
+/// `fallocate`, also under a storm of signals: tmpfs gives up when one arrives, and undoes what it did.
+pub(super) fn allocate(fd: Fd, offset: u64, len: u64) -> Result<(), Errno> {
+    match sys::fallocate(fd, offset, len) {
+        Err(Errno::EINTR) => allocate_undisturbed(fd, offset, len),
+        result => result,
+    }
+}
+
+/// In pieces, so that signals wait for milliseconds and not for the whole pool.
+#[cold]
+fn allocate_undisturbed(fd: Fd, offset: u64, len: u64) -> Result<(), Errno> {
+    // A multiple of every granule but 1 GiB pages, which are one piece each.
+    const PIECE: u64 = 16 << 20;
+    let end = offset + len;
+    let mut start = offset;
+    while start < end {
+        let piece = PIECE.min(end - start);
+        let _block = SignalBlock::new();
+        match sys::fallocate(fd, start, piece) {
+            Ok(()) => start += piece,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,399 @@
+//! Making sources.
+
+use core::ffi::CStr;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64};
+
+use super::{OpenMode, Source, SourceKind};
+use crate::align::{PAGE_SIZE, align_down, checked_align_up, is_aligned};
+use crate::dax;
+use crate::errno::Errno;
+use crate::error::Error;
+use crate::file::{self, Descriptor};
+use crate::fmt::StackBuf;
+use crate::numa::{NodeMask, NumaPolicy};
+use crate::region::Region;
+use crate::sys::{self, Access, Fd, LockMode, MapFile, OpenFlags, Protection};
+
+/// What the first address is a multiple of: two huge pages, so that huge pages fit wherever the kernel offers them.
+const BASE_ALIGNMENT: usize = 4 << 20;
+
+/// The page size of a huge-page file in memory.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum HugePageSize {
+    /// 2 MiB.
+    Mib2,
+    /// 1 GiB.
+    Gib1,
+}
+
+impl HugePageSize {
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            HugePageSize::Mib2 => 2 << 20,
+            HugePageSize::Gib1 => 1 << 30,
+        }
+    }
+
+    /// The flags of `memfd_create`.
+    pub(super) const fn memfd_flags(self) -> u32 {
+        const SIZE_SHIFT: u32 = 26;
+        libc::MFD_HUGETLB | self.bytes().trailing_zeros() << SIZE_SHIFT
+    }
+}
+
+/// The parts of a source that its constructors choose.
+struct Parts {
+    kind: SourceKind,
+    len: usize,
+    granule: usize,
+    starts_zeroed: bool,
+    huge: Option<HugePageSize>,
+    region: Option<Region>,
+    base: NonNull<u8>,
+    file: Option<Descriptor>,
+    directory: Option<Descriptor>,
+}
+
+impl Source {
+    /// A file without a name in `directory`; it vanishes with the process. Its length is `max_len` rounded up to the
+    /// granule, and no space is used yet.
+    ///
+    /// # Errors
+    /// Operation `open` or `mkstemp`: the directory does not exist (`ENOENT`), is none (`ENOTDIR`), is not writable
+    /// (`EACCES`, `EROFS`); `ftruncate`: `EFBIG` beyond the process's or the file system's limit; `mmap`: `ENOMEM`;
+    /// `EINVAL` for `max_len` 0.
+    pub fn in_directory(directory: &CStr, max_len: usize) -> Result<Source, Error> {
+        let len = file_len(max_len, granule())?;
+        let directory = file::open_directory(directory)?;
+        let file = file::temporary_in(&directory)?;
+        let fd = still_ours(&file)?;
+        file::extend_to(fd, len as u64)?;
+        Source::over_file(
+            SourceKind::Directory,
+            file,
+            fd,
+            Some(directory),
+            len,
+            None,
+            true,
+        )
+    }
+
+    /// A file with a name. It is made longer, if need be, never shorter, and locked against a second user; what it held
+    /// is lost. With `max_len` 0 an existing file is taken as long as it is.
+    ///
+    /// # Errors
+    /// Operation `open`: those of `open`; `EINVAL` when it is no regular file; `flock`: `EWOULDBLOCK` when another
+    /// process uses the file; else as [`in_directory`](Self::in_directory). A file that
+    /// [`OpenMode::CreateNew`] made is removed again.
+    pub fn named_file(path: &CStr, max_len: usize, mode: OpenMode) -> Result<Source, Error> {
+        let flags = OpenFlags::new(Access::ReadWrite);
+        let flags = match mode {
+            OpenMode::Create => flags.create(),
+            OpenMode::CreateNew => flags.create_new(),
+            OpenMode::Existing => flags,
+        };
+        let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, flags).map_err(Error::of("open"))?;
+        // SAFETY: opened above.
+        let result = unsafe { Source::named(fd, path, max_len) };
+        if result.is_err() && mode == OpenMode::CreateNew {
+            // Should this fail too, the first error is still the one that matters.
+            let _ = sys::unlink_at(Fd::CURRENT_DIRECTORY, path);
+        }
+        result
+    }
+
+    /// # Safety
+    /// The descriptor is given up by the caller.
+    unsafe fn named(fd: Fd, path: &CStr, max_len: usize) -> Result<Source, Error> {
+        // SAFETY: given up by the caller.
+        let (file, status) = unsafe { Descriptor::adopt(fd) }.map_err(Error::of("fstat"))?;
+        if !status.is_regular() {
+            return Err(Error::new("open", Errno::EINVAL));
+        }
+        let fd = still_ours(&file)?;
+        lock(fd)?;
+        let wanted = match max_len {
+            0 => align_down(usize::try_from(status.len).unwrap_or(usize::MAX), granule()),
+            len => len,
+        };
+        let len = file_len(wanted, granule())?;
+        let old_len = file::extend_to(fd, len as u64)?;
+        // Without the directory everything works, except a clone for a child.
+        let directory = open_parent(path).ok();
+        Source::over_file(
+            SourceKind::NamedFile,
+            file,
+            fd,
+            directory,
+            len,
+            None,
+            old_len == 0,
+        )
+    }
+
+    /// A file in memory that was never in a directory. With `huge`, its pages come from the system's pool of huge pages
+    /// and the granule is their size.
+    ///
+    /// # Errors
+    /// Operation `memfd_create`: `ENODEV`, `ENOSYS`, `EINVAL` where the kernel has no such pages; else as
+    /// [`in_directory`](Self::in_directory).
+    pub fn memfd(max_len: usize, huge: Option<HugePageSize>) -> Result<Source, Error> {
+        let granule = huge.map_or(granule(), HugePageSize::bytes);
+        let len = file_len(max_len, granule)?;
+        let file = memory_file(huge)?;
+        let fd = still_ours(&file)?;
+        file::extend_to(fd, len as u64)?;
+        Source::over_file(SourceKind::Memfd, file, fd, None, len, huge, true)
+    }
+
+    /// Private zero pages; memory is used as it is touched.
+    ///
+    /// # Errors
+    /// Operation `mmap`: `ENOMEM`; `EINVAL` for `max_len` 0.
+    pub fn anonymous(max_len: usize) -> Result<Source, Error> {
+        let granule = granule();
+        let len = rounded(max_len, granule)?;
+        let region = Region::reserve(len, BASE_ALIGNMENT).map_err(Error::of("mmap"))?;
+        if !cfg!(miri) {
+            // SAFETY: ours, and nobody has seen it yet.
+            unsafe { sys::map_anonymous_over(region.base(), len, Protection::ReadWrite) }
+                .map_err(Error::of("mmap"))?;
+        }
+        Ok(Source::from_parts(Parts {
+            kind: SourceKind::Anonymous,
+            len,
+            granule,
+            starts_zeroed: true,
+            huge: None,
+            base: region.base(),
+            region: Some(region),
+            file: None,
+            directory: None,
+        }))
+    }
+
+    /// Private zero pages that come from the given NUMA nodes.
+    ///
+    /// # Errors
+    /// Operation `mbind`: `EINVAL` for no node or for nodes without memory, `ENOSYS` without NUMA support, `EPERM` in a
+    /// sandbox; else as [`anonymous`](Self::anonymous).
+    pub fn anonymous_on_nodes(
+        max_len: usize,
+        nodes: &NodeMask,
+        policy: NumaPolicy,
+    ) -> Result<Source, Error> {
+        if nodes.is_empty() {
+            return Err(Error::new("mbind", Errno::EINVAL));
+        }
+        let source = Source::anonymous(max_len)?;
+        // SAFETY: the range is the new source's own.
+        unsafe { bind(source.base, source.len, policy, nodes) }.map_err(Error::of("mbind"))?;
+        Ok(source)
+    }
+
+    /// A whole device-DAX node, for example `/dev/dax0.0`; locked against a second user. What it held is lost, and its
+    /// bytes are not zero.
+    ///
+    /// # Errors
+    /// Operation `open`: those of `open`, `EINVAL` when it is no device-DAX node; `flock`: `EWOULDBLOCK` when another
+    /// process uses it; `sysfs`: the device is not described; `mmap`: `ENOMEM`, ...
+    pub fn device_dax(path: &CStr) -> Result<Source, Error> {
+        let flags = OpenFlags::new(Access::ReadWrite);
+        let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, flags).map_err(Error::of("open"))?;
+        // SAFETY: opened above.
+        let (file, status) = unsafe { Descriptor::adopt(fd) }.map_err(Error::of("fstat"))?;
+        let device = dax::describe(&status)
+            .map_err(Error::of("sysfs"))?
+            .ok_or(Error::new("open", Errno::EINVAL))?;
+        let fd = still_ours(&file)?;
+        lock(fd)?;
+        let size = usize::try_from(device.size).map_err(|_| Error::new("mmap", Errno::ENOMEM))?;
+        let len = align_down(size, device.align.max(granule()));
+        let alignment = device.align.max(BASE_ALIGNMENT);
+        let region = map_shared(fd, len, alignment)?;
+        Ok(Source::from_parts(Parts {
+            kind: SourceKind::DeviceDax,
+            len,
+            granule: device.align.max(granule()),
+            starts_zeroed: false,
+            huge: None,
+            base: region.base(),
+            region: Some(region),
+            file: Some(file),
+            directory: None,
+        }))
+    }
+
+    /// Memory that the caller has mapped; a length that is no multiple of the granule is rounded down. It is used as it
+    /// is: never unmapped, purged or advised upon.
+    ///
+    /// # Errors
+    /// Operation `region`: `EINVAL` when the address is no multiple of the granule or the length is below one granule.
+    ///
+    /// # Safety
+    /// The range is readable and writable, and nobody else uses it as long as the source lives.
+    pub unsafe fn caller_region(address: NonNull<u8>, len: usize) -> Result<Source, Error> {
+        let granule = granule();
+        let len = align_down(len, granule);
+        if len == 0 || !is_aligned(address.as_ptr().addr(), granule) {
+            return Err(Error::new("region", Errno::EINVAL));
+        }
+        Ok(Source::from_parts(Parts {
+            kind: SourceKind::CallerRegion,
+            len,
+            granule,
+            starts_zeroed: false,
+            huge: None,
+            region: None,
+            base: address,
+            file: None,
+            directory: None,
+        }))
+    }
+
+    fn over_file(
+        kind: SourceKind,
+        file: Descriptor,
+        fd: Fd,
+        directory: Option<Descriptor>,
+        len: usize,
+        huge: Option<HugePageSize>,
+        starts_zeroed: bool,
+    ) -> Result<Source, Error> {
+        let page = huge.map_or(granule(), HugePageSize::bytes);
+        let region = map_shared(fd, len, page.max(BASE_ALIGNMENT))?;
+        Ok(Source::from_parts(Parts {
+            kind,
+            len,
+            granule: page,
+            starts_zeroed,
+            huge,
+            base: region.base(),
+            region: Some(region),
+            file: Some(file),
+            directory,
+        }))
+    }
+
+    fn from_parts(parts: Parts) -> Source {
+        let Parts {
+            kind,
+            len,
+            granule,
+            starts_zeroed,
+            huge,
+            region,
+            base,
+            file,
+            directory,
+        } = parts;
+        debug_assert!(len > 0 && is_aligned(len, granule) && is_aligned(granule, PAGE_SIZE));
+        Source {
+            base,
+            len,
+            granule,
+            kind,
+            starts_zeroed,
+            huge,
+            _region: region,
+            file,
+            directory,
+            can_purge: AtomicBool::new(kind.is_file() || kind == SourceKind::Anonymous),
+            no_dump: AtomicBool::new(false),
+            calls_before_fault: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+/// The granule of everything that has no larger pages.
+fn granule() -> usize {
+    sys::page_size().max(PAGE_SIZE)
+}
+
+fn rounded(len: usize, granule: usize) -> Result<usize, Error> {
+    match checked_align_up(len, granule) {
+        Some(0) => Err(Error::new("size", Errno::EINVAL)),
+        Some(len) => Ok(len),
+        None => Err(Error::new("size", Errno::EFBIG)),
+    }
+}
+
+/// As [`rounded`], and the kernel can express it as a file length.
+fn file_len(len: usize, granule: usize) -> Result<usize, Error> {
+    let len = rounded(len, granule)?;
+    libc::off_t::try_from(len).map_err(|_| Error::new("size", Errno::EFBIG))?;
+    Ok(len)
+}
+
+/// The number behind a descriptor made a moment ago.
+fn still_ours(file: &Descriptor) -> Result<Fd, Error> {
+    file.verified()
+        .map(|(fd, _)| fd)
+        .ok_or(Error::new("open", Errno::EBADF))
+}
+
+fn lock(fd: Fd) -> Result<(), Error> {
+    match sys::lock_file(fd, LockMode::Exclusive) {
+        Err(errno @ Errno::EWOULDBLOCK) => Err(Error::new("flock", errno)),
+        // Not every file system can lock; the user is then on his own.
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn memory_file(huge: Option<HugePageSize>) -> Result<Descriptor, Error> {
+    let flags = huge.map_or(0, HugePageSize::memfd_flags);
+    let fd = sys::memory_file(c"vmem", flags).map_err(Error::of("memfd_create"))?;
+    // SAFETY: made above.
+    unsafe { Descriptor::adopt(fd) }
+        .map(|(file, _)| file)
+        .map_err(Error::of("fstat"))
+}
+
+/// Reserves an aligned range and lays the whole file over it.
+fn map_shared(fd: Fd, len: usize, alignment: usize) -> Result<Region, Error> {
+    let region = Region::reserve(len, alignment).map_err(Error::of("mmap"))?;
+    // SAFETY: ours, and nobody has seen it yet.
+    unsafe { sys::map_file_over(region.base(), len, fd, 0, MapFile::Shared) }
+        .map_err(Error::of("mmap"))?;
+    Ok(region)
+}
+
+/// The directory that holds `path`.
+fn open_parent(path: &CStr) -> Result<Descriptor, Error> {
+    let bytes = path.to_bytes();
+    let parent = match bytes.iter().rposition(|&byte| byte == b'/') {
+        Some(0) => &b"/"[..],
+        Some(end) => bytes.get(..end).unwrap_or(b"."),
+        None => b".",
+    };
+    let mut text = StackBuf::<1024>::new();
+    text.push_bytes(parent);
+    let text = text
+        .as_c_str()
+        .ok_or(Error::new("open", Errno::ENAMETOOLONG))?;
+    file::open_directory(text)
+}
+
+/// # Safety
+/// The range belongs to the caller.
+unsafe fn bind(
+    base: NonNull<u8>,
+    len: usize,
+    policy: NumaPolicy,
+    nodes: &NodeMask,
+) -> Result<(), Errno> {
+    // SAFETY: forwarded.
+    match unsafe { sys::bind_memory(base, len, policy.mode(), nodes) } {
+        // Kernels before 5.15 prefer one node at most.
+        Err(Errno::EINVAL) if policy == NumaPolicy::Preferred => {
+            let first = nodes.first().map_or(Err(Errno::EINVAL), NodeMask::single)?;
+            // SAFETY: forwarded.
+            unsafe { sys::bind_memory(base, len, libc::MPOL_PREFERRED, &first) }
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,281 @@
+//! Address space: the one place that maps, unmaps and advises.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use super::file::Fd;
+use super::raw::{once, retry};
+use crate::errno::Errno;
+
+/// What a mapping may be used for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Protection {
+    /// Any access faults.
+    None,
+    /// Loads only.
+    Read,
+    /// Loads and stores.
+    ReadWrite,
+}
+
+impl Protection {
+    const fn bits(self) -> i32 {
+        match self {
+            Protection::None => libc::PROT_NONE,
+            Protection::Read => libc::PROT_READ,
+            Protection::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        }
+    }
+}
+
+/// How a file range is mapped.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum MapFile {
+    /// Stores reach the file; no page is reserved ahead.
+    Shared,
+    /// Stores stay in this process; no memory is reserved ahead.
+    Private,
+}
+
+/// What `madvise` is asked for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Advice {
+    /// Drop the pages of a private mapping; the next access sees zeros or the file again.
+    /// On a shared mapping this frees nothing.
+    DontNeed,
+    /// Punch a hole into the file under a shared mapping.
+    Remove,
+    /// Allocate and map all pages now, writable; reports an error instead of `SIGBUS`.
+    PopulateWrite,
+    /// Use huge pages where possible.
+    HugePage,
+    /// Do not use huge pages.
+    NoHugePage,
+    /// Leave the range out of core files.
+    DontDump,
+    /// Put the range into core files.
+    DoDump,
+    /// A child sees zeros here after `fork`.
+    WipeOnFork,
+}
+
+impl Advice {
+    const fn number(self) -> i32 {
+        match self {
+            Advice::DontNeed => libc::MADV_DONTNEED,
+            Advice::Remove => libc::MADV_REMOVE,
+            Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
+            Advice::HugePage => libc::MADV_HUGEPAGE,
+            Advice::NoHugePage => libc::MADV_NOHUGEPAGE,
+            Advice::DontDump => libc::MADV_DONTDUMP,
+            Advice::DoDump => libc::MADV_DODUMP,
+            Advice::WipeOnFork => libc::MADV_WIPEONFORK,
+        }
+    }
+}
+
+fn as_void(address: NonNull<u8>) -> *mut c_void {
+    address.as_ptr().cast()
+}
+
+fn non_null(address: *mut c_void) -> NonNull<u8> {
+    // The kernel never answers a request without an address with page 0.
+    NonNull::new(address.cast()).unwrap_or(NonNull::dangling())
+}
+
+/// Under Miri only this exact pair of flags works; Miri's memory is never reserved anyway.
+const ANONYMOUS: i32 =
+    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
+
+/// Maps `len` bytes of private zero pages at an address of the system's choice; nothing is reserved ahead.
+///
+/// # Errors
+/// `ENOMEM`; `EINVAL` when `len` is 0.
+pub fn map_anonymous(len: usize) -> Result<NonNull<u8>, Errno> {
+    map_new(len, Protection::ReadWrite)
+}
+
+/// Reserves `len` bytes of address space without memory behind it.
+///
+/// # Errors
+/// `ENOMEM`; `EINVAL` when `len` is 0.
+pub fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
+    // Miri cannot change the protection later.
+    map_new(
+        len,
+        if cfg!(miri) {
+            Protection::ReadWrite
+        } else {
+            Protection::None
+        },
+    )
+}
+
+fn map_new(len: usize, protection: Protection) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+    let address = once(|| unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            len,
+            protection.bits(),
+            ANONYMOUS,
+            -1,
+            0,
+        )
+    })?;
+    Ok(non_null(address))
+}
+
+/// Replaces `[address, address + len)` by private zero pages.
+///
+/// # Safety
+/// The range belongs to the caller, and nobody relies on its present content.
+///
+/// # Errors
+/// `ENOMEM`, `EINVAL` for an unaligned address.
+pub unsafe fn map_anonymous_over(
+    address: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    // SAFETY: the caller owns the range.
+    once(|| unsafe {
+        libc::mmap(
+            as_void(address),
+            len,
+            protection.bits(),
+            ANONYMOUS | libc::MAP_FIXED,
+            -1,
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// Replaces `[address, address + len)` by `len` bytes of a file, from `offset`, readable and writable.
+///
+/// # Safety
+/// The range belongs to the caller, and nobody relies on its present content.
+///
+/// # Errors
+/// Those of `mmap`: `EBADF`, `EACCES`, `ENODEV`, `ENOMEM`, `EINVAL`, ...
+pub unsafe fn map_file_over(
+    address: NonNull<u8>,
+    len: usize,
+    fd: Fd,
+    offset: u64,
+    how: MapFile,
+) -> Result<(), Errno> {
+    let flags = libc::MAP_FIXED
+        | libc::MAP_NORESERVE
+        | match how {
+            MapFile::Shared => libc::MAP_SHARED,
+            MapFile::Private => libc::MAP_PRIVATE,
+        };
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: the caller owns the range.
+    once(|| unsafe {
+        libc::mmap(
+            as_void(address),
+            len,
+            Protection::ReadWrite.bits(),
+            flags,
+            fd.raw(),
+            offset,
+        )
+    })?;
+    Ok(())
+}
+
+/// Moves a mapping of `len` bytes from `from` to `to`, replacing what is there.
+///
+/// # Safety
+/// Both ranges belong to the caller; nobody uses `from` any more, and nobody relies on the content of `to`.
+///
+/// # Errors
+/// `ENOMEM`, `EINVAL`, `EFAULT`.
+pub unsafe fn move_mapping_over(
+    from: NonNull<u8>,
+    to: NonNull<u8>,
+    len: usize,
+) -> Result<(), Errno> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: the caller owns both ranges.
+    once(|| unsafe { libc::mremap(as_void(from), len, len, flags, as_void(to)) })?;
+    Ok(())
+}
+
+/// Removes all mappings in `[address, address + len)`.
+///
+/// # Safety
+/// The range belongs to the caller and nobody uses it any more.
+///
+/// # Errors
+/// `EINVAL` for an unaligned range, `ENOMEM` when a mapping would have to be split and the process has too many.
+pub unsafe fn unmap(address: NonNull<u8>, len: usize) -> Result<(), Errno> {
+    // SAFETY: the caller owns the range.
+    once(|| unsafe { libc::munmap(as_void(address), len) })?;
+    Ok(())
+}
+
+/// Changes what may be done with `[address, address + len)`.
+///
+/// # Safety
+/// The range belongs to the caller, and no access that the new protection forbids is made afterwards.
+///
+/// # Errors
+/// `ENOMEM`, `EACCES`, `EINVAL`.
+pub unsafe fn protect(
+    address: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    // SAFETY: the caller owns the range.
+    once(|| unsafe { libc::mprotect(as_void(address), len, protection.bits()) })?;
+    Ok(())
+}
+
+/// Advises the kernel about `[address, address + len)`.
+///
+/// # Safety
+/// The range belongs to the caller; for [`Advice::DontNeed`], [`Advice::Remove`] and [`Advice::WipeOnFork`] nobody relies
+/// on its content.
+///
+/// # Errors
+/// Those of `madvise`; `EINVAL` when the kernel does not know the advice.
+pub unsafe fn advise(address: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
+    // SAFETY: the caller owns the range and gave up its content where the advice drops it.
+    retry(|| unsafe { libc::madvise(as_void(address), len, advice.number()) })?;
+    Ok(())
+}
+
+/// How many system pages of `[address, address + len)` are in memory (for a file: in the page cache).
+///
+/// # Errors
+/// `ENOMEM` when a part of the range is not mapped.
+pub fn resident_pages(address: NonNull<u8>, len: usize) -> Result<u64, Errno> {
+    const BATCH: usize = 1024;
+    let page = super::page_size();
+    let mut states = [0u8; BATCH];
+    let mut total = 0u64;
+    let mut offset = 0;
+    while offset < len {
+        let part = (len - offset).min(BATCH * page);
+        // SAFETY: mincore reads no memory of the range; `states` has one byte per page of `part`.
+        retry(|| unsafe {
+            libc::mincore(
+                as_void(address).wrapping_byte_add(offset),
+                part,
+                states.as_mut_ptr(),
+            )
+        })?;
+        let pages = part.div_ceil(page);
+        total += states
+            .iter()
+            .take(pages)
+            .filter(|&&state| state & 1 != 0)
+            .count() as u64;
+        offset += part;
+    }
+    Ok(total)
+}
