@@ -74,9 +74,6 @@ mod tests {
             checked_align_up(usize::MAX - PAGE_SIZE + 1, PAGE_SIZE),
             Some(usize::MAX - PAGE_SIZE + 1)
         );
-        assert_eq!(
-            checked_align_up(usize::MAX - PAGE_SIZE + 2, PAGE_SIZE),
-            None
-        );
+        assert_eq!(checked_align_up(usize::MAX - PAGE_SIZE + 2, PAGE_SIZE), None);
     }
 }

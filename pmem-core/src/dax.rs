@@ -48,9 +48,7 @@ fn describe_under(sysfs: &CStr, (major, minor): (u32, u32)) -> Result<Option<Dax
         Some(align) => Some(align),
         None => path.number("device/align")?,
     };
-    let align = align
-        .map_or(Ok(HUGE_PAGE_SIZE), usize::try_from)
-        .map_err(|_| Errno::EINVAL)?;
+    let align = align.map_or(Ok(HUGE_PAGE_SIZE), usize::try_from).map_err(|_| Errno::EINVAL)?;
     if size == 0 || !align.is_power_of_two() {
         return Err(Errno::EINVAL);
     }
@@ -73,10 +71,7 @@ impl AttributePath {
         let mut directory = StackBuf::new();
         directory.push_bytes(sysfs.to_bytes());
         let _ = write!(directory, "/dev/char/{major}:{minor}/");
-        AttributePath {
-            text: StackBuf::new(),
-            directory,
-        }
+        AttributePath { text: StackBuf::new(), directory }
     }
 
     fn of(&mut self, attribute: &str) -> Result<&CStr, Errno> {
@@ -124,9 +119,7 @@ impl AttributePath {
     fn node(&mut self, name: &str) -> Result<Option<usize>, Errno> {
         let mut buffer = [0; 32];
         let text = self.attribute(name, &mut buffer)?;
-        Ok(text
-            .and_then(file::parse_decimal)
-            .and_then(|node| usize::try_from(node).ok()))
+        Ok(text.and_then(file::parse_decimal).and_then(|node| usize::try_from(node).ok()))
     }
 }
 

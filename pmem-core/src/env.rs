@@ -32,11 +32,7 @@ pub unsafe fn set_fallback(envp: *const *const c_char) {
 pub fn get(name: &CStr) -> Option<&'static CStr> {
     // SAFETY: the C library's list is null or well-formed; the caller keeps it still (see above).
     let own = unsafe { (&raw const environ).read() };
-    let list = if own.is_null() {
-        FALLBACK.load(Relaxed).cast_const()
-    } else {
-        own
-    };
+    let list = if own.is_null() { FALLBACK.load(Relaxed).cast_const() } else { own };
     // SAFETY: well-formed by the C library or by the contract of `set_fallback`.
     unsafe { get_from(list, name) }
 }
@@ -101,10 +97,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri gives the program an environment of its own")]
     fn process_environment() {
         let expected = std::env::var("CARGO_PKG_NAME").expect("cargo sets it for tests");
-        assert_eq!(
-            get(c"CARGO_PKG_NAME").unwrap().to_str(),
-            Ok(expected.as_str())
-        );
+        assert_eq!(get(c"CARGO_PKG_NAME").unwrap().to_str(), Ok(expected.as_str()));
         assert_eq!(get(c"PMEM_CORE_SURELY_NOT_SET"), None);
     }
 }

@@ -84,9 +84,7 @@ impl ErrnoGuard {
     /// Saves the calling thread's `errno`.
     #[inline]
     pub fn new() -> ErrnoGuard {
-        ErrnoGuard {
-            saved: Errno::last(),
-        }
+        ErrnoGuard { saved: Errno::last() }
     }
 }
 
@@ -115,21 +113,14 @@ mod tests {
         // SAFETY: the buffer is writable for its whole length; the XSI form terminates what it writes.
         unsafe { libc::strerror_r(number, buffer.as_mut_ptr(), buffer.len()) };
         // SAFETY: terminated above.
-        unsafe { CStr::from_ptr(buffer.as_ptr()) }
-            .to_str()
-            .unwrap()
-            .to_string()
+        unsafe { CStr::from_ptr(buffer.as_ptr()) }.to_str().unwrap().to_string()
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "compares with the C library, which Miri does not run")]
     fn texts_equal_those_of_the_c_library() {
         for number in 0..=133 {
-            assert_eq!(
-                format!("{}", Errno(number)),
-                c_library_text(number),
-                "errno {number}"
-            );
+            assert_eq!(format!("{}", Errno(number)), c_library_text(number), "errno {number}");
         }
         assert_eq!(format!("{}", Errno(4095)), c_library_text(4095));
     }

@@ -28,11 +28,7 @@ impl<const N: usize> StackBuf<N> {
     /// An empty buffer.
     #[must_use]
     pub const fn new() -> StackBuf<N> {
-        StackBuf {
-            bytes: [0; N],
-            len: 0,
-            cut: false,
-        }
+        StackBuf { bytes: [0; N], len: 0, cut: false }
     }
 
     /// What was written.

@@ -50,9 +50,7 @@ impl NodeMask {
     /// Is the node in the set?
     #[must_use]
     pub fn contains(&self, node: usize) -> bool {
-        self.words
-            .get(node / 64)
-            .is_some_and(|word| word >> (node % 64) & 1 != 0)
+        self.words.get(node / 64).is_some_and(|word| word >> (node % 64) & 1 != 0)
     }
 
     /// Is there no node in the set?
@@ -64,10 +62,7 @@ impl NodeMask {
     /// How many nodes are in the set.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.words
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum()
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// The lowest node.
@@ -79,10 +74,7 @@ impl NodeMask {
     /// Are all nodes of `other` in this set?
     #[must_use]
     pub fn contains_all(&self, other: &NodeMask) -> bool {
-        self.words
-            .iter()
-            .zip(&other.words)
-            .all(|(ours, theirs)| theirs & !ours == 0)
+        self.words.iter().zip(&other.words).all(|(ours, theirs)| theirs & !ours == 0)
     }
 
     /// The nodes in rising order.
@@ -127,10 +119,7 @@ impl core::fmt::Debug for NodeMask {
 
 fn node_number(text: &[u8]) -> Result<usize, Errno> {
     let number = file::parse_decimal(text).ok_or(Errno::EINVAL)?;
-    usize::try_from(number)
-        .ok()
-        .filter(|&node| node < NodeMask::CAPACITY)
-        .ok_or(Errno::EINVAL)
+    usize::try_from(number).ok().filter(|&node| node < NodeMask::CAPACITY).ok_or(Errno::EINVAL)
 }
 
 /// How pages are spread over nodes.
@@ -205,16 +194,9 @@ mod tests {
             assert_eq!(mask.is_empty(), nodes.is_empty());
             assert_eq!(mask.first(), nodes.first().copied());
         }
-        for text in [
-            &b"x"[..],
-            b"1-",
-            b"-1",
-            b"3-2",
-            b"1,,2",
-            b"1024",
-            b"0-99999999999999999999",
-            b"1 2",
-        ] {
+        for text in
+            [&b"x"[..], b"1-", b"-1", b"3-2", b"1,,2", b"1024", b"0-99999999999999999999", b"1 2"]
+        {
             assert_eq!(NodeMask::parse_list(text), Err(Errno::EINVAL), "{text:?}");
         }
     }

@@ -34,18 +34,12 @@ impl Region {
         // SAFETY: `skip` is below the alignment, so `len` bytes from there are inside the outer range.
         let base = unsafe { outer.add(skip) };
         if cfg!(miri) {
-            return Ok(Region {
-                base,
-                mapped: (outer, outer_len),
-            });
+            return Ok(Region { base, mapped: (outer, outer_len) });
         }
         trim(outer, skip);
         // SAFETY: the end of the region is inside or at the end of the outer range.
         trim(unsafe { base.add(len) }, outer_len - skip - len);
-        Ok(Region {
-            base,
-            mapped: (base, len),
-        })
+        Ok(Region { base, mapped: (base, len) })
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {

@@ -60,10 +60,7 @@ pub enum SourceKind {
 impl SourceKind {
     /// Is it a shared mapping of a file whose space is allocated piece by piece?
     const fn is_file(self) -> bool {
-        matches!(
-            self,
-            SourceKind::Directory | SourceKind::NamedFile | SourceKind::Memfd
-        )
+        matches!(self, SourceKind::Directory | SourceKind::NamedFile | SourceKind::Memfd)
     }
 }
 
@@ -149,8 +146,6 @@ impl Source {
     /// Does the source still have the descriptor of its file? The program may have closed it.
     #[must_use]
     pub fn has_descriptor(&self) -> bool {
-        self.file
-            .as_ref()
-            .is_some_and(|file| file.verified().is_some())
+        self.file.as_ref().is_some_and(|file| file.verified().is_some())
     }
 }

@@ -70,44 +70,24 @@ fn a_class_device_of_an_older_kernel() {
         .attribute("size", "2097152\n")
         .attribute("device/align", "4096\n")
         .attribute("numa_node", "-1\n");
-    let expected = DaxDevice {
-        size: 2 << 20,
-        align: 4096,
-        numa_node: None,
-        target_node: None,
-    };
+    let expected = DaxDevice { size: 2 << 20, align: 4096, numa_node: None, target_node: None };
     assert_eq!(sysfs.describe(), Ok(Some(expected)));
 }
 
 #[test]
 fn without_alignment_it_is_a_huge_page() {
-    let sysfs = FakeSysfs::new("old")
-        .subsystem("/x/dax")
-        .attribute("size", "4194304");
+    let sysfs = FakeSysfs::new("old").subsystem("/x/dax").attribute("size", "4194304");
     assert_eq!(sysfs.describe().unwrap().unwrap().align, HUGE_PAGE_SIZE);
 }
 
 #[test]
 fn other_devices_are_not_dax() {
     assert_eq!(FakeSysfs::new("none").describe(), Ok(None));
-    assert_eq!(
-        FakeSysfs::new("mem")
-            .subsystem("../../../../class/mem")
-            .describe(),
-        Ok(None)
-    );
-    assert_eq!(
-        FakeSysfs::new("suffix")
-            .subsystem("../../../../class/notdax")
-            .describe(),
-        Ok(None)
-    );
-    let null = sys::open_at(
-        Fd::CURRENT_DIRECTORY,
-        c"/dev/null",
-        sys::OpenFlags::new(sys::Access::Path),
-    )
-    .unwrap();
+    assert_eq!(FakeSysfs::new("mem").subsystem("../../../../class/mem").describe(), Ok(None));
+    assert_eq!(FakeSysfs::new("suffix").subsystem("../../../../class/notdax").describe(), Ok(None));
+    let null =
+        sys::open_at(Fd::CURRENT_DIRECTORY, c"/dev/null", sys::OpenFlags::new(sys::Access::Path))
+            .unwrap();
     assert_eq!(describe(&sys::file_status(null).unwrap()), Ok(None));
     // SAFETY: opened above.
     unsafe { sys::close(null) };
@@ -117,16 +97,8 @@ fn other_devices_are_not_dax() {
 fn nonsense_is_an_error() {
     let dax = |name| FakeSysfs::new(name).subsystem("../bus/dax");
     assert_eq!(dax("nosize").describe(), Err(Errno::ENOENT));
-    assert_eq!(
-        dax("text").attribute("size", "big\n").describe(),
-        Err(Errno::EINVAL)
-    );
-    assert_eq!(
-        dax("zero").attribute("size", "0\n").describe(),
-        Err(Errno::EINVAL)
-    );
-    let odd = dax("odd")
-        .attribute("size", "4096\n")
-        .attribute("align", "3000\n");
+    assert_eq!(dax("text").attribute("size", "big\n").describe(), Err(Errno::EINVAL));
+    assert_eq!(dax("zero").attribute("size", "0\n").describe(), Err(Errno::EINVAL));
+    let odd = dax("odd").attribute("size", "4096\n").attribute("align", "3000\n");
     assert_eq!(odd.describe(), Err(Errno::EINVAL));
 }

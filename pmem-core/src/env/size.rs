@@ -54,10 +54,7 @@ fn parse(text: &[u8]) -> Result<u64, ParseSizeError> {
         _ => (text, 10),
     };
     let value_of = |byte: &u8| char::from(*byte).to_digit(radix);
-    let len = digits
-        .iter()
-        .take_while(|byte| value_of(byte).is_some())
-        .count();
+    let len = digits.iter().take_while(|byte| value_of(byte).is_some()).count();
     if len == 0 {
         return Err(ParseSizeError::NotANumber);
     }
@@ -70,9 +67,7 @@ fn parse(text: &[u8]) -> Result<u64, ParseSizeError> {
             .and_then(|n| n.checked_add(digit.into()))
             .ok_or(ParseSizeError::TooLarge)?;
     }
-    number
-        .checked_mul(1 << shift)
-        .ok_or(ParseSizeError::TooLarge)
+    number.checked_mul(1 << shift).ok_or(ParseSizeError::TooLarge)
 }
 
 fn suffix_shift(suffix: &[u8]) -> Result<u32, ParseSizeError> {
@@ -101,19 +96,13 @@ pub fn parse_size_atoll(text: impl AsRef<[u8]>) -> i64 {
         _ => (false, text),
     };
     let mut number = 0i64;
-    for digit in digits
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .map(|byte| i64::from(byte - b'0'))
+    for digit in
+        digits.iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| i64::from(byte - b'0'))
     {
         // Counted downwards, because the negative side reaches one further.
         number = number.saturating_mul(10).saturating_sub(digit);
     }
-    if negative {
-        number
-    } else {
-        number.checked_neg().unwrap_or(i64::MAX)
-    }
+    if negative { number } else { number.checked_neg().unwrap_or(i64::MAX) }
 }
 
 trait TrimC {
@@ -123,10 +112,7 @@ trait TrimC {
 impl TrimC for [u8] {
     /// Like `isspace` in the C locale, which counts the vertical tab too.
     fn trim_ascii_start_c(&self) -> &[u8] {
-        let blanks = self
-            .iter()
-            .take_while(|byte| matches!(byte, b' ' | 9..=13))
-            .count();
+        let blanks = self.iter().take_while(|byte| matches!(byte, b' ' | 9..=13)).count();
         self.get(blanks..).unwrap_or(&[])
     }
 }

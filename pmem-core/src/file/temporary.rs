@@ -16,9 +16,7 @@ pub fn open_directory(path: &CStr) -> Result<Descriptor, Error> {
     let flags = OpenFlags::new(Access::Path).directory();
     let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, flags).map_err(Error::of("open"))?;
     // SAFETY: opened above.
-    unsafe { Descriptor::adopt(fd) }
-        .map(|(directory, _)| directory)
-        .map_err(Error::of("fstat"))
+    unsafe { Descriptor::adopt(fd) }.map(|(directory, _)| directory).map_err(Error::of("fstat"))
 }
 
 /// Makes a file that never has a name: `O_TMPFILE`, or where the file system cannot, a file `vmem.XXXXXX` that is
@@ -39,17 +37,11 @@ pub fn temporary_in(directory: &Descriptor) -> Result<Descriptor, Error> {
         result => result.map_err(Error::of("open"))?,
     };
     // SAFETY: opened above.
-    unsafe { Descriptor::adopt(fd) }
-        .map(|(file, _)| file)
-        .map_err(Error::of("fstat"))
+    unsafe { Descriptor::adopt(fd) }.map(|(file, _)| file).map_err(Error::of("fstat"))
 }
 
 fn unnamed(directory: Fd) -> Result<Fd, Errno> {
-    sys::open_at(
-        directory,
-        c".",
-        OpenFlags::new(Access::ReadWrite).temporary(),
-    )
+    sys::open_at(directory, c".", OpenFlags::new(Access::ReadWrite).temporary())
 }
 
 /// As `mkstemp`, which would allocate, followed by unlink.
@@ -60,11 +52,7 @@ pub(super) fn named_and_unlinked(directory: Fd) -> Result<Fd, Errno> {
         let name = name.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
         // A handler that ends the process must not leave the name behind.
         let _block = SignalBlock::new();
-        match sys::open_at(
-            directory,
-            name,
-            OpenFlags::new(Access::ReadWrite).create_new(),
-        ) {
+        match sys::open_at(directory, name, OpenFlags::new(Access::ReadWrite).create_new()) {
             Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
             Ok(fd) => {
@@ -89,9 +77,7 @@ fn random_name() -> StackBuf<16> {
     let mut name = StackBuf::new();
     name.push_bytes(b"vmem.");
     for byte in random {
-        let letter = LETTERS
-            .get(usize::from(byte) % LETTERS.len())
-            .unwrap_or(&b'a');
+        let letter = LETTERS.get(usize::from(byte) % LETTERS.len()).unwrap_or(&b'a');
         name.push_bytes(&[*letter]);
     }
     name

@@ -132,10 +132,7 @@ impl Source {
         };
         let (fd, _) = file.verified().ok_or(Error::new("open", Errno::EBADF))?;
         file::extend_to(fd, self.len as u64)?;
-        Ok(FileClone {
-            file,
-            written_through_mapping: self.huge.is_some(),
-        })
+        Ok(FileClone { file, written_through_mapping: self.huge.is_some() })
     }
 
     /// Copies a committed range, as this process sees it, to the same place in a clone.
@@ -211,12 +208,7 @@ fn copy_by_writing(fd: Fd, from: NonNull<u8>, offset: usize, len: usize) -> Resu
     while done < len {
         // SAFETY: inside the range, which is mapped and committed.
         let written = unsafe {
-            sys::pwrite(
-                fd,
-                from.as_ptr().add(done),
-                len - done,
-                (offset + done) as u64,
-            )
+            sys::pwrite(fd, from.as_ptr().add(done), len - done, (offset + done) as u64)
         }?;
         if written == 0 {
             return Err(Errno::ENOSPC);

@@ -71,15 +71,7 @@ impl Source {
         let file = file::temporary_in(&directory)?;
         let fd = still_ours(&file)?;
         file::extend_to(fd, len as u64)?;
-        Source::over_file(
-            SourceKind::Directory,
-            file,
-            fd,
-            Some(directory),
-            len,
-            None,
-            true,
-        )
+        Source::over_file(SourceKind::Directory, file, fd, Some(directory), len, None, true)
     }
 
     /// A file with a name. It is made longer, if need be, never shorter, and locked against a second user; what it held
@@ -124,15 +116,7 @@ impl Source {
         let old_len = file::extend_to(fd, len as u64)?;
         // Without the directory everything works, except a clone for a child.
         let directory = open_parent(path).ok();
-        Source::over_file(
-            SourceKind::NamedFile,
-            file,
-            fd,
-            directory,
-            len,
-            None,
-            old_len == 0,
-        )
+        Source::over_file(SourceKind::NamedFile, file, fd, directory, len, None, old_len == 0)
     }
 
     /// A file in memory that was never in a directory. With `huge`, its pages come from the system's pool of huge pages
@@ -280,17 +264,8 @@ impl Source {
     }
 
     fn from_parts(parts: Parts) -> Source {
-        let Parts {
-            kind,
-            len,
-            granule,
-            starts_zeroed,
-            huge,
-            region,
-            base,
-            file,
-            directory,
-        } = parts;
+        let Parts { kind, len, granule, starts_zeroed, huge, region, base, file, directory } =
+            parts;
         debug_assert!(len > 0 && is_aligned(len, granule) && is_aligned(granule, PAGE_SIZE));
         Source {
             base,
@@ -331,9 +306,7 @@ fn file_len(len: usize, granule: usize) -> Result<usize, Error> {
 
 /// The number behind a descriptor made a moment ago.
 fn still_ours(file: &Descriptor) -> Result<Fd, Error> {
-    file.verified()
-        .map(|(fd, _)| fd)
-        .ok_or(Error::new("open", Errno::EBADF))
+    file.verified().map(|(fd, _)| fd).ok_or(Error::new("open", Errno::EBADF))
 }
 
 fn lock(fd: Fd) -> Result<(), Error> {
@@ -348,9 +321,7 @@ pub(super) fn memory_file(huge: Option<HugePageSize>) -> Result<Descriptor, Erro
     let flags = huge.map_or(0, HugePageSize::memfd_flags);
     let fd = sys::memory_file(c"vmem", flags).map_err(Error::of("memfd_create"))?;
     // SAFETY: made above.
-    unsafe { Descriptor::adopt(fd) }
-        .map(|(file, _)| file)
-        .map_err(Error::of("fstat"))
+    unsafe { Descriptor::adopt(fd) }.map(|(file, _)| file).map_err(Error::of("fstat"))
 }
 
 /// Reserves an aligned range and lays the whole file over it.
@@ -372,9 +343,7 @@ fn open_parent(path: &CStr) -> Result<Descriptor, Error> {
     };
     let mut text = StackBuf::<1024>::new();
     text.push_bytes(parent);
-    let text = text
-        .as_c_str()
-        .ok_or(Error::new("open", Errno::ENAMETOOLONG))?;
+    let text = text.as_c_str().ok_or(Error::new("open", Errno::ENAMETOOLONG))?;
     file::open_directory(text)
 }
 

@@ -40,11 +40,8 @@ impl Source {
             return Purged::Zeroed;
         }
         // Never DontNeed on a shared mapping: it frees nothing and costs a fault per page.
-        let advice = if self.kind == SourceKind::Anonymous {
-            Advice::DontNeed
-        } else {
-            Advice::Remove
-        };
+        let advice =
+            if self.kind == SourceKind::Anonymous { Advice::DontNeed } else { Advice::Remove };
         // SAFETY: the range is ours, and the caller gave up its content.
         match unsafe { sys::advise(address, len, advice) } {
             Ok(()) => Purged::Zeroed,
@@ -108,11 +105,7 @@ impl Source {
 
     /// Advice belongs to a mapping: after mapping something else in a range it is given again.
     pub(super) fn apply_dump_advice(&self, offset: usize, len: usize) {
-        let advice = if self.no_dump.load(Relaxed) {
-            Advice::DontDump
-        } else {
-            Advice::DoDump
-        };
+        let advice = if self.no_dump.load(Relaxed) { Advice::DontDump } else { Advice::DoDump };
         if let Ok(address) = self.range(offset, len) {
             // SAFETY: the range is ours; nothing but core files changes.
             let _ = unsafe { sys::advise(address, len, advice) };

@@ -36,9 +36,8 @@ impl Source {
         // 0 counts down to OFF, so that exactly one call fails.
         match self
             .calls_before_fault
-            .try_update(Relaxed, Relaxed, |left| {
-                (left != OFF).then_some(left.wrapping_sub(1))
-            }) {
+            .try_update(Relaxed, Relaxed, |left| (left != OFF).then_some(left.wrapping_sub(1)))
+        {
             Ok(0) => Err(Errno::ENOSPC),
             _ => Ok(()),
         }

@@ -14,9 +14,7 @@ mod imp {
 
     impl Futex {
         pub(in crate::sync) const fn new(value: u32) -> Futex {
-            Futex {
-                word: AtomicU32::new(value),
-            }
+            Futex { word: AtomicU32::new(value) }
         }
 
         #[inline]
@@ -85,11 +83,7 @@ mod imp {
 
     impl Futex {
         pub(in crate::sync) fn new(value: u32) -> Futex {
-            Futex {
-                word: AtomicU32::new(value),
-                queue: Mutex::new(()),
-                sleepers: Condvar::new(),
-            }
+            Futex { word: AtomicU32::new(value), queue: Mutex::new(()), sleepers: Condvar::new() }
         }
 
         pub(in crate::sync) fn word(&self) -> &AtomicU32 {

@@ -100,10 +100,7 @@ impl<T> Mutex<T> {
     /// Takes the lock if it is free. Cannot deadlock, and so takes no part in the rank order.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.futex
-            .word()
-            .compare_exchange(FREE, LOCKED, Acquire, Relaxed)
-            .ok()?;
+        self.futex.word().compare_exchange(FREE, LOCKED, Acquire, Relaxed).ok()?;
         Some(self.guard(true, RankMark::none()))
     }
 
@@ -132,11 +129,7 @@ impl<T> Mutex<T> {
     /// True when the lock is now ours, false when we pass a lock that is held for our fork.
     #[inline]
     fn acquire(&self) -> bool {
-        match self
-            .futex
-            .word()
-            .compare_exchange(FREE, LOCKED, Acquire, Relaxed)
-        {
+        match self.futex.word().compare_exchange(FREE, LOCKED, Acquire, Relaxed) {
             Ok(_) => true,
             Err(_) => self.acquire_slow(),
         }
@@ -159,9 +152,7 @@ impl<T> Mutex<T> {
             } else if seen & WAITERS == 0 && backoff.spin() {
                 // Looked again after a short while.
             } else if seen & WAITERS != 0
-                || word
-                    .compare_exchange(seen, seen | WAITERS, Relaxed, Relaxed)
-                    .is_ok()
+                || word.compare_exchange(seen, seen | WAITERS, Relaxed, Relaxed).is_ok()
             {
                 self.futex.wait(seen | WAITERS);
                 taken = LOCKED | WAITERS;

@@ -40,20 +40,14 @@ impl Once {
     #[cfg(not(pmem_loom))]
     #[must_use]
     pub const fn new() -> Once {
-        Once {
-            futex: Futex::new(NEW),
-            runner: core::sync::atomic::AtomicUsize::new(0),
-        }
+        Once { futex: Futex::new(NEW), runner: core::sync::atomic::AtomicUsize::new(0) }
     }
 
     /// A function that has not run.
     #[cfg(pmem_loom)]
     #[must_use]
     pub fn new() -> Once {
-        Once {
-            futex: Futex::new(NEW),
-            runner: core::sync::atomic::AtomicUsize::new(0),
-        }
+        Once { futex: Futex::new(NEW), runner: core::sync::atomic::AtomicUsize::new(0) }
     }
 
     /// Says whether the function has run to its end; what it wrote is then visible.
@@ -76,10 +70,7 @@ impl Once {
         }
         match self.begin() {
             Ran::Now => {
-                let run = Run {
-                    once: self,
-                    end: NEW,
-                };
+                let run = Run { once: self, end: NEW };
                 function();
                 run.complete();
                 Ran::Now
@@ -96,10 +87,7 @@ impl Once {
             match word.load(Acquire) {
                 DONE => return Ran::Before,
                 NEW => {
-                    if word
-                        .compare_exchange(NEW, RUNNING, Acquire, Relaxed)
-                        .is_ok()
-                    {
+                    if word.compare_exchange(NEW, RUNNING, Acquire, Relaxed).is_ok() {
                         self.runner.store(ThreadId::current().number(), Relaxed);
                         return Ran::Now;
                     }
@@ -110,9 +98,7 @@ impl Once {
                 }
                 RUNNING => {
                     if !backoff.spin()
-                        && word
-                            .compare_exchange(RUNNING, AWAITED, Relaxed, Relaxed)
-                            .is_ok()
+                        && word.compare_exchange(RUNNING, AWAITED, Relaxed, Relaxed).is_ok()
                     {
                         self.futex.wait(AWAITED);
                     }

@@ -55,10 +55,7 @@ impl RankMark {
             let held = held::get();
             if held >> rank.0 != 0 {
                 let highest = held.ilog2();
-                panic!(
-                    "lock of rank {} taken while one of rank {highest} is held",
-                    rank.0
-                );
+                panic!("lock of rank {} taken while one of rank {highest} is held", rank.0);
             }
             held::set(held | 1 << rank.0);
         }
@@ -66,9 +63,7 @@ impl RankMark {
     }
 
     pub(super) fn none() -> RankMark {
-        RankMark {
-            rank: Rank::UNRANKED,
-        }
+        RankMark { rank: Rank::UNRANKED }
     }
 
     pub(super) fn release(&self) {

@@ -89,13 +89,7 @@ pub fn open_at(directory: Fd, path: &CStr, flags: OpenFlags) -> Result<Fd, Errno
     const MODE: libc::c_uint = 0o600;
     // SAFETY: the path is a C string.
     let number = retry(|| unsafe {
-        libc::syscall(
-            libc::SYS_openat,
-            directory.0,
-            path.as_ptr(),
-            flags.0 | libc::O_CLOEXEC,
-            MODE,
-        )
+        libc::syscall(libc::SYS_openat, directory.0, path.as_ptr(), flags.0 | libc::O_CLOEXEC, MODE)
     })?;
     descriptor(number)
 }
@@ -195,9 +189,7 @@ pub fn file_status(fd: Fd) -> Result<FileStatus, Errno> {
         inode: status.st_ino,
         mode: status.st_mode,
         len: u64::try_from(status.st_size).unwrap_or(0),
-        allocated: u64::try_from(status.st_blocks)
-            .unwrap_or(0)
-            .saturating_mul(BLOCK),
+        allocated: u64::try_from(status.st_blocks).unwrap_or(0).saturating_mul(BLOCK),
         node: (libc::major(status.st_rdev), libc::minor(status.st_rdev)),
     })
 }
@@ -226,13 +218,7 @@ pub fn fallocate(fd: Fd, start: u64, len: u64) -> Result<(), Errno> {
     let (start, len) = (offset(start)?, offset(len)?);
     // SAFETY: no memory is involved.
     once(|| unsafe {
-        libc::syscall(
-            libc::SYS_fallocate,
-            fd.0,
-            libc::FALLOC_FL_KEEP_SIZE,
-            start,
-            len,
-        )
+        libc::syscall(libc::SYS_fallocate, fd.0, libc::FALLOC_FL_KEEP_SIZE, start, len)
     })?;
     Ok(())
 }
@@ -259,13 +245,7 @@ pub fn pread(fd: Fd, buffer: &mut [u8], start: u64) -> Result<usize, Errno> {
     let start = offset(start)?;
     // SAFETY: the buffer is writable for its length.
     retry(|| unsafe {
-        libc::syscall(
-            libc::SYS_pread64,
-            fd.0,
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            start,
-        )
+        libc::syscall(libc::SYS_pread64, fd.0, buffer.as_mut_ptr(), buffer.len(), start)
     })
     .map(count)
 }

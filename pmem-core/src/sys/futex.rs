@@ -11,9 +11,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Durati
         tv_sec: t.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: t.subsec_nanos().into(),
     });
-    let limit = limit
-        .as_ref()
-        .map_or(core::ptr::null(), core::ptr::from_ref);
+    let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: `word` and `limit` outlive the call; a private FUTEX_WAIT only reads them.
     let result = once(|| unsafe {
         libc::syscall(

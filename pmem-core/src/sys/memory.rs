@@ -101,27 +101,13 @@ pub fn map_anonymous(len: usize) -> Result<NonNull<u8>, Errno> {
 /// `ENOMEM`; `EINVAL` when `len` is 0.
 pub fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
     // Miri cannot change the protection later.
-    map_new(
-        len,
-        if cfg!(miri) {
-            Protection::ReadWrite
-        } else {
-            Protection::None
-        },
-    )
+    map_new(len, if cfg!(miri) { Protection::ReadWrite } else { Protection::None })
 }
 
 fn map_new(len: usize, protection: Protection) -> Result<NonNull<u8>, Errno> {
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
     let address = once(|| unsafe {
-        libc::mmap(
-            core::ptr::null_mut(),
-            len,
-            protection.bits(),
-            ANONYMOUS,
-            -1,
-            0,
-        )
+        libc::mmap(core::ptr::null_mut(), len, protection.bits(), ANONYMOUS, -1, 0)
     })?;
     Ok(non_null(address))
 }
@@ -140,14 +126,7 @@ pub unsafe fn map_anonymous_over(
 ) -> Result<(), Errno> {
     // SAFETY: the caller owns the range.
     once(|| unsafe {
-        libc::mmap(
-            as_void(address),
-            len,
-            protection.bits(),
-            ANONYMOUS | libc::MAP_FIXED,
-            -1,
-            0,
-        )
+        libc::mmap(as_void(address), len, protection.bits(), ANONYMOUS | libc::MAP_FIXED, -1, 0)
     })?;
     Ok(())
 }
@@ -175,14 +154,7 @@ pub unsafe fn map_file_over(
     let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
     // SAFETY: the caller owns the range.
     once(|| unsafe {
-        libc::mmap(
-            as_void(address),
-            len,
-            Protection::ReadWrite.bits(),
-            flags,
-            fd.raw(),
-            offset,
-        )
+        libc::mmap(as_void(address), len, Protection::ReadWrite.bits(), flags, fd.raw(), offset)
     })?;
     Ok(())
 }
@@ -263,18 +235,10 @@ pub fn resident_pages(address: NonNull<u8>, len: usize) -> Result<u64, Errno> {
         let part = (len - offset).min(BATCH * page);
         // SAFETY: mincore reads no memory of the range; `states` has one byte per page of `part`.
         retry(|| unsafe {
-            libc::mincore(
-                as_void(address).wrapping_byte_add(offset),
-                part,
-                states.as_mut_ptr(),
-            )
+            libc::mincore(as_void(address).wrapping_byte_add(offset), part, states.as_mut_ptr())
         })?;
         let pages = part.div_ceil(page);
-        total += states
-            .iter()
-            .take(pages)
-            .filter(|&&state| state & 1 != 0)
-            .count() as u64;
+        total += states.iter().take(pages).filter(|&&state| state & 1 != 0).count() as u64;
         offset += part;
     }
     Ok(total)

@@ -28,15 +28,7 @@ pub unsafe fn bind_memory(
     let bits = NodeMask::CAPACITY + 1;
     // SAFETY: the caller owns the range; the mask has as many bits as stated.
     once(|| unsafe {
-        libc::syscall(
-            libc::SYS_mbind,
-            address.as_ptr(),
-            len,
-            mode,
-            nodes.words().as_ptr(),
-            bits,
-            0,
-        )
+        libc::syscall(libc::SYS_mbind, address.as_ptr(), len, mode, nodes.words().as_ptr(), bits, 0)
     })?;
     Ok(())
 }

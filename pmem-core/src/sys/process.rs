@@ -25,10 +25,7 @@ fn read_page_size() -> usize {
     let _keep = ErrnoGuard::new();
     // SAFETY: reads the auxiliary vector, which exists before any constructor runs.
     let size = unsafe { libc::getauxval(libc::AT_PAGESZ) };
-    usize::try_from(size)
-        .ok()
-        .filter(|size| size.is_power_of_two())
-        .unwrap_or(PAGE_SIZE)
+    usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(PAGE_SIZE)
 }
 
 #[cfg(miri)]
@@ -78,10 +75,7 @@ pub fn yield_now() {
 /// Milliseconds of a coarse clock that never goes back; cheap (no system call where the kernel offers it in user space).
 #[must_use]
 pub fn monotonic_ms() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is writable.
     let result = once(|| unsafe { libc::clock_gettime(CLOCK, &raw mut now) });
     debug_assert!(result.is_ok());
@@ -109,10 +103,7 @@ pub fn limit_open_files() -> u64 {
 }
 
 fn soft_limit(resource: libc::__rlimit_resource_t) -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `limit` is writable. On failure it keeps its value, "no limit".
     let _ = once(|| unsafe { libc::getrlimit(resource, &raw mut limit) });
     limit.rlim_cur
@@ -122,12 +113,7 @@ fn soft_limit(resource: libc::__rlimit_resource_t) -> u64 {
 pub fn fill_random(bytes: &mut [u8]) {
     // SAFETY: the buffer is writable for its length.
     let result = retry(|| unsafe {
-        libc::syscall(
-            libc::SYS_getrandom,
-            bytes.as_mut_ptr(),
-            bytes.len(),
-            libc::GRND_NONBLOCK,
-        )
+        libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), libc::GRND_NONBLOCK)
     });
     if result.is_ok_and(|got| usize::try_from(got) == Ok(bytes.len())) {
         return;

@@ -35,11 +35,7 @@ impl Returned for *mut libc::c_void {
 pub(super) fn once<R: Returned>(call: impl FnOnce() -> R) -> Result<R, Errno> {
     let _keep = ErrnoGuard::new();
     let value = call();
-    if value.is_failure() {
-        Err(Errno::last())
-    } else {
-        Ok(value)
-    }
+    if value.is_failure() { Err(Errno::last()) } else { Ok(value) }
 }
 
 /// Makes a call again until a signal no longer interrupts it.

@@ -17,6 +17,7 @@ use crate::meta::Meta;
 use crate::page_map::PageMap;
 use crate::rank;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::source::{Purged, Source};
 use pmem_core::sync::{Mutex, MutexGuard};
@@ -64,6 +65,8 @@ pub(crate) struct Arena {
     pub(crate) heap: Mutex<PageHeap>,
     pub(crate) meta: Mutex<Meta>,
     purge: PurgePolicy,
+    /// In a fork child: free pages are anonymous memory, no longer the source's.
+    detached: AtomicBool,
     born_ms: u64,
     first_page: usize,
 }
@@ -90,6 +93,7 @@ impl Arena {
             ),
             meta: Mutex::new(rank::META, Meta::new()),
             purge,
+            detached: AtomicBool::new(false),
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
         };
@@ -346,6 +350,9 @@ impl Arena {
     }
 
     fn commit_range(&self, first: usize, end: usize) -> Result<(), Errno> {
+        if self.is_detached() {
+            return Ok(());
+        }
         self.source.commit(first << PAGE_SHIFT, (end - first) << PAGE_SHIFT)
     }
 
@@ -399,13 +406,9 @@ impl Arena {
             // Age is weighted by committed pages: churn at the edge of a big old extent must not
             // keep all of it from being given back.
             let mut age = u64::from((*extent).freed_at) * u64::from(committed);
-            let left = if start > self.first_page {
-                self.map.extent(start - 1)
-            } else {
-                ptr::null_mut()
-            };
-            let right =
-                if end < self.map.pages() { self.map.extent(end) } else { ptr::null_mut() };
+            let left =
+                if start > self.first_page { self.map.extent(start - 1) } else { ptr::null_mut() };
+            let right = if end < self.map.pages() { self.map.extent(end) } else { ptr::null_mut() };
             for neighbour in [left, right] {
                 if neighbour.is_null() || (*neighbour).state != State::Free {
                     continue;
@@ -477,10 +480,7 @@ impl Arena {
     }
 
     /// Gives back what has been free long enough, if it is time to look.
-    fn purge_if_due<'a>(
-        &'a self,
-        mut heap: MutexGuard<'a, PageHeap>,
-    ) -> MutexGuard<'a, PageHeap> {
+    fn purge_if_due<'a>(&'a self, mut heap: MutexGuard<'a, PageHeap>) -> MutexGuard<'a, PageHeap> {
         let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
         if heap.counts.free_committed == 0 {
             return heap;
@@ -502,7 +502,7 @@ impl Arena {
         age_ms: u32,
         budget: usize,
     ) -> (MutexGuard<'a, PageHeap>, usize) {
-        if !self.source.can_purge() {
+        if !self.source.can_purge() && !self.is_detached() {
             return (heap, 0);
         }
         let now = self.now();
@@ -511,8 +511,7 @@ impl Arena {
             // SAFETY: the lock is held, nothing changes the lists during the search.
             let due = unsafe {
                 heap.ready.iter().find(|&extent| {
-                    now.saturating_sub((*extent).freed_at) >= age_ms
-                        && self.purgeable(&*extent)
+                    now.saturating_sub((*extent).freed_at) >= age_ms && self.purgeable(&*extent)
                 })
             };
             let Some(extent) = due else { break };
@@ -542,27 +541,121 @@ impl Arena {
         (heap, given_back)
     }
 
-    /// Whether a purge of `extent` can give anything back: some granule of it is committed.
-    fn purgeable(&self, extent: &Extent) -> bool {
+    /// The next run of whole granules in `start..end` that a purge can give back: committed, and
+    /// not frozen by a fork.
+    fn next_purgeable(&self, start: usize, end: usize) -> Option<(usize, usize)> {
         let granule = self.source.granule() >> PAGE_SHIFT;
-        let start = extent.start().next_multiple_of(granule);
-        let end = extent.end() / granule * granule;
-        start < end && !self.map.committed().none(start, end)
+        let end = end / granule * granule;
+        let mut at = start.next_multiple_of(granule);
+        while at < end {
+            let (first, last) = self.map.committed().next_run(at, end, true)?;
+            if let Some((first, last)) = self.map.frozen().next_run(first, last, false) {
+                return Some((first, last));
+            }
+            at = last;
+        }
+        None
     }
 
-    /// Gives the committed granules of `start..end` back and clears their bits.
+    /// Whether a purge of `extent` can give anything back.
+    fn purgeable(&self, extent: &Extent) -> bool {
+        self.next_purgeable(extent.start(), extent.end()).is_some()
+    }
+
+    /// Gives back what it can of free pages `start..end` and clears the bits of these pages.
     fn purge_pages(&self, start: usize, end: usize) {
-        let granule = self.source.granule() >> PAGE_SHIFT;
-        let (start, end) = (start.next_multiple_of(granule), end / granule * granule);
         let mut at = start;
-        while let Some((first, last)) = self.map.committed().next_run(at, end, true) {
-            let purged = self.source.purge(first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+        while let Some((first, last)) = self.next_purgeable(at, end) {
+            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            let purged = if self.is_detached() {
+                // SAFETY: in a detached arena pages that are not frozen were replaced, and these
+                // are free.
+                unsafe { self.source.purge_replaced(offset, len) }
+            } else {
+                self.source.purge(offset, len)
+            };
             if purged == Purged::Zeroed {
                 self.map.committed().clear(first, last);
                 self.map.dirty().clear(first, last);
             }
             at = last;
         }
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached.load(Relaxed)
+    }
+
+    pub(crate) fn set_detached(&self, detached: bool) {
+        self.detached.store(detached, Relaxed);
+    }
+
+    /// All extents in the order of their pages: `(start, end, live)`.
+    ///
+    /// # Safety
+    /// The arena is locked while the iterator lives.
+    pub(crate) unsafe fn extents(&self) -> impl Iterator<Item = (usize, usize, bool)> {
+        let mut page = self.first_page;
+        core::iter::from_fn(move || {
+            if page >= self.map.pages() {
+                return None;
+            }
+            // SAFETY: extents tile the pool, and the map knows the first page of each.
+            let extent = unsafe { &*self.map.extent(page) };
+            page = extent.end();
+            let live = matches!(extent.state, State::Slab | State::Large);
+            Some((extent.start(), extent.end(), live))
+        })
+    }
+
+    /// In a fork child: puts the free lists right. An extent that a vanished thread was giving back
+    /// is free again; with `emptied`, pages of free extents that are not frozen read as zero and
+    /// are not backed.
+    pub(crate) fn rebuild_free(&self, emptied: bool) {
+        let mut heap = self.heap.lock();
+        heap.ready = ExtentBins::new();
+        heap.holes = ExtentBins::new();
+        let mut free_committed = 0;
+        let mut page = self.first_page;
+        let mut last_free: *mut Extent = ptr::null_mut();
+        while page < self.map.pages() {
+            let extent = self.map.extent(page);
+            // SAFETY: extents tile the pool; the only thread of a child holds the lock.
+            unsafe {
+                page = (*extent).end();
+                if matches!((*extent).state, State::Slab | State::Large) {
+                    last_free = ptr::null_mut();
+                    continue;
+                }
+                let (start, end) = ((*extent).start(), (*extent).end());
+                if emptied {
+                    let mut at = start;
+                    while let Some((first, last)) = self.map.frozen().next_run(at, end, false) {
+                        self.map.committed().clear(first, last);
+                        self.map.dirty().clear(first, last);
+                        at = last;
+                    }
+                }
+                let committed = self.map.committed().count(start, end);
+                free_committed += committed;
+                (*extent).linked = false;
+                (*extent).committed = committed as u32;
+                if last_free.is_null() {
+                    (*extent).state = State::Free;
+                    last_free = extent;
+                } else {
+                    // A neighbour that was being given back could not be merged then.
+                    heap.remove(last_free);
+                    (*last_free).committed += committed as u32;
+                    let first = (*last_free).start();
+                    self.retire(extent);
+                    self.describe(last_free, first, end - first, State::Free);
+                }
+                heap.insert(last_free);
+            }
+        }
+        heap.counts.free_committed = free_committed;
+        heap.counts.committed = heap.counts.live + free_committed;
     }
 
     /// Gives back everything free, now. Returns bytes.

@@ -268,6 +268,23 @@ impl Bin {
         }
     }
 
+    /// Drops all knowledge of free slots: they are treated as in use.
+    pub(crate) fn forget(&mut self) {
+        for group in &mut self.groups {
+            while !group.is_empty() {
+                let slab = group.head();
+                // SAFETY: linked here; the bin is locked.
+                unsafe {
+                    group.remove(slab);
+                    (*slab).free_slots = 0;
+                    (*slab).bitmap.fill(0);
+                }
+            }
+        }
+        self.transfer_len = 0;
+        self.free_slots = 0;
+    }
+
     /// The slabs that have free slots.
     ///
     /// # Safety

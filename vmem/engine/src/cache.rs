@@ -307,7 +307,9 @@ impl Cache {
         if wanted <= usize::from(info.capacity) {
             return;
         }
-        let Some(block) = meta.take_block(stack_bytes(wanted)) else { return };
+        let Some(block) = meta.take_block(stack_bytes(wanted)) else {
+            return;
+        };
         let new = block.cast::<*mut u8>().as_ptr();
         // SAFETY: the new block has room for the null, the old slots and more; the old block is
         // this cache's.
@@ -358,6 +360,14 @@ impl Cache {
         unsafe {
             ptr::copy(first.add(count), first, left);
             bin.top = first.add(left);
+        }
+    }
+
+    /// Drops all slots: they are treated as in use.
+    pub(crate) fn forget(&mut self) {
+        for class in ClassId::all() {
+            let index = Cache::index(class);
+            self.bins[index].top = self.bins[index].top.wrapping_sub(self.count(class));
         }
     }
 

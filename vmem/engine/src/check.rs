@@ -113,7 +113,9 @@ impl PoolInner {
                     ensure(backed == extent.pages(), "live pages are committed", page)?;
                     live += extent.pages();
                 }
-                State::Retired => return Err(Fault { what: "retired extent in the map", at: page }),
+                State::Retired => {
+                    return Err(Fault { what: "retired extent in the map", at: page });
+                }
             }
             after_free = is_free;
             page = extent.end();

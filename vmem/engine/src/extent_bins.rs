@@ -74,7 +74,8 @@ impl ExtentBins {
             for extent in unsafe { self.lists[own].iter() }.take(CLOSE_FIT_TRIES) {
                 // SAFETY: members are live descriptors.
                 let fits = unsafe {
-                    (*extent).pages() >= pages && (best.is_null() || (*extent).pages < (*best).pages)
+                    (*extent).pages() >= pages
+                        && (best.is_null() || (*extent).pages < (*best).pages)
                 };
                 if fits {
                     best = extent;

@@ -209,7 +209,9 @@ impl<R: Runtime> Heap<R> {
 
     /// Runs `allocate` on the pool, and on the overflow pool if the first has no room.
     fn with_pool(&self, allocate: impl Fn(&PoolInner, *mut Cache) -> Block) -> Block {
-        let Some(pool) = self.pool() else { return Block::NONE };
+        let Some(pool) = self.pool() else {
+            return Block::NONE;
+        };
         let block = allocate(pool, self.attach(pool));
         if !block.pointer.is_null() {
             return block;
@@ -405,10 +407,8 @@ impl<R: Runtime> Heap<R> {
                     self.starter.store(me, Ordering::Relaxed);
                     let pool = self.runtime.create().map(Pool::into_inner);
                     let state = if pool.is_some() { READY } else { FAILED };
-                    self.pool.store(
-                        pool.map_or(ptr::null_mut(), NonNull::as_ptr),
-                        Ordering::Release,
-                    );
+                    self.pool
+                        .store(pool.map_or(ptr::null_mut(), NonNull::as_ptr), Ordering::Release);
                     self.state.store(state, Ordering::Release);
                 }
                 Err(STARTING) if self.starter.load(Ordering::Relaxed) == me => return None,
@@ -468,10 +468,21 @@ impl<R: Runtime> Heap<R> {
             foreign_frees: get(&self.counts.foreign_frees),
             failures: get(&self.counts.failures),
             class_calls: core::array::from_fn(|class| get(&self.counts.class_calls[class])),
-            class_requested: core::array::from_fn(|class| {
-                get(&self.counts.class_requested[class])
-            }),
+            class_requested: core::array::from_fn(|class| get(&self.counts.class_requested[class])),
         })
+    }
+
+    /// In the child of a fork, after [`crate::fork::child`]: a pool that a vanished thread was making
+    /// will be made by the next allocation.
+    ///
+    /// # Safety
+    /// The calling thread is the only one.
+    pub unsafe fn after_fork_in_child(&self) {
+        for state in [&self.state, &self.overflow_state] {
+            if state.load(Ordering::Relaxed) == STARTING {
+                state.store(NEW, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Gives all free memory back to the source: this thread's cache, waiting slots, empty slabs,

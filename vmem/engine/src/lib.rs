@@ -26,6 +26,7 @@ pub mod config;
 mod extent;
 mod extent_bins;
 mod fatal;
+pub mod fork;
 mod heap;
 mod meta;
 mod page_map;

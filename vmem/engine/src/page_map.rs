@@ -4,6 +4,7 @@
 //! per page    2 bytes  class of the slab the page is in, as an offset into a thread cache's bins
 //!             8 bytes  extent descriptor
 //!             1 bit    committed: backed by the source, touching it cannot fault for want of space
+//!             1 bit    frozen: mapped privately since a fork; stores no longer reach the source
 //!             1 bit    dirty: handed out since it was last known to read as zero
 //! ```
 //!
@@ -24,6 +25,7 @@ pub(crate) struct PageMap {
     extents: *const AtomicPtr<Extent>,
     committed: *const AtomicU64,
     dirty: *const AtomicU64,
+    frozen: *const AtomicU64,
     mapping: (NonNull<u8>, usize),
 }
 
@@ -34,7 +36,7 @@ impl PageMap {
         let words = pages.div_ceil(64) * 8;
         let extents = pages * 8;
         let classes = (pages * 2).next_multiple_of(8);
-        let len = extents + classes + 2 * words;
+        let len = extents + classes + 3 * words;
         let mapping = sys::map_anonymous(len)?;
         let at = |offset: usize| mapping.as_ptr().wrapping_add(offset);
         Ok(PageMap {
@@ -44,6 +46,7 @@ impl PageMap {
             classes: at(extents).cast(),
             committed: at(extents + classes).cast(),
             dirty: at(extents + classes + words).cast(),
+            frozen: at(extents + classes + 2 * words).cast(),
             mapping: (mapping, len),
         })
     }
@@ -130,6 +133,11 @@ impl PageMap {
     pub(crate) fn committed(&self) -> PageBits<'_> {
         // SAFETY: the array has a bit per page and lives as long as self.
         unsafe { PageBits::new(self.committed, self.pages) }
+    }
+
+    pub(crate) fn frozen(&self) -> PageBits<'_> {
+        // SAFETY: as above.
+        unsafe { PageBits::new(self.frozen, self.pages) }
     }
 
     pub(crate) fn dirty(&self) -> PageBits<'_> {

@@ -8,8 +8,10 @@ use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
 use crate::config::{MIN_POOL_BYTES, PAGE, PAGE_SHIFT};
 use crate::extent::{Extent, State};
+use crate::fork::Plan;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
+use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
@@ -72,6 +74,8 @@ pub(crate) struct PoolInner {
     pub(crate) arena: Arena,
     pub(crate) bins: [BinCell; CLASS_COUNT],
     pub(crate) caches: Mutex<CacheList>,
+    /// What a fork under way does with the pool; touched only by the thread that forks.
+    pub(crate) fork_plan: UnsafeCell<Plan>,
 }
 
 // SAFETY: all shared state is behind locks or atomic; raw pointers refer to memory of the pool.
@@ -101,9 +105,10 @@ impl PoolInner {
         }
         let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
         let head_pages = options.head_bytes.div_ceil(PAGE);
-        let arena =
-            Arena::new(source, head_pages, purge).map_err(fail("mmap of pool metadata"))?;
-        if options.prealloc && let Err(errno) = arena.commit_all() {
+        let arena = Arena::new(source, head_pages, purge).map_err(fail("mmap of pool metadata"))?;
+        if options.prealloc
+            && let Err(errno) = arena.commit_all()
+        {
             // SAFETY: nobody else knows the arena.
             unsafe { arena.release() };
             return Err(fail("posix_fallocate")(errno));
@@ -126,6 +131,7 @@ impl PoolInner {
             }
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
+            (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
             match registry::insert(memory) {
@@ -191,9 +197,7 @@ impl PoolInner {
             // SAFETY: contract.
             Some(class) => unsafe { self.allocate_class(cache, class) },
             // SAFETY: contract.
-            None => unsafe {
-                self.allocate_pages(cache, size.max(1), align.div_ceil(PAGE))
-            },
+            None => unsafe { self.allocate_pages(cache, size.max(1), align.div_ceil(PAGE)) },
         }
     }
 
@@ -248,7 +252,9 @@ impl PoolInner {
     /// # Safety
     /// `cache` is the calling thread's cache of this pool, or null.
     unsafe fn allocate_pages(&self, cache: *mut Cache, size: usize, align_pages: usize) -> Block {
-        let Some(rounded) = size.checked_next_multiple_of(PAGE) else { return Block::NONE };
+        let Some(rounded) = size.checked_next_multiple_of(PAGE) else {
+            return Block::NONE;
+        };
         let pages = rounded >> PAGE_SHIFT;
         let mut extent = self.arena.allocate(pages, align_pages);
         if extent.is_null() && pages <= self.arena.map.pages() {
@@ -371,7 +377,9 @@ impl PoolInner {
     /// What lies at `pointer`.
     pub(crate) fn locate(&self, pointer: *const u8) -> Located {
         let map = &self.arena.map;
-        let Some(page) = map.page_of(pointer.addr()) else { return Located::Nowhere };
+        let Some(page) = map.page_of(pointer.addr()) else {
+            return Located::Nowhere;
+        };
         let offset = map.class_offset(page);
         if offset != 0 {
             return Located::Slot(ClassId((usize::from(offset) / BIN_BYTES) as u8));
@@ -406,7 +414,9 @@ impl PoolInner {
                 size <= old && (size >= old / 2 || ClassId::for_size(size) == Some(class))
             }
             Located::Run(extent) => {
-                let Some(rounded) = size.checked_next_multiple_of(PAGE) else { return false };
+                let Some(rounded) = size.checked_next_multiple_of(PAGE) else {
+                    return false;
+                };
                 let pages = rounded >> PAGE_SHIFT;
                 // SAFETY: contract.
                 let old = unsafe { (*extent).pages() };

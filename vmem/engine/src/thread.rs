@@ -227,10 +227,14 @@ pub(crate) fn cache_now(pool: &PoolInner) -> *mut Cache {
 
 #[inline(never)]
 fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
-    let Some(record) = current() else { return ptr::null_mut() };
+    let Some(record) = current() else {
+        return ptr::null_mut();
+    };
     // SAFETY: the calling thread's record.
     let record = unsafe { &mut *record.as_ptr() };
-    let Some(entry) = record.entry(pool) else { return ptr::null_mut() };
+    let Some(entry) = record.entry(pool) else {
+        return ptr::null_mut();
+    };
     if entry.cache.is_null() {
         entry.ops += 1;
         if !now && entry.ops < OPS_BEFORE_CACHE {

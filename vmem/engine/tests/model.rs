@@ -145,7 +145,7 @@ impl Model {
 }
 
 fn seeds() -> impl Iterator<Item = u64> {
-    let steps = if cfg!(pmem_scan) { 2 } else { 8 };
+    let steps = if cfg!(pmem_scan) { 2 } else { 4 };
     (1..=steps).map(|seed: u64| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
@@ -164,7 +164,7 @@ fn run(source: impl Fn() -> Source, options: PoolOptions, max_size: usize, steps
 }
 
 fn steps() -> usize {
-    if cfg!(pmem_scan) { 3_000 } else { 60_000 }
+    if cfg!(pmem_scan) { 3_000 } else { 40_000 }
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn no_block_overlaps_across_threads() {
     let (sender, receiver) = std::sync::mpsc::sync_channel::<(usize, usize, u8)>(1000);
     let receiver = std::sync::Mutex::new(receiver);
     std::thread::scope(|scope| {
-        for thread in 0..4u64 {
+        let threads = [0, 1, 2, 3u64].map(|thread| {
             let (pool, sender, receiver) = (&pool, sender.clone(), &receiver);
             scope.spawn(move || {
                 let mut random = Random((thread + 1) * 0x1234_5678_9ABC_DEF1);
@@ -227,7 +227,11 @@ fn no_block_overlaps_across_threads() {
                         unsafe { pool.free(pointer) };
                     }
                 }
-            });
+            })
+        });
+        // Joining waits for the thread's exit hook; the end of the scope does not.
+        for thread in threads {
+            thread.join().unwrap();
         }
     });
     for (pointer, size, stamp) in receiver.into_inner().unwrap().try_iter() {

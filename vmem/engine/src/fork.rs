@@ -1,0 +1,473 @@
+//! Fork: parent and child both go on allocating, without seeing each other's stores.
+//!
+//! Descriptors lie in private memory, so the kernel copies them; only pools over shared mappings
+//! need care. Before the fork all locks are taken, so the child finds every structure at rest, and
+//! each shared pool gets a plan:
+//!
+//! ```text
+//! plan      before the fork (parent)                  in the child
+//! Freeze    live extents become private mappings of   free extents become anonymous memory
+//!           the file: copy-on-write for both sides;
+//!           free extents stay shared, so new blocks
+//!           of the parent still come from the medium
+//! Clone     live extents are copied to a new file     the new file is mapped over the pool
+//! Copy      live extents are copied to DRAM           the copy is moved over the pool
+//! Share     nothing                                   free extents become anonymous memory,
+//!                                                     free slots of slabs are forgotten
+//! ```
+//!
+//! `Copy` is what remains when a pool cannot be frozen: the program has closed the descriptor, or
+//! the source is a device or huge pages.
+
+use crate::arena::Arena;
+use crate::config::PAGE_SHIFT;
+use crate::pool::PoolInner;
+use crate::registry::{self, REGISTRY};
+use crate::size_class::ClassId;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, Ordering};
+use pmem_core::errno::Errno;
+use pmem_core::source::{FileClone, Source, SourceKind};
+use pmem_core::sync::{ThreadId, set_fork_owner};
+use pmem_core::sys;
+
+/// What a fork does with pools over shared mappings; the values of `VMMALLOC_FORK`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ForkMode {
+    /// Blocks that exist are shared by parent and child; new ones are not.
+    Share = 0,
+    /// Copy on write in DRAM.
+    Private = 1,
+    /// The child gets a file of its own; the fork fails without space for it.
+    Copy = 2,
+    /// As `Copy`, or `Private` when that fails.
+    CopyOrPrivate = 3,
+}
+
+/// Why a pool could not be prepared for a fork.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForkError {
+    /// Making the live extents private failed.
+    Remap(Errno),
+    /// Copying the pool failed.
+    Clone(Errno),
+    /// The child could not map its memory.
+    Map(Errno),
+}
+
+/// What was prepared for one pool.
+pub(crate) enum Plan {
+    Nothing,
+    Share,
+    Freeze,
+    Clone(FileClone),
+    Copy(NonNull<u8>),
+}
+
+/// Above this number of live runs, small free gaps between them are frozen too: each run can cost
+/// a mapping, and a process may have about 65,000.
+const MANY_RUNS: usize = 4096;
+const SMALL_GAP_PAGES: usize = 64;
+
+/// Takes all locks of the engine and prepares every pool.
+///
+/// # Errors
+/// The first pool's failure. The locks are held all the same: call [`parent`] or end the process.
+///
+/// # Safety
+/// Followed, in the same thread, by [`parent`] in this process, and [`child`] in the child.
+pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
+    // SAFETY: given back by `parent` or `child`, by contract; no guard is held here.
+    unsafe { REGISTRY.lock_for_fork() };
+    set_fork_owner(Some(ThreadId::current()));
+    let registry = registry::lock(); // passes: we are the owner
+    let mut result = Ok(());
+    for pool in registry.pools() {
+        // SAFETY: as above.
+        unsafe { pool.lock_for_fork() };
+    }
+    for pool in registry.pools() {
+        match pool.plan(mode) {
+            // SAFETY: the pool is locked by this thread.
+            Ok(plan) => unsafe { *pool.fork_plan.get() = plan },
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    result
+}
+
+/// Releases everything in the parent.
+///
+/// # Safety
+/// The calling thread called [`prepare`] and has not called `parent` since.
+pub unsafe fn parent() {
+    let registry = registry::lock();
+    for pool in registry.pools() {
+        // SAFETY: locked by this thread in `prepare`.
+        unsafe {
+            let plan = core::mem::replace(&mut *pool.fork_plan.get(), Plan::Nothing);
+            if let Plan::Copy(copy) = plan {
+                let _ = sys::unmap(copy, pool.arena.source.len());
+            }
+            pool.unlock_after_fork();
+        }
+    }
+    drop(registry);
+    set_fork_owner(None);
+    // SAFETY: locked by this thread in `prepare`.
+    unsafe { REGISTRY.unlock_after_fork() };
+}
+
+/// Makes the pools usable in the child.
+///
+/// # Errors
+/// A pool whose memory could not be mapped: the child must end.
+///
+/// # Safety
+/// The calling thread is the only one of a process made by a fork, after [`prepare`].
+pub unsafe fn child() -> Result<(), ForkError> {
+    let mut result = Ok(());
+    {
+        let registry = registry::lock();
+        for pool in registry.pools() {
+            // SAFETY: the only thread; the locks were taken by it before the fork.
+            unsafe {
+                pool.force_unlock();
+                let plan = core::mem::replace(&mut *pool.fork_plan.get(), Plan::Nothing);
+                if let Err(error) = pool.apply(plan) {
+                    result = Err(error);
+                }
+            }
+        }
+    }
+    set_fork_owner(None);
+    // SAFETY: the only thread.
+    unsafe {
+        REGISTRY.force_unlock();
+        registry::lock().retire_vanished();
+    }
+    result
+}
+
+/// The mode that handlers installed by [`install`] use.
+static MODE: AtomicU8 = AtomicU8::new(ForkMode::Private as u8);
+
+/// Registers fork handlers for the process, once, with [`ForkMode::Private`]; a failing fork ends the
+/// process with a message. For users of pools in programs; the interposer has its own handlers.
+///
+/// # Errors
+/// ENOMEM from `pthread_atfork`.
+pub fn install() -> Result<(), Errno> {
+    static INSTALLED: AtomicU8 = AtomicU8::new(0);
+    extern "C" fn before() {
+        let mode = match MODE.load(Ordering::Relaxed) {
+            0 => ForkMode::Share,
+            2 => ForkMode::Copy,
+            3 => ForkMode::CopyOrPrivate,
+            _ => ForkMode::Private,
+        };
+        // SAFETY: the other two handlers follow in this thread.
+        if unsafe { prepare(mode) }.is_err() {
+            sys::abort_with(b"vmem: a pool could not be prepared for fork()\n");
+        }
+    }
+    extern "C" fn in_parent() {
+        // SAFETY: follows `before`.
+        unsafe { parent() };
+    }
+    extern "C" fn in_child() {
+        // SAFETY: the child of the fork that `before` prepared.
+        if unsafe { child() }.is_err() {
+            sys::abort_with(b"vmem: a pool could not be mapped after fork()\n");
+        }
+    }
+    if INSTALLED.swap(1, Ordering::AcqRel) == 0 {
+        sys::at_fork(before, in_parent, in_child)?;
+    }
+    Ok(())
+}
+
+/// Whether a store to the source's memory is seen by other processes that have the mapping.
+fn is_shared(source: &Source) -> bool {
+    !matches!(source.kind(), SourceKind::Anonymous | SourceKind::CallerRegion)
+}
+
+impl PoolInner {
+    /// # Safety
+    /// See [`prepare`].
+    unsafe fn lock_for_fork(&self) {
+        // SAFETY: contract.
+        unsafe {
+            self.caches.lock_for_fork();
+            for bin in self.bin_locks() {
+                bin.lock_for_fork();
+            }
+            self.arena.heap.lock_for_fork();
+            self.arena.meta.lock_for_fork();
+        }
+    }
+
+    /// # Safety
+    /// See [`parent`].
+    unsafe fn unlock_after_fork(&self) {
+        // SAFETY: contract.
+        unsafe {
+            self.arena.meta.unlock_after_fork();
+            self.arena.heap.unlock_after_fork();
+            for bin in self.bin_locks() {
+                bin.unlock_after_fork();
+            }
+            self.caches.unlock_after_fork();
+        }
+    }
+
+    /// # Safety
+    /// See [`child`].
+    unsafe fn force_unlock(&self) {
+        // SAFETY: contract.
+        unsafe {
+            self.arena.meta.force_unlock();
+            self.arena.heap.force_unlock();
+            for bin in self.bin_locks() {
+                bin.force_unlock();
+            }
+            self.caches.force_unlock();
+        }
+    }
+
+    /// Prepares this pool; all its locks are held by the calling thread.
+    fn plan(&self, mode: ForkMode) -> Result<Plan, ForkError> {
+        let arena = &self.arena;
+        if !is_shared(&arena.source) {
+            return Ok(Plan::Nothing);
+        }
+        match mode {
+            ForkMode::Share => return Ok(Plan::Share),
+            ForkMode::Private => {}
+            ForkMode::Copy | ForkMode::CopyOrPrivate => match arena.clone_live() {
+                Ok(clone) => return Ok(Plan::Clone(clone)),
+                Err(errno) if mode == ForkMode::Copy => return Err(ForkError::Clone(errno)),
+                Err(_) => {}
+            },
+        }
+        match arena.freeze_live() {
+            Ok(()) => Ok(Plan::Freeze),
+            Err(Errno::EBADF | Errno::EOPNOTSUPP | Errno::EPERM) => {
+                arena.copy_live().map(Plan::Copy).map_err(ForkError::Remap)
+            }
+            Err(errno) => Err(ForkError::Remap(errno)),
+        }
+    }
+
+    /// Carries a plan out in the child.
+    ///
+    /// # Safety
+    /// See [`child`]; the locks of this pool are free.
+    unsafe fn apply(&self, plan: Plan) -> Result<(), ForkError> {
+        let arena = &self.arena;
+        match plan {
+            Plan::Nothing => arena.rebuild_free(false),
+            Plan::Share => {
+                arena.detach_free().map_err(ForkError::Map)?;
+                self.forget_free_slots();
+            }
+            Plan::Freeze => arena.detach_free().map_err(ForkError::Map)?,
+            Plan::Clone(clone) => {
+                // SAFETY: live extents are in the clone, free ones need no content.
+                unsafe { arena.source.adopt_clone(clone) }.map_err(ForkError::Map)?;
+                arena.attach_all();
+            }
+            Plan::Copy(copy) => {
+                arena.adopt_copy(copy).map_err(ForkError::Map)?;
+                arena.detach_free().map_err(ForkError::Map)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets every free slot of live slabs: the parent may hand them out.
+    fn forget_free_slots(&self) {
+        for class in ClassId::all() {
+            self.bin(class).forget();
+        }
+        // SAFETY: the only thread; caches stay valid.
+        self.for_each_cache(|cache| unsafe { (*cache).forget() });
+    }
+}
+
+impl Arena {
+    /// Calls `visit(start, end)` for each maximal run of pages of live extents.
+    fn for_live_runs(
+        &self,
+        mut visit: impl FnMut(usize, usize) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let mut run = None;
+        // SAFETY: the arena is locked by this thread.
+        for (start, end, live) in unsafe { self.extents() } {
+            match (live, run) {
+                (true, None) => run = Some((start, end)),
+                (true, Some((first, _))) => run = Some((first, end)),
+                (false, Some((first, last))) => {
+                    visit(first, last)?;
+                    run = None;
+                }
+                (false, None) => {}
+            }
+        }
+        run.map_or(Ok(()), |(first, last)| visit(first, last))
+    }
+
+    /// Live runs, joined across committed gaps of at most `gap` pages.
+    fn for_joined_runs(
+        &self,
+        gap: usize,
+        mut visit: impl FnMut(usize, usize) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let committed = self.map.committed();
+        let mut run: Option<(usize, usize)> = None;
+        self.for_live_runs(|start, end| {
+            match run {
+                Some((first, last))
+                    if start - last <= gap && committed.next_run(last, start, false).is_none() =>
+                {
+                    run = Some((first, end));
+                }
+                Some((first, last)) => {
+                    visit(first, last)?;
+                    run = Some((start, end));
+                }
+                None => run = Some((start, end)),
+            }
+            Ok(())
+        })?;
+        run.map_or(Ok(()), |(first, last)| visit(first, last))
+    }
+
+    /// Live runs extended to whole granules of the source, joined where they then meet.
+    fn for_live_granules(
+        &self,
+        mut visit: impl FnMut(usize, usize) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        let mut run: Option<(usize, usize)> = None;
+        self.for_live_runs(|start, end| {
+            let (start, end) = (start / granule * granule, end.next_multiple_of(granule));
+            match run {
+                Some((first, last)) if start <= last => run = Some((first, end)),
+                Some((first, last)) => {
+                    visit(first, last)?;
+                    run = Some((start, end));
+                }
+                None => run = Some((start, end)),
+            }
+            Ok(())
+        })?;
+        run.map_or(Ok(()), |(first, last)| visit(first, last))
+    }
+
+    fn bytes(start: usize, end: usize) -> (usize, usize) {
+        (start << PAGE_SHIFT, (end - start) << PAGE_SHIFT)
+    }
+
+    /// Makes all live pages private that are not so already.
+    fn freeze_live(&self) -> Result<(), Errno> {
+        if self.is_detached() {
+            return Ok(()); // everything here is private since an earlier fork
+        }
+        let mut runs = 0;
+        self.for_live_runs(|_, _| {
+            runs += 1;
+            Ok(())
+        })?;
+        let gap = if runs > MANY_RUNS { SMALL_GAP_PAGES } else { 0 };
+        let frozen = self.map.frozen();
+        self.for_joined_runs(gap, |start, end| {
+            let mut at = start;
+            while let Some((first, last)) = frozen.next_run(at, end, false) {
+                let (offset, len) = Arena::bytes(first, last);
+                self.source.freeze(offset, len)?;
+                frozen.set(first, last);
+                at = last;
+            }
+            Ok(())
+        })
+    }
+
+    fn clone_live(&self) -> Result<FileClone, Errno> {
+        let clone = self.source.new_clone().map_err(|error| error.errno)?;
+        self.for_live_runs(|start, end| {
+            let (offset, len) = Arena::bytes(start, end);
+            self.source.copy_to_clone(&clone, offset, len)
+        })?;
+        Ok(clone)
+    }
+
+    /// Copies all live pages to anonymous memory, at the offsets they have in the pool.
+    fn copy_live(&self) -> Result<NonNull<u8>, Errno> {
+        let copy = sys::map_anonymous(self.source.len())?;
+        let base = self.source.base();
+        self.for_live_granules(|start, end| {
+            let (offset, len) = Arena::bytes(start, end);
+            // SAFETY: live pages, and the granules they lie in, are committed; the copy has the size of the pool. Other threads may
+            // store meanwhile, as they may while a fork copies the rest of the process.
+            unsafe { base.add(offset).copy_to_nonoverlapping(copy.add(offset), len) };
+            Ok(())
+        })?;
+        Ok(copy)
+    }
+
+    /// Moves a copy made by `copy_live` over the pool.
+    fn adopt_copy(&self, copy: NonNull<u8>) -> Result<(), Errno> {
+        let base = self.source.base();
+        let frozen = self.map.frozen();
+        self.for_live_granules(|start, end| {
+            let (offset, len) = Arena::bytes(start, end);
+            // SAFETY: both ranges are ours, the copy has the content.
+            unsafe { sys::move_mapping_over(copy.add(offset), base.add(offset), len)? };
+            frozen.set(start, end);
+            Ok(())
+        })?;
+        // SAFETY: what is left of the copy is unused.
+        let _ = unsafe { sys::unmap(copy, self.source.len()) };
+        Ok(())
+    }
+
+    /// In a child: cuts the pool off from the source. Free pages become anonymous memory.
+    fn detach_free(&self) -> Result<(), Errno> {
+        if !self.is_detached() {
+            let frozen = self.map.frozen();
+            let replace = |start: usize, end: usize| -> Result<(), Errno> {
+                let mut at = start;
+                while let Some((first, last)) = frozen.next_run(at, end, false) {
+                    let (offset, len) = Arena::bytes(first, last);
+                    self.source.replace_anonymous(offset, len)?;
+                    at = last;
+                }
+                Ok(())
+            };
+            let mut free_from = self.first_page();
+            self.for_live_runs(|start, end| {
+                replace(free_from, start)?;
+                free_from = end;
+                Ok(())
+            })?;
+            replace(free_from, self.map.pages())?;
+            self.set_detached(true);
+            self.rebuild_free(true);
+        } else {
+            self.rebuild_free(false);
+        }
+        Ok(())
+    }
+
+    /// In a child that has a file of its own: all pages are shared mappings again, free ones empty.
+    fn attach_all(&self) {
+        self.map.frozen().clear(0, self.map.pages());
+        self.set_detached(false);
+        self.rebuild_free(true);
+    }
+}
