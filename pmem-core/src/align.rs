@@ -1,6 +1,7 @@
 //! Page, huge-page and cache-line constants, and checked rounding.
 //!
-//! Everything here is `const` and panic-free; alignments must be powers of two, which debug builds assert.
+//! Everything here is `const` and panic-free; alignments must be powers of two, which debug builds
+//! assert.
 
 /// The unit in which pools count memory, in bytes. The system's own page may be larger
 /// (see [`sys::page_size`](crate::sys::page_size)); a source's granule is a multiple of both.
@@ -22,7 +23,8 @@ pub const fn align_down(n: usize, alignment: usize) -> usize {
 
 /// Rounds `n` up to a multiple of `alignment`.
 ///
-/// The caller knows that the result fits; use [`checked_align_up`] for numbers that come from outside.
+/// The caller knows that the result fits; use [`checked_align_up`] for numbers that come from
+/// outside.
 #[inline]
 #[must_use]
 pub const fn align_up(n: usize, alignment: usize) -> usize {
@@ -30,7 +32,8 @@ pub const fn align_up(n: usize, alignment: usize) -> usize {
     align_down(n + (alignment - 1), alignment)
 }
 
-/// Rounds `n` up to a multiple of `alignment`, or gives `None` when the result does not fit into a `usize`.
+/// Rounds `n` up to a multiple of `alignment`, or gives `None` when the result does not fit into a
+/// `usize`.
 #[inline]
 #[must_use]
 pub const fn checked_align_up(n: usize, alignment: usize) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! Device DAX: persistent or expanded memory as a character device, described by sysfs.
 //!
-//! Only the `dax` directory of the device is read, so devices without an NVDIMM bus (CXL, firmware-reserved memory) work
-//! too.
+//! Only the `dax` directory of the device is read, so devices without an NVDIMM bus (CXL,
+//! firmware-reserved memory) work too.
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -43,7 +43,8 @@ fn describe_under(sysfs: &CStr, (major, minor): (u32, u32)) -> Result<Option<Dax
         return Ok(None);
     }
     let size = path.number("size")?.ok_or(Errno::ENOENT)?;
-    // Older kernels keep the alignment one level further down; the oldest do not tell, and mean a huge page.
+    // Older kernels keep the alignment one level further down; the oldest do not tell, and mean a
+    // huge page.
     let align = match path.number("align")? {
         Some(align) => Some(align),
         None => path.number("device/align")?,
@@ -81,7 +82,8 @@ impl AttributePath {
         self.text.as_c_str().ok_or(Errno::ENAMETOOLONG)
     }
 
-    /// The link `subsystem` names the class or bus; `/dev/null` has another one, and some nodes have none.
+    /// The link `subsystem` names the class or bus; `/dev/null` has another one, and some nodes
+    /// have none.
     fn is_dax(&mut self) -> Result<bool, Errno> {
         let mut target = [0; 256];
         match sys::read_link_at(Fd::CURRENT_DIRECTORY, self.of("subsystem")?, &mut target) {

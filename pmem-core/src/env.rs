@@ -1,4 +1,5 @@
-//! Environment variables and the numbers in them, without copies and before any constructor has run.
+//! Environment variables and the numbers in them, without copies and before any constructor has
+//! run.
 
 mod size;
 
@@ -15,8 +16,9 @@ unsafe extern "C" {
 /// A list that the process was started with, used while `environ` is not set yet.
 static FALLBACK: AtomicPtr<*const c_char> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Remembers the environment that a constructor got as its third argument. [`get`] uses it as long as the C library's own
-/// list does not exist, which is so in a library that the loader starts before the C library (`-z initfirst`).
+/// Remembers the environment that a constructor got as its third argument. [`get`] uses it as long
+/// as the C library's own list does not exist, which is so in a library that the loader starts
+/// before the C library (`-z initfirst`).
 ///
 /// # Safety
 /// `envp` is null or a null-terminated array of C strings that stays valid.
@@ -26,8 +28,9 @@ pub unsafe fn set_fallback(envp: *const *const c_char) {
 
 /// Finds a variable of the environment.
 ///
-/// As with `getenv`, no other thread may change the environment meanwhile, and the text is the environment's own: keep
-/// what you need if the program may change the variable. Reading it at the start, as allocators do, satisfies both.
+/// As with `getenv`, no other thread may change the environment meanwhile, and the text is the
+/// environment's own: keep what you need if the program may change the variable. Reading it at the
+/// start, as allocators do, satisfies both.
 #[must_use]
 pub fn get(name: &CStr) -> Option<&'static CStr> {
     // SAFETY: the C library's list is null or well-formed; the caller keeps it still (see above).
@@ -40,7 +43,8 @@ pub fn get(name: &CStr) -> Option<&'static CStr> {
 /// Finds a variable in a list of `NAME=value` strings.
 ///
 /// # Safety
-/// `list` is null or a null-terminated array of C strings, valid for `'static` as far as the result is used.
+/// `list` is null or a null-terminated array of C strings, valid for `'static` as far as the result
+/// is used.
 #[must_use]
 pub unsafe fn get_from(list: *const *const c_char, name: &CStr) -> Option<&'static CStr> {
     if list.is_null() {

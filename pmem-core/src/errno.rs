@@ -13,7 +13,8 @@ impl Errno {
     #[inline]
     #[must_use]
     pub fn last() -> Errno {
-        // SAFETY: the C library returns the address of the calling thread's own errno, valid while the thread lives.
+        // SAFETY: the C library returns the address of the calling thread's own errno, valid while
+        // the thread lives.
         Errno(unsafe { *libc::__errno_location() })
     }
 
@@ -24,7 +25,8 @@ impl Errno {
         unsafe { *libc::__errno_location() = self.0 }
     }
 
-    /// The symbolic name, for example `"ENOSPC"`; `"UNKNOWN"` for a number that Linux does not define.
+    /// The symbolic name, for example `"ENOSPC"`; `"UNKNOWN"` for a number that Linux does not
+    /// define.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match table::name(self.0) {
@@ -35,7 +37,8 @@ impl Errno {
 
     /// The text that `strerror` gives in the C locale, for example `"No space left on device"`.
     ///
-    /// For a number that Linux does not define it is `"Unknown error"`; the [`Display`](fmt::Display) form adds the number.
+    /// For a number that Linux does not define it is `"Unknown error"`; the
+    /// [`Display`](fmt::Display) form adds the number.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match table::message(self.0) {
@@ -110,7 +113,8 @@ mod tests {
 
     fn c_library_text(number: i32) -> std::string::String {
         let mut buffer = [0 as libc::c_char; 256];
-        // SAFETY: the buffer is writable for its whole length; the XSI form terminates what it writes.
+        // SAFETY: the buffer is writable for its whole length; the XSI form terminates what it
+        // writes.
         unsafe { libc::strerror_r(number, buffer.as_mut_ptr(), buffer.len()) };
         // SAFETY: terminated above.
         unsafe { CStr::from_ptr(buffer.as_ptr()) }.to_str().unwrap().to_string()

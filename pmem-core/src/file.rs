@@ -26,8 +26,8 @@ pub enum OpenMode {
 /// Makes a file longer, never shorter. Gives the length it had.
 ///
 /// # Errors
-/// `EFBIG` when the process may not have files of that size (`RLIMIT_FSIZE`; no signal is raised) or the file system
-/// cannot, and those of `fstat` and `ftruncate`.
+/// `EFBIG` when the process may not have files of that size (`RLIMIT_FSIZE`; no signal is raised)
+/// or the file system cannot, and those of `fstat` and `ftruncate`.
 pub fn extend_to(file: Fd, len: u64) -> Result<u64, Error> {
     let old = sys::file_status(file).map_err(Error::of("fstat"))?.len;
     if old < len {

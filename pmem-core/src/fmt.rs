@@ -37,7 +37,8 @@ impl<const N: usize> StackBuf<N> {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
-    /// What was written, as text, up to the first byte that is no UTF-8 (text cut inside a character ends before it).
+    /// What was written, as text, up to the first byte that is no UTF-8 (text cut inside a
+    /// character ends before it).
     #[must_use]
     pub fn as_str(&self) -> &str {
         match str::from_utf8(self.as_bytes()) {
@@ -49,7 +50,8 @@ impl<const N: usize> StackBuf<N> {
         }
     }
 
-    /// What was written, as a C string; `None` if it was cut, contains a zero byte, or leaves no room for the zero.
+    /// What was written, as a C string; `None` if it was cut, contains a zero byte, or leaves no
+    /// room for the zero.
     pub fn as_c_str(&mut self) -> Option<&CStr> {
         if self.cut {
             return None;

@@ -162,7 +162,8 @@ pub fn nodes_with_memory() -> Result<NodeMask, Errno> {
     read_mask(c"/sys/devices/system/node/has_memory")
 }
 
-/// The nodes that have CPUs; a node with memory and without CPUs is typically expanded or persistent memory.
+/// The nodes that have CPUs; a node with memory and without CPUs is typically expanded or
+/// persistent memory.
 ///
 /// # Errors
 /// As [`online_nodes`].

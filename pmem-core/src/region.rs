@@ -15,10 +15,11 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Reserves `len` bytes at a multiple of `alignment`; both are multiples of the page size. An access faults.
+    /// Reserves `len` bytes at a multiple of `alignment`; both are multiples of the page size. An
+    /// access faults.
     ///
-    /// A range that is longer by the alignment is reserved first and trimmed, never probed and given up again: another
-    /// thread could map something there in between.
+    /// A range that is longer by the alignment is reserved first and trimmed, never probed and
+    /// given up again: another thread could map something there in between.
     ///
     /// # Errors
     /// `ENOMEM`, `EINVAL` when `len` is 0.
@@ -31,7 +32,8 @@ impl Region {
         let outer_len = len.checked_add(alignment - page).ok_or(Errno::ENOMEM)?;
         let outer = sys::reserve(outer_len)?;
         let skip = align_up(outer.as_ptr().addr(), alignment) - outer.as_ptr().addr();
-        // SAFETY: `skip` is below the alignment, so `len` bytes from there are inside the outer range.
+        // SAFETY: `skip` is below the alignment, so `len` bytes from there are inside the outer
+        // range.
         let base = unsafe { outer.add(skip) };
         if cfg!(miri) {
             return Ok(Region { base, mapped: (outer, outer_len) });

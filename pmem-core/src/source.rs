@@ -1,7 +1,8 @@
 //! Sources: where the bytes of a pool come from.
 //!
-//! A source is one contiguous, aligned range of addresses that stays where it is. Nothing in it may be touched before
-//! it is committed; after that an access can never raise `SIGBUS`, because space is allocated before it is used.
+//! A source is one contiguous, aligned range of addresses that stays where it is. Nothing in it may
+//! be touched before it is committed; after that an access can never raise `SIGBUS`, because space
+//! is allocated before it is used.
 //!
 //! ```text
 //!   base                                                      base + len
@@ -11,22 +12,19 @@
 //!
 //! | kind | backing | commit | purge |
 //! |---|---|---|---|
-//! | directory, named file, memfd | shared file mapping | `fallocate`, else populate | hole punched through the mapping |
+//! | directory, named file, memfd | shared file mapping | `fallocate`, else populate | punches a hole |
 //! | anonymous, on nodes | private zero pages | nothing to do | `MADV_DONTNEED` |
 //! | device DAX | whole device | nothing to do | not possible |
 //! | caller's region | whatever the caller mapped | nothing to do | not done |
 //!
-//! All methods take `&self` and may be called from several threads at once for ranges that do not overlap. None
-//! allocates, changes `errno`, or is a cancellation point.
+//! All methods take `&self` and may be called from several threads at once for ranges that do not
+//! overlap. None allocates, changes `errno`, or is a cancellation point.
 
 mod commit;
 mod fork;
 mod open;
 mod purge;
 mod range;
-
-#[cfg(all(test, not(miri)))]
-mod tests;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -64,7 +62,8 @@ impl SourceKind {
     }
 }
 
-/// A range of addresses and the memory behind it. Dropping it unmaps the range (not a caller's region).
+/// A range of addresses and the memory behind it. Dropping it unmaps the range (not a caller's
+/// region).
 ///
 /// # Examples
 /// ```
@@ -96,8 +95,8 @@ pub struct Source {
     calls_before_fault: AtomicU64,
 }
 
-// SAFETY: a source is plain values, atomics and descriptors; the memory behind `base` is raw memory, whose users do
-// their own synchronisation.
+// SAFETY: a source is plain values, atomics and descriptors; the memory behind `base` is raw
+// memory, whose users do their own synchronisation.
 unsafe impl Send for Source {}
 // SAFETY: as above; the methods change only atomics and kernel state.
 unsafe impl Sync for Source {}
@@ -137,7 +136,8 @@ impl Source {
         self.starts_zeroed
     }
 
-    /// Must a range be committed before it is touched? If not, [`commit`](Self::commit) does nothing.
+    /// Must a range be committed before it is touched? If not, [`commit`](Self::commit) does
+    /// nothing.
     #[must_use]
     pub fn needs_commit(&self) -> bool {
         self.kind.is_file()

@@ -5,7 +5,7 @@
 //! | [`Mutex`] | 4-byte futex lock; `const fn new`; can be reset in the child of a fork |
 //! | [`Once`] | runs a function once; notices re-entry instead of deadlocking |
 //! | [`Rank`] | the order in which locks are taken, asserted in debug builds |
-//! | [`ThreadId`], [`set_fork_owner`] | lets the thread that forks pass locks which it holds for the fork |
+//! | [`ThreadId`], [`set_fork_owner`] | lets the forking thread pass locks held for the fork |
 //! | [`Backoff`], [`CachePadded`] | waiting and layout |
 //!
 //! Under `--cfg pmem_loom` the atomics, cells and futexes below are those of the model checker.

@@ -1,11 +1,12 @@
-//! The operating system, as thin typed wrappers. Layer 0 of the crate; the only files that call the C library.
+//! The operating system, as thin typed wrappers. Layer 0 of the crate; the only files that call the
+//! C library.
 //!
 //! Rules that hold for every function here:
 //!
 //! * it returns `Result<_, Errno>` and leaves the calling thread's `errno` as it was;
 //! * it never allocates and needs at most a few hundred bytes of stack;
-//! * it is not a cancellation point: calls that are one in the C library (`open`, `write`, `fallocate`, ...) are made as
-//!   raw system calls;
+//! * it is not a cancellation point: calls that are one in the C library (`open`, `write`,
+//!   `fallocate`, ...) are made as raw system calls;
 //! * `EINTR` is retried, unless the text of a function says otherwise.
 //!
 //! | file | calls |

@@ -29,8 +29,8 @@ impl fmt::Display for ParseSizeError {
 
 impl core::error::Error for ParseSizeError {}
 
-/// Reads a size in bytes: decimal or, after `0x`, hexadecimal digits, then optionally K, M, G or T in either case
-/// (1024, 1024^2, ... bytes), which may be written as KiB, MiB, GiB, TiB.
+/// Reads a size in bytes: decimal or, after `0x`, hexadecimal digits, then optionally K, M, G or T
+/// in either case (1024, 1024^2, ... bytes), which may be written as KiB, MiB, GiB, TiB.
 ///
 /// # Errors
 /// A [`ParseSizeError`]; its text continues a sentence that begins with the value.
@@ -58,7 +58,8 @@ fn parse(text: &[u8]) -> Result<u64, ParseSizeError> {
     if len == 0 {
         return Err(ParseSizeError::NotANumber);
     }
-    // A suffix that is wrong is a clearer message than a number that is too large, so it goes first.
+    // A suffix that is wrong is a clearer message than a number that is too large, so it goes
+    // first.
     let shift = suffix_shift(digits.get(len..).unwrap_or(&[]))?;
     let mut number = 0u64;
     for digit in digits.iter().map_while(value_of) {
@@ -85,8 +86,9 @@ fn suffix_shift(suffix: &[u8]) -> Result<u32, ParseSizeError> {
     }
 }
 
-/// Reads a number as the C library's `atoll` does: white space, a sign, decimal digits; what follows is ignored, no
-/// digits are 0, and a number that does not fit becomes the nearest that does.
+/// Reads a number as the C library's `atoll` does: white space, a sign, decimal digits; what
+/// follows is ignored, no digits are 0, and a number that does not fit becomes the nearest that
+/// does.
 #[must_use]
 pub fn parse_size_atoll(text: impl AsRef<[u8]>) -> i64 {
     let text = text.as_ref().trim_ascii_start_c();

@@ -1,8 +1,8 @@
 //! A descriptor that knows which file it stands for.
 //!
-//! A library that lives in someone else's process cannot rely on its descriptors: programs close all of them
-//! (`closefrom`, `close_range`) or put other files on their numbers (`dup2`). So the identity of the file is remembered
-//! when the descriptor is made, and compared before every use.
+//! A library that lives in someone else's process cannot rely on its descriptors: programs close
+//! all of them (`closefrom`, `close_range`) or put other files on their numbers (`dup2`). So the
+//! identity of the file is remembered when the descriptor is made, and compared before every use.
 
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
@@ -18,7 +18,8 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Takes a descriptor over and moves it to a high number, out of the way of programs that count on low ones.
+    /// Takes a descriptor over and moves it to a high number, out of the way of programs that count
+    /// on low ones.
     ///
     /// # Errors
     /// Those of `fstat`; the descriptor is then closed.
@@ -45,7 +46,8 @@ impl Descriptor {
         }
     }
 
-    /// The descriptor and the present status of its file; `None` when the program has closed or replaced it.
+    /// The descriptor and the present status of its file; `None` when the program has closed or
+    /// replaced it.
     #[must_use]
     pub fn verified(&self) -> Option<(Fd, FileStatus)> {
         let fd = Fd::from_raw(self.number.load(Relaxed));
@@ -94,7 +96,8 @@ unsafe fn move_high(fd: Fd) -> Fd {
     }
 }
 
-/// Seven eighths of the limit, and not beyond the usual limit of 1024: the kernel's table grows with the highest number.
+/// Seven eighths of the limit, and not beyond the usual limit of 1024: the kernel's table grows
+/// with the highest number.
 fn high_number() -> i32 {
     const USUAL_LIMIT: u64 = 1024;
     let limit = sys::limit_open_files().min(USUAL_LIMIT);

@@ -19,12 +19,13 @@ pub fn open_directory(path: &CStr) -> Result<Descriptor, Error> {
     unsafe { Descriptor::adopt(fd) }.map(|(directory, _)| directory).map_err(Error::of("fstat"))
 }
 
-/// Makes a file that never has a name: `O_TMPFILE`, or where the file system cannot, a file `vmem.XXXXXX` that is
-/// unlinked at once, with all signals blocked in between. Mode 0600, closed on exec.
+/// Makes a file that never has a name: `O_TMPFILE`, or where the file system cannot, a file
+/// `vmem.XXXXXX` that is unlinked at once, with all signals blocked in between. Mode 0600, closed
+/// on exec.
 ///
 /// # Errors
-/// Operation `open` or `mkstemp`: `EACCES`, `EROFS`, `ENOSPC`, `EMFILE`, ...; `EBADF` when the program has closed the
-/// directory's descriptor.
+/// Operation `open` or `mkstemp`: `EACCES`, `EROFS`, `ENOSPC`, `EMFILE`, ...; `EBADF` when the
+/// program has closed the directory's descriptor.
 pub fn temporary_in(directory: &Descriptor) -> Result<Descriptor, Error> {
     let Some((directory, _)) = directory.verified() else {
         return Err(Error::new("open", Errno::EBADF));

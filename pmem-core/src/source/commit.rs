@@ -1,4 +1,5 @@
-//! Allocating space before it is used, so that a full medium shows as an error and never as `SIGBUS`.
+//! Allocating space before it is used, so that a full medium shows as an error and never as
+//! `SIGBUS`.
 
 use super::Source;
 use crate::errno::Errno;
@@ -7,12 +8,14 @@ use crate::sys::{self, Advice, Fd, SignalBlock};
 impl Source {
     /// Allocates space for a range; afterwards touching these bytes can never raise `SIGBUS`.
     ///
-    /// Content that the range has stays. The descriptor is used if it still is ours, else the mapping itself; so
-    /// programs that close all descriptors do no harm. On an error a part of the range may have got space.
+    /// Content that the range has stays. The descriptor is used if it still is ours, else the
+    /// mapping itself; so programs that close all descriptors do no harm. On an error a part of
+    /// the range may have got space.
     ///
     /// # Errors
-    /// `ENOSPC` or `EDQUOT` without space, `ENOMEM` without memory; `EINVAL` for a range that is not on granule borders
-    /// or leaves the source; `EOPNOTSUPP` where the file system cannot allocate and the kernel is older than 5.14.
+    /// `ENOSPC` or `EDQUOT` without space, `ENOMEM` without memory; `EINVAL` for a range that is
+    /// not on granule borders or leaves the source; `EOPNOTSUPP` where the file system cannot
+    /// allocate and the kernel is older than 5.14.
     pub fn commit(&self, offset: usize, len: usize) -> Result<(), Errno> {
         let address = self.range(offset, len)?;
         self.injected_fault()?;
@@ -31,7 +34,8 @@ impl Source {
         let file = self.file.as_ref()?;
         let (fd, _) = file.verified()?;
         match allocate(fd, offset, len) {
-            // Another thread may have put another file on the number meanwhile; then ours still lacks the space.
+            // Another thread may have put another file on the number meanwhile; then ours still
+            // lacks the space.
             Ok(()) => file.verified().map(|_| Ok(())),
             Err(
                 errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM | Errno::EFBIG | Errno::EIO),
@@ -43,8 +47,8 @@ impl Source {
     /// Brings the pages of a committed range into memory now, to save the page faults later.
     ///
     /// # Errors
-    /// `ENOSPC` or `ENOMEM` when there is no space; every other failure is ignored, for it is a hint. `EINVAL` for a
-    /// range that is not on granule borders or leaves the source.
+    /// `ENOSPC` or `ENOMEM` when there is no space; every other failure is ignored, for it is a
+    /// hint. `EINVAL` for a range that is not on granule borders or leaves the source.
     pub fn populate(&self, offset: usize, len: usize) -> Result<(), Errno> {
         let address = self.range(offset, len)?;
         self.injected_fault()?;
@@ -70,7 +74,8 @@ fn populate_error(errno: Errno) -> Errno {
     }
 }
 
-/// `fallocate`, also under a storm of signals: tmpfs gives up when one arrives, and undoes what it did.
+/// `fallocate`, also under a storm of signals: tmpfs gives up when one arrives, and undoes what it
+/// did.
 pub(super) fn allocate(fd: Fd, offset: u64, len: u64) -> Result<(), Errno> {
     match sys::fallocate(fd, offset, len) {
         Err(Errno::EINTR) => allocate_undisturbed(fd, offset, len),

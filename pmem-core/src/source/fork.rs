@@ -1,8 +1,8 @@
 //! What a fork needs: freezing ranges in place, and a copy of the file for the child.
 //!
-//! A shared mapping stays shared after `fork`, so parent and child would write into the same bytes. Either the ranges in
-//! use are made private for a while (`freeze`, `replace_anonymous`, later `share`), or the child gets a file of its own
-//! (`new_clone`, `copy_to_clone`, `adopt_clone`).
+//! A shared mapping stays shared after `fork`, so parent and child would write into the same bytes.
+//! Either the ranges in use are made private for a while (`freeze`, `replace_anonymous`, later
+//! `share`), or the child gets a file of its own (`new_clone`, `copy_to_clone`, `adopt_clone`).
 
 use core::ptr::NonNull;
 
@@ -15,16 +15,17 @@ use crate::region::Region;
 use crate::sys::{self, Fd, MapFile, Protection};
 
 impl Source {
-    /// Replaces a range in place by a private mapping of the same part of the file: content is the same, later stores
-    /// stay in this process (and, after `fork`, in each process).
+    /// Replaces a range in place by a private mapping of the same part of the file: content is the
+    /// same, later stores stay in this process (and, after `fork`, in each process).
     ///
-    /// Threads that use the range meanwhile notice nothing. Memory that a device has pinned for writing (registered
-    /// buffers) is cut off from the device. Anonymous memory is private anyway, and nothing is done.
+    /// Threads that use the range meanwhile notice nothing. Memory that a device has pinned for
+    /// writing (registered buffers) is cut off from the device. Anonymous memory is private
+    /// anyway, and nothing is done.
     ///
     /// # Errors
-    /// `EBADF` when the program has closed the descriptor; `EOPNOTSUPP` for huge-page files (a private copy could raise
-    /// `SIGBUS` when huge pages run out), device DAX and a caller's region; `EINVAL` for a range off granule borders or
-    /// outside; `ENOMEM`.
+    /// `EBADF` when the program has closed the descriptor; `EOPNOTSUPP` for huge-page files (a
+    /// private copy could raise `SIGBUS` when huge pages run out), device DAX and a caller's
+    /// region; `EINVAL` for a range off granule borders or outside; `ENOMEM`.
     pub fn freeze(&self, offset: usize, len: usize) -> Result<(), Errno> {
         if self.huge.is_some() {
             return Err(Errno::EOPNOTSUPP);
@@ -32,8 +33,9 @@ impl Source {
         self.map_part(offset, len, MapFile::Private)
     }
 
-    /// Shows the file in a range again, with the content that the file has; undoes [`freeze`](Self::freeze) and
-    /// [`replace_anonymous`](Self::replace_anonymous), whose private stores are lost.
+    /// Shows the file in a range again, with the content that the file has; undoes
+    /// [`freeze`](Self::freeze) and [`replace_anonymous`](Self::replace_anonymous), whose
+    /// private stores are lost.
     ///
     /// # Errors
     /// As [`freeze`](Self::freeze); huge-page files can be shared again.
@@ -51,17 +53,19 @@ impl Source {
             _ => {}
         }
         let fd = self.verified_file()?;
-        // SAFETY: the range is ours. Frozen content is that of the file; sharing gives up private content by contract.
+        // SAFETY: the range is ours. Frozen content is that of the file; sharing gives up private
+        // content by contract.
         unsafe { sys::map_file_over(address, len, fd, offset as u64, how) }?;
-        self.apply_dump_advice(offset, len);
+        self.repeat_dump_advice(address, len);
         Ok(())
     }
 
-    /// Replaces a range in place by fresh private zero pages; its content is lost to this process, and the file keeps
-    /// what it has.
+    /// Replaces a range in place by fresh private zero pages; its content is lost to this process,
+    /// and the file keeps what it has.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for a caller's region; `EINVAL` for a range off granule borders or outside; `ENOMEM`.
+    /// `EOPNOTSUPP` for a caller's region; `EINVAL` for a range off granule borders or outside;
+    /// `ENOMEM`.
     pub fn replace_anonymous(&self, offset: usize, len: usize) -> Result<(), Errno> {
         let address = self.range(offset, len)?;
         self.injected_fault()?;
@@ -73,18 +77,20 @@ impl Source {
         }
         // SAFETY: the range is ours, and the caller gave up its content.
         unsafe { sys::map_anonymous_over(address, len, Protection::ReadWrite) }?;
-        self.apply_dump_advice(offset, len);
+        self.repeat_dump_advice(address, len);
         Ok(())
     }
 
-    /// Replaces a range in place by private memory with a copy of its content: what [`freeze`](Self::freeze) does,
-    /// where freezing is not possible. Costs the memory at once.
+    /// Replaces a range in place by private memory with a copy of its content: what
+    /// [`freeze`](Self::freeze) does, where freezing is not possible. Costs the memory at once.
     ///
     /// # Errors
-    /// `ENOMEM`; `EOPNOTSUPP` for a caller's region; `EINVAL` for a range off granule borders or outside.
+    /// `ENOMEM`; `EOPNOTSUPP` for a caller's region; `EINVAL` for a range off granule borders or
+    /// outside.
     ///
     /// # Safety
-    /// The range is committed, and no other thread or process writes to it meanwhile: such stores could be lost.
+    /// The range is committed, and no other thread or process writes to it meanwhile: such stores
+    /// could be lost.
     pub unsafe fn replace_with_copy(&self, offset: usize, len: usize) -> Result<(), Errno> {
         let address = self.range(offset, len)?;
         self.injected_fault()?;
@@ -104,7 +110,7 @@ impl Source {
             let _ = unsafe { sys::unmap(copy, len) };
         }
         moved?;
-        self.apply_dump_advice(offset, len);
+        self.repeat_dump_advice(address, len);
         Ok(())
     }
 
@@ -116,8 +122,8 @@ impl Source {
     /// Makes another file of the same kind, in the same directory, as long as this one and empty.
     ///
     /// # Errors
-    /// As for making the source; operation `open` with `EBADF` when the program has closed the directory's descriptor;
-    /// `EOPNOTSUPP` when the source is no file.
+    /// As for making the source; operation `open` with `EBADF` when the program has closed the
+    /// directory's descriptor; `EOPNOTSUPP` when the source is no file.
     pub fn new_clone(&self) -> Result<FileClone, Error> {
         self.injected_fault().map_err(Error::of("open"))?;
         let file = match (self.kind, &self.directory) {
@@ -137,12 +143,12 @@ impl Source {
 
     /// Copies a committed range, as this process sees it, to the same place in a clone.
     ///
-    /// Copied through memory on purpose: sharing blocks between the files (reflink) would make later stores in either
-    /// allocate space, and raise `SIGBUS` when there is none.
+    /// Copied through memory on purpose: sharing blocks between the files (reflink) would make
+    /// later stores in either allocate space, and raise `SIGBUS` when there is none.
     ///
     /// # Errors
-    /// `ENOSPC`, `EDQUOT`, `EFBIG`, `EBADF` when the program has closed the clone's descriptor, `EINVAL` for a range off
-    /// granule borders or outside.
+    /// `ENOSPC`, `EDQUOT`, `EFBIG`, `EBADF` when the program has closed the clone's descriptor,
+    /// `EINVAL` for a range off granule borders or outside.
     pub fn copy_to_clone(&self, clone: &FileClone, offset: usize, len: usize) -> Result<(), Errno> {
         let address = self.range(offset, len)?;
         self.injected_fault()?;
@@ -177,14 +183,15 @@ impl Source {
         let file = self.file.as_ref().ok_or(Errno::EOPNOTSUPP)?;
         // SAFETY: the range is ours, and its content is in the clone.
         unsafe { sys::map_file_over(self.base, self.len, fd, 0, MapFile::Shared) }?;
-        self.apply_dump_advice(0, self.len);
+        self.repeat_dump_advice(self.base, self.len);
         // SAFETY: no other thread exists.
         unsafe { file.replace(clone.file) };
         Ok(())
     }
 }
 
-/// A file that is to take the place of a source's file in a child. Dropping it closes it, and the file is gone.
+/// A file that is to take the place of a source's file in a child. Dropping it closes it, and the
+/// file is gone.
 #[derive(Debug)]
 pub struct FileClone {
     file: Descriptor,
@@ -193,7 +200,8 @@ pub struct FileClone {
 }
 
 impl FileClone {
-    /// Allocates space for a range that is committed in the source but has no content worth copying.
+    /// Allocates space for a range that is committed in the source but has no content worth
+    /// copying.
     ///
     /// # Errors
     /// `ENOSPC`, `EDQUOT`, ...; `EBADF` when the program has closed the descriptor.
@@ -222,7 +230,8 @@ fn copy_by_mapping(fd: Fd, from: NonNull<u8>, offset: usize, len: usize) -> Resu
     let window = Region::reserve(len, super::HugePageSize::Gib1.bytes())?;
     // SAFETY: the window is ours and new.
     unsafe { sys::map_file_over(window.base(), len, fd, offset as u64, MapFile::Shared) }?;
-    // SAFETY: the source range is committed, the window's was allocated just now; the window is new, so they do not overlap.
+    // SAFETY: the source range is committed, the window's was allocated just now; the window is
+    // new, so they do not overlap.
     unsafe { from.copy_to_nonoverlapping(window.base(), len) };
     Ok(())
 }

@@ -15,7 +15,8 @@ use crate::numa::{NodeMask, NumaPolicy};
 use crate::region::Region;
 use crate::sys::{self, Access, Fd, LockMode, MapFile, OpenFlags, Protection};
 
-/// What the first address is a multiple of: two huge pages, so that huge pages fit wherever the kernel offers them.
+/// What the first address is a multiple of: two huge pages, so that huge pages fit wherever the
+/// kernel offers them.
 const BASE_ALIGNMENT: usize = 4 << 20;
 
 /// The page size of a huge-page file in memory.
@@ -58,13 +59,13 @@ struct Parts {
 }
 
 impl Source {
-    /// A file without a name in `directory`; it vanishes with the process. Its length is `max_len` rounded up to the
-    /// granule, and no space is used yet.
+    /// A file without a name in `directory`; it vanishes with the process. Its length is `max_len`
+    /// rounded up to the granule, and no space is used yet.
     ///
     /// # Errors
-    /// Operation `open` or `mkstemp`: the directory does not exist (`ENOENT`), is none (`ENOTDIR`), is not writable
-    /// (`EACCES`, `EROFS`); `ftruncate`: `EFBIG` beyond the process's or the file system's limit; `mmap`: `ENOMEM`;
-    /// `EINVAL` for `max_len` 0.
+    /// Operation `open` or `mkstemp`: the directory does not exist (`ENOENT`), is none (`ENOTDIR`),
+    /// is not writable (`EACCES`, `EROFS`); `ftruncate`: `EFBIG` beyond the process's or the
+    /// file system's limit; `mmap`: `ENOMEM`; `EINVAL` for `max_len` 0.
     pub fn in_directory(directory: &CStr, max_len: usize) -> Result<Source, Error> {
         let len = file_len(max_len, granule())?;
         let directory = file::open_directory(directory)?;
@@ -74,13 +75,15 @@ impl Source {
         Source::over_file(SourceKind::Directory, file, fd, Some(directory), len, None, true)
     }
 
-    /// A file with a name. It is made longer, if need be, never shorter, and locked against a second user; what it held
-    /// is lost. With `max_len` 0 an existing file is taken as long as it is.
+    /// A file with a name. It is made longer, if need be, never shorter, and locked against a
+    /// second user; what it held is lost. With `max_len` 0 an existing file is taken as long as
+    /// it is.
     ///
     /// # Errors
-    /// Operation `open`: those of `open`; `EINVAL` when it is no regular file; `flock`: `EWOULDBLOCK` when another
-    /// process uses the file; else as [`in_directory`](Self::in_directory). A file that
-    /// [`OpenMode::CreateNew`] made is removed again.
+    /// Operation `open`: those of `open`; `EINVAL` when it is no regular file; `flock`:
+    /// `EWOULDBLOCK` when another process uses the file; else as
+    /// [`in_directory`](Self::in_directory). A file that [`OpenMode::CreateNew`] made is
+    /// removed again.
     pub fn named_file(path: &CStr, max_len: usize, mode: OpenMode) -> Result<Source, Error> {
         let flags = OpenFlags::new(Access::ReadWrite);
         let flags = match mode {
@@ -119,12 +122,12 @@ impl Source {
         Source::over_file(SourceKind::NamedFile, file, fd, directory, len, None, old_len == 0)
     }
 
-    /// A file in memory that was never in a directory. With `huge`, its pages come from the system's pool of huge pages
-    /// and the granule is their size.
+    /// A file in memory that was never in a directory. With `huge`, its pages come from the
+    /// system's pool of huge pages and the granule is their size.
     ///
     /// # Errors
-    /// Operation `memfd_create`: `ENODEV`, `ENOSYS`, `EINVAL` where the kernel has no such pages; else as
-    /// [`in_directory`](Self::in_directory).
+    /// Operation `memfd_create`: `ENODEV`, `ENOSYS`, `EINVAL` where the kernel has no such pages;
+    /// else as [`in_directory`](Self::in_directory).
     pub fn memfd(max_len: usize, huge: Option<HugePageSize>) -> Result<Source, Error> {
         let granule = huge.map_or(granule(), HugePageSize::bytes);
         let len = file_len(max_len, granule)?;
@@ -163,8 +166,8 @@ impl Source {
     /// Private zero pages that come from the given NUMA nodes.
     ///
     /// # Errors
-    /// Operation `mbind`: `EINVAL` for no node or for nodes without memory, `ENOSYS` without NUMA support, `EPERM` in a
-    /// sandbox; else as [`anonymous`](Self::anonymous).
+    /// Operation `mbind`: `EINVAL` for no node or for nodes without memory, `ENOSYS` without NUMA
+    /// support, `EPERM` in a sandbox; else as [`anonymous`](Self::anonymous).
     pub fn anonymous_on_nodes(
         max_len: usize,
         nodes: &NodeMask,
@@ -179,12 +182,13 @@ impl Source {
         Ok(source)
     }
 
-    /// A whole device-DAX node, for example `/dev/dax0.0`; locked against a second user. What it held is lost, and its
-    /// bytes are not zero.
+    /// A whole device-DAX node, for example `/dev/dax0.0`; locked against a second user. What it
+    /// held is lost, and its bytes are not zero.
     ///
     /// # Errors
-    /// Operation `open`: those of `open`, `EINVAL` when it is no device-DAX node; `flock`: `EWOULDBLOCK` when another
-    /// process uses it; `sysfs`: the device is not described; `mmap`: `ENOMEM`, ...
+    /// Operation `open`: those of `open`, `EINVAL` when it is no device-DAX node; `flock`:
+    /// `EWOULDBLOCK` when another process uses it; `sysfs`: the device is not described;
+    /// `mmap`: `ENOMEM`, ...
     pub fn device_dax(path: &CStr) -> Result<Source, Error> {
         let flags = OpenFlags::new(Access::ReadWrite);
         let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, flags).map_err(Error::of("open"))?;
@@ -212,11 +216,12 @@ impl Source {
         }))
     }
 
-    /// Memory that the caller has mapped; a length that is no multiple of the granule is rounded down. It is used as it
-    /// is: never unmapped, purged or advised upon.
+    /// Memory that the caller has mapped; a length that is no multiple of the granule is rounded
+    /// down. It is used as it is: never unmapped, purged or advised upon.
     ///
     /// # Errors
-    /// Operation `region`: `EINVAL` when the address is no multiple of the granule or the length is below one granule.
+    /// Operation `region`: `EINVAL` when the address is no multiple of the granule or the length is
+    /// below one granule.
     ///
     /// # Safety
     /// The range is readable and writable, and nobody else uses it as long as the source lives.

@@ -1,5 +1,6 @@
 //! Giving memory back, advice, and what is in use.
 
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Source, SourceKind};
@@ -10,14 +11,16 @@ use crate::sys::{self, Advice};
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[must_use = "a range that was given back must be committed again"]
 pub enum Purged {
-    /// The memory went back: the range is no longer committed, and reads as zeros once it is committed again.
+    /// The memory went back: the range is no longer committed, and reads as zeros once it is
+    /// committed again.
     Zeroed,
     /// The range is as committed as before; its content is unspecified.
     Kept,
 }
 
 impl Source {
-    /// Can memory be given back? A file system may turn out to be unable; then this changes to `false`.
+    /// Can memory be given back? A file system may turn out to be unable; then this changes to
+    /// `false`.
     #[must_use]
     pub fn can_purge(&self) -> bool {
         self.can_purge.load(Relaxed)
@@ -25,8 +28,9 @@ impl Source {
 
     /// Gives the memory of a range back; its content is lost.
     ///
-    /// For files a hole is punched through the mapping (no descriptor needed), for anonymous memory the pages are
-    /// dropped. A range that is frozen, or not on granule borders, is kept. Ranges are uniform: not partly frozen.
+    /// For files a hole is punched through the mapping (no descriptor needed), for anonymous memory
+    /// the pages are dropped. A range that is frozen, or not on granule borders, is kept.
+    /// Ranges are uniform: not partly frozen.
     pub fn purge(&self, offset: usize, len: usize) -> Purged {
         if len == 0 || !self.can_purge() {
             return Purged::Kept;
@@ -55,7 +59,8 @@ impl Source {
         }
     }
 
-    /// The medium failed half-way: make sure that no hole is left in a range that counts as committed.
+    /// The medium failed half-way: make sure that no hole is left in a range that counts as
+    /// committed.
     #[cold]
     fn kept_after_failure(&self, offset: usize, len: usize) -> Purged {
         match self.commit(offset, len) {
@@ -67,11 +72,12 @@ impl Source {
         }
     }
 
-    /// Gives the memory of a range back that [`replace_anonymous`](Self::replace_anonymous) made private; its content
-    /// is lost.
+    /// Gives the memory of a range back that [`replace_anonymous`](Self::replace_anonymous) made
+    /// private; its content is lost.
     ///
     /// # Safety
-    /// The whole range was replaced and not shared again; in a frozen range the old content of the file would show.
+    /// The whole range was replaced and not shared again; in a frozen range the old content of the
+    /// file would show.
     pub unsafe fn purge_replaced(&self, offset: usize, len: usize) -> Purged {
         let Ok(address) = self.range(offset, len) else {
             return Purged::Kept;
@@ -94,26 +100,28 @@ impl Source {
         }
     }
 
-    /// Leaves the whole source out of core files, or puts it in again. Without this a shared file is dumped as a whole.
+    /// Leaves the whole source out of core files, or puts it in again. Without this a shared file
+    /// is dumped as a whole.
     pub fn dont_dump(&self, leave_out: bool) {
         if self.kind == SourceKind::CallerRegion {
             return;
         }
         self.no_dump.store(leave_out, Relaxed);
-        self.apply_dump_advice(0, self.len);
+        let advice = if leave_out { Advice::DontDump } else { Advice::DoDump };
+        // SAFETY: the range is ours; nothing but core files changes.
+        let _ = unsafe { sys::advise(self.base, self.len, advice) };
     }
 
-    /// Advice belongs to a mapping: after mapping something else in a range it is given again.
-    pub(super) fn apply_dump_advice(&self, offset: usize, len: usize) {
-        let advice = if self.no_dump.load(Relaxed) { Advice::DontDump } else { Advice::DoDump };
-        if let Ok(address) = self.range(offset, len) {
+    /// Advice belongs to a mapping: after mapping something else over a range it is given again.
+    pub(super) fn repeat_dump_advice(&self, address: NonNull<u8>, len: usize) {
+        if self.no_dump.load(Relaxed) {
             // SAFETY: the range is ours; nothing but core files changes.
-            let _ = unsafe { sys::advise(address, len, advice) };
+            let _ = unsafe { sys::advise(address, len, Advice::DontDump) };
         }
     }
 
-    /// Bytes of memory or medium in use, for statistics: the file's blocks where the file can still be asked, the
-    /// whole device for device DAX, else the pages that are in memory.
+    /// Bytes of memory or medium in use, for statistics: the file's blocks where the file can still
+    /// be asked, the whole device for device DAX, else the pages that are in memory.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         if self.kind == SourceKind::DeviceDax {

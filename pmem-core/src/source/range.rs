@@ -18,11 +18,13 @@ impl Source {
         Ok(unsafe { self.base.add(offset) })
     }
 
-    /// Makes a later call fail: after `n` more calls of [`commit`](Self::commit), [`populate`](Self::populate),
-    /// [`freeze`](Self::freeze), [`share`](Self::share), [`replace_anonymous`](Self::replace_anonymous) and those of a
-    /// clone, the next one gives `ENOSPC` and does nothing; then all is well again. `u64::MAX` switches it off.
+    /// Makes a later call fail: after `n` more calls of [`commit`](Self::commit),
+    /// [`populate`](Self::populate), [`freeze`](Self::freeze), [`share`](Self::share),
+    /// [`replace_anonymous`](Self::replace_anonymous) and those of a clone, the next one gives
+    /// `ENOSPC` and does nothing; then all is well again. `u64::MAX` switches it off.
     ///
-    /// For tests of what happens without space. One relaxed load on paths that make system calls anyway.
+    /// For tests of what happens without space. One relaxed load on paths that make system calls
+    /// anyway.
     #[doc(hidden)]
     pub fn set_fault_after(&self, n: u64) {
         self.calls_before_fault.store(n, Relaxed);

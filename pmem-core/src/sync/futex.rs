@@ -1,4 +1,5 @@
-//! The word that threads sleep on: an atomic plus the kernel's wait queue, or a model of both under loom.
+//! The word that threads sleep on: an atomic plus the kernel's wait queue, or a model of both under
+//! loom.
 
 #[cfg(not(pmem_loom))]
 mod imp {
@@ -74,7 +75,8 @@ mod imp {
     pub(in crate::sync) use loom::sync::atomic::{AtomicU32, Ordering};
     use loom::sync::{Condvar, Mutex};
 
-    /// As the kernel does it: the value is compared while the queue is locked, so a wake-up is never lost in between.
+    /// As the kernel does it: the value is compared while the queue is locked, so a wake-up is
+    /// never lost in between.
     pub(in crate::sync) struct Futex {
         word: AtomicU32,
         queue: Mutex<()>,
@@ -129,7 +131,8 @@ mod imp {
     impl<T> Exclusive<T> {
         pub(in crate::sync) unsafe fn get<'a>(&self) -> &'a mut T {
             let value: *mut T = self.0.with(|value| value);
-            // SAFETY: the lock makes this the only reference; loom watches the access through `self.0`.
+            // SAFETY: the lock makes this the only reference; loom watches the access through
+            // `self.0`.
             unsafe { &mut *value }
         }
     }

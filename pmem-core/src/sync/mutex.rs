@@ -8,6 +8,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 
 use super::Backoff;
@@ -22,11 +23,12 @@ const FORK: u32 = 4;
 
 /// A mutual-exclusion lock around a value.
 ///
-/// It spins for a short while, then sleeps in the kernel. Not recursive. A panic does not poison it.
+/// It spins for a short while, then sleeps in the kernel. Not recursive. A panic does not poison
+/// it.
 ///
 /// # Cost
-/// Uncontended: one compare-exchange to lock, one exchange to unlock; no system call. Release builds need 4 bytes
-/// beside the value.
+/// Uncontended: one compare-exchange to lock, one exchange to unlock; no system call. Release
+/// builds need 4 bytes beside the value.
 ///
 /// # Examples
 /// ```
@@ -51,7 +53,8 @@ unsafe impl<T: Send> Sync for Mutex<T> {}
 const _: () = assert!(size_of::<Mutex<()>>() == 4);
 
 impl<T> Mutex<T> {
-    /// Makes an unlocked lock. In debug builds, taking it while holding a lock of the same or a higher rank panics.
+    /// Makes an unlocked lock. In debug builds, taking it while holding a lock of the same or a
+    /// higher rank panics.
     #[cfg(not(pmem_loom))]
     pub const fn new(rank: Rank, value: T) -> Mutex<T> {
         let _ = rank;
@@ -85,8 +88,8 @@ impl<T> Mutex<T> {
 
     /// Takes the lock; waits while another thread holds it.
     ///
-    /// In the thread named by [`set_fork_owner`](super::set_fork_owner), a lock held for the fork does not block: the
-    /// guard gives access and leaves the lock as it is.
+    /// In the thread named by [`set_fork_owner`](super::set_fork_owner), a lock held for the fork
+    /// does not block: the guard gives access and leaves the lock as it is.
     ///
     /// # Panics
     /// In debug builds, when a lock of the same or a higher rank is held by this thread.
@@ -119,7 +122,7 @@ impl<T> Mutex<T> {
     fn guard(&self, owned: bool, mark: RankMark) -> MutexGuard<'_, T> {
         MutexGuard {
             mutex: self,
-            access: Some(self.value.access()),
+            access: ManuallyDrop::new(self.value.access()),
             owned,
             mark,
             not_send: PhantomData,
@@ -139,7 +142,8 @@ impl<T> Mutex<T> {
     fn acquire_slow(&self) -> bool {
         let word = self.futex.word();
         let mut backoff = Backoff::new();
-        // Once this thread has slept it cannot know whether others still do, so it takes the lock with WAITERS set.
+        // Once this thread has slept it cannot know whether others still do, so it takes the lock
+        // with WAITERS set.
         let mut taken = LOCKED;
         loop {
             let seen = word.load(Relaxed);
@@ -172,13 +176,14 @@ impl<T> Mutex<T> {
         self.futex.wake_one();
     }
 
-    /// Takes the lock on behalf of a fork, without a guard and outside the rank order (a fork takes many locks of one
-    /// rank). The thread named by [`set_fork_owner`](super::set_fork_owner) passes it until
-    /// [`unlock_after_fork`](Self::unlock_after_fork).
+    /// Takes the lock on behalf of a fork, without a guard and outside the rank order (a fork takes
+    /// many locks of one rank). The thread named by [`set_fork_owner`](super::set_fork_owner)
+    /// passes it until [`unlock_after_fork`](Self::unlock_after_fork).
     ///
     /// # Safety
-    /// The calling thread holds no guard of this lock and gives the lock back after the fork. While it is held, the
-    /// calling thread takes it with [`lock`](Self::lock) at most once at a time.
+    /// The calling thread holds no guard of this lock and gives the lock back after the fork. While
+    /// it is held, the calling thread takes it with [`lock`](Self::lock) at most once at a
+    /// time.
     pub unsafe fn lock_for_fork(&self) {
         let owned = self.acquire();
         debug_assert!(owned, "locked for a fork twice");
@@ -197,7 +202,8 @@ impl<T> Mutex<T> {
     /// Makes the lock free whatever its state, in the child of a fork.
     ///
     /// # Safety
-    /// No other thread exists that could hold or want the lock, the value is consistent, and no guard of it is alive.
+    /// No other thread exists that could hold or want the lock, the value is consistent, and no
+    /// guard of it is alive.
     pub unsafe fn force_unlock(&self) {
         self.futex.word().store(FREE, Release);
     }
@@ -216,8 +222,8 @@ impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
-    /// Always there until `drop`, which ends the access before it unlocks.
-    access: Option<Exclusive<T>>,
+    /// Ended by `drop` before it unlocks.
+    access: ManuallyDrop<Exclusive<T>>,
     owned: bool,
     mark: RankMark,
     not_send: PhantomData<*const ()>,
@@ -228,29 +234,24 @@ impl<T> Deref for MutexGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        match &self.access {
-            // SAFETY: the lock is held as long as the guard lives.
-            Some(access) => unsafe { access.get() },
-            None => unreachable!("the access ends in drop"),
-        }
+        // SAFETY: the lock is held as long as the guard lives.
+        unsafe { self.access.get() }
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        match &self.access {
-            // SAFETY: the lock is held as long as the guard lives.
-            Some(access) => unsafe { access.get() },
-            None => unreachable!("the access ends in drop"),
-        }
+        // SAFETY: the lock is held as long as the guard lives.
+        unsafe { self.access.get() }
     }
 }
 
 impl<T> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.access = None;
+        // SAFETY: dropped here and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.access) };
         if self.owned {
             self.mutex.release();
         }

@@ -1,4 +1,5 @@
-//! Running something once, from whichever thread comes first, without allocation and without deadlock on re-entry.
+//! Running something once, from whichever thread comes first, without allocation and without
+//! deadlock on re-entry.
 
 use super::futex::{Futex, Ordering::*};
 use super::{Backoff, ThreadId};
@@ -92,7 +93,8 @@ impl Once {
                         return Ran::Now;
                     }
                 }
-                // Relaxed: the only question is whether it is this thread, which sees its own store.
+                // Relaxed: the only question is whether it is this thread, which sees its own
+                // store.
                 _ if self.runner.load(Relaxed) == ThreadId::current().number() => {
                     return Ran::Reentered;
                 }

@@ -1,7 +1,7 @@
 //! The order in which a thread takes locks, asserted in debug builds.
 //!
-//! Each lock has a rank, and a thread takes locks in rising order; so no two threads can wait for each other. What a
-//! thread holds is one bit per rank in a thread-local word.
+//! Each lock has a rank, and a thread takes locks in rising order; so no two threads can wait for
+//! each other. What a thread holds is one bit per rank in a thread-local word.
 
 /// A place in the lock order: 0 is taken first, 63 last.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -73,8 +73,8 @@ impl RankMark {
     }
 }
 
-/// The ranks that the calling thread holds: a word of initial-exec TLS, because `thread_local!` needs std and, in a
-/// shared library, a call that may allocate.
+/// The ranks that the calling thread holds: a word of initial-exec TLS, because `thread_local!`
+/// needs std and, in a shared library, a call that may allocate.
 #[cfg(all(
     debug_assertions,
     not(any(miri, pmem_loom)),
@@ -135,7 +135,7 @@ mod held {
                 "mrs {address}, tpidr_el0",
                 "add {address}, {address}, {offset}",
                 offset = out(reg) _,
-                address = lateout(reg) address,
+                address = out(reg) address,
                 options(pure, readonly, nostack, preserves_flags),
             );
         }

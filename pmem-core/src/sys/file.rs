@@ -6,8 +6,9 @@ use core::mem::MaybeUninit;
 use super::raw::{once, retry};
 use crate::errno::Errno;
 
-/// A descriptor's number. Does not own it: a process may lose any descriptor to `closefrom` and friends at any time, so
-/// ownership is kept together with the identity of the file behind it (see [`file::Backing`](crate::file::Backing)).
+/// A descriptor's number. Does not own it: a process may lose any descriptor to `closefrom` and
+/// friends at any time, so ownership is kept together with the identity of the file behind it (see
+/// [`file::Backing`](crate::file::Backing)).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Fd(i32);
 
@@ -74,7 +75,8 @@ impl OpenFlags {
         OpenFlags(self.0 | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW)
     }
 
-    /// A file without a name, in the directory that the path names; no name can be given to it later.
+    /// A file without a name, in the directory that the path names; no name can be given to it
+    /// later.
     #[must_use]
     pub const fn temporary(self) -> OpenFlags {
         OpenFlags(self.0 | libc::O_TMPFILE | libc::O_EXCL)
@@ -98,8 +100,8 @@ fn descriptor(number: libc::c_long) -> Result<Fd, Errno> {
     i32::try_from(number).map(Fd).map_err(|_| Errno::EBADF)
 }
 
-/// Makes a file in memory without a name in any directory. `name` shows up in `/proc`; `huge_page_bits` is 0 or the
-/// `MFD_HUGETLB` flags of a page size.
+/// Makes a file in memory without a name in any directory. `name` shows up in `/proc`;
+/// `huge_page_bits` is 0 or the `MFD_HUGETLB` flags of a page size.
 ///
 /// # Errors
 /// Those of `memfd_create`; `ENODEV` or `EINVAL` when the kernel has no such huge pages.
@@ -123,7 +125,8 @@ pub fn memory_file(name: &CStr, huge_page_bits: u32) -> Result<Fd, Errno> {
 /// # Safety
 /// The descriptor is the caller's to close.
 pub unsafe fn close(fd: Fd) {
-    // SAFETY: the caller owns the descriptor. Not retried: Linux has released it even when it answers EINTR.
+    // SAFETY: the caller owns the descriptor. Not retried: Linux has released it even when it
+    // answers EINTR.
     let _ = once(|| unsafe { libc::syscall(libc::SYS_close, fd.0) });
 }
 
@@ -198,8 +201,8 @@ fn offset(n: u64) -> Result<libc::off_t, Errno> {
     libc::off_t::try_from(n).map_err(|_| Errno::EFBIG)
 }
 
-/// Sets a file's length. The caller has compared it with [`limit_file_size`](super::limit_file_size): beyond that limit
-/// the kernel raises `SIGXFSZ`.
+/// Sets a file's length. The caller has compared it with
+/// [`limit_file_size`](super::limit_file_size): beyond that limit the kernel raises `SIGXFSZ`.
 ///
 /// # Errors
 /// `EFBIG`, `EPERM`, `EINVAL`, `EIO`, ...
@@ -210,7 +213,8 @@ pub fn truncate(fd: Fd, len: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Allocates space for a range inside the file without changing its length or content. Made once: `EINTR` is reported.
+/// Allocates space for a range inside the file without changing its length or content. Made once:
+/// `EINTR` is reported.
 ///
 /// # Errors
 /// `ENOSPC`, `EDQUOT`, `EOPNOTSUPP` where the file system cannot, `EINTR`, ...
@@ -275,7 +279,8 @@ pub unsafe fn pwrite(fd: Fd, memory: *const u8, len: usize, start: u64) -> Resul
     retry(|| unsafe { libc::syscall(libc::SYS_pwrite64, fd.0, memory, len, start) }).map(count)
 }
 
-/// Reads the target of a symbolic link; gives how many bytes of `buffer` it fills (a longer target is cut).
+/// Reads the target of a symbolic link; gives how many bytes of `buffer` it fills (a longer target
+/// is cut).
 ///
 /// # Errors
 /// Those of `readlinkat`; `EINVAL` when it is no link.
@@ -312,10 +317,12 @@ pub enum LockMode {
     Shared,
 }
 
-/// Takes an advisory lock on a whole file without waiting. It goes with the last descriptor of this opening.
+/// Takes an advisory lock on a whole file without waiting. It goes with the last descriptor of this
+/// opening.
 ///
 /// # Errors
-/// `EWOULDBLOCK` when somebody else holds a lock that conflicts; `EOPNOTSUPP`, `ENOLCK` where the file system cannot.
+/// `EWOULDBLOCK` when somebody else holds a lock that conflicts; `EOPNOTSUPP`, `ENOLCK` where the
+/// file system cannot.
 pub fn lock_file(fd: Fd, mode: LockMode) -> Result<(), Errno> {
     let operation = libc::LOCK_NB
         | match mode {

@@ -1,11 +1,13 @@
-//! Waiting on a 4-byte word, through the raw system call: not a cancellation point, no C library state.
+//! Waiting on a 4-byte word, through the raw system call: not a cancellation point, no C library
+//! state.
 
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
 use super::raw::once;
 
-/// Sleeps while `word` holds `expected`. May return early for any reason; the caller looks at the word again.
+/// Sleeps while `word` holds `expected`. May return early for any reason; the caller looks at the
+/// word again.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     let limit = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs().try_into().unwrap_or(libc::time_t::MAX),

@@ -87,7 +87,8 @@ fn non_null(address: *mut c_void) -> NonNull<u8> {
 const ANONYMOUS: i32 =
     libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
 
-/// Maps `len` bytes of private zero pages at an address of the system's choice; nothing is reserved ahead.
+/// Maps `len` bytes of private zero pages at an address of the system's choice; nothing is reserved
+/// ahead.
 ///
 /// # Errors
 /// `ENOMEM`; `EINVAL` when `len` is 0.
@@ -131,7 +132,8 @@ pub unsafe fn map_anonymous_over(
     Ok(())
 }
 
-/// Replaces `[address, address + len)` by `len` bytes of a file, from `offset`, readable and writable.
+/// Replaces `[address, address + len)` by `len` bytes of a file, from `offset`, readable and
+/// writable.
 ///
 /// # Safety
 /// The range belongs to the caller, and nobody relies on its present content.
@@ -162,7 +164,8 @@ pub unsafe fn map_file_over(
 /// Moves a mapping of `len` bytes from `from` to `to`, replacing what is there.
 ///
 /// # Safety
-/// Both ranges belong to the caller; nobody uses `from` any more, and nobody relies on the content of `to`.
+/// Both ranges belong to the caller; nobody uses `from` any more, and nobody relies on the content
+/// of `to`.
 ///
 /// # Errors
 /// `ENOMEM`, `EINVAL`, `EFAULT`.
@@ -183,7 +186,8 @@ pub unsafe fn move_mapping_over(
 /// The range belongs to the caller and nobody uses it any more.
 ///
 /// # Errors
-/// `EINVAL` for an unaligned range, `ENOMEM` when a mapping would have to be split and the process has too many.
+/// `EINVAL` for an unaligned range, `ENOMEM` when a mapping would have to be split and the process
+/// has too many.
 pub unsafe fn unmap(address: NonNull<u8>, len: usize) -> Result<(), Errno> {
     // SAFETY: the caller owns the range.
     once(|| unsafe { libc::munmap(as_void(address), len) })?;
@@ -193,7 +197,8 @@ pub unsafe fn unmap(address: NonNull<u8>, len: usize) -> Result<(), Errno> {
 /// Changes what may be done with `[address, address + len)`.
 ///
 /// # Safety
-/// The range belongs to the caller, and no access that the new protection forbids is made afterwards.
+/// The range belongs to the caller, and no access that the new protection forbids is made
+/// afterwards.
 ///
 /// # Errors
 /// `ENOMEM`, `EACCES`, `EINVAL`.
@@ -210,8 +215,8 @@ pub unsafe fn protect(
 /// Advises the kernel about `[address, address + len)`.
 ///
 /// # Safety
-/// The range belongs to the caller; for [`Advice::DontNeed`], [`Advice::Remove`] and [`Advice::WipeOnFork`] nobody relies
-/// on its content.
+/// The range belongs to the caller; for [`Advice::DontNeed`], [`Advice::Remove`] and
+/// [`Advice::WipeOnFork`] nobody relies on its content.
 ///
 /// # Errors
 /// Those of `madvise`; `EINVAL` when the kernel does not know the advice.
@@ -221,12 +226,13 @@ pub unsafe fn advise(address: NonNull<u8>, len: usize, advice: Advice) -> Result
     Ok(())
 }
 
-/// How many system pages of `[address, address + len)` are in memory (for a file: in the page cache).
+/// How many system pages of `[address, address + len)` are in memory (for a file: in the page
+/// cache).
 ///
 /// # Errors
 /// `ENOMEM` when a part of the range is not mapped.
 pub fn resident_pages(address: NonNull<u8>, len: usize) -> Result<u64, Errno> {
-    const BATCH: usize = 1024;
+    const BATCH: usize = 512;
     let page = super::page_size();
     let mut states = [0u8; BATCH];
     let mut total = 0u64;

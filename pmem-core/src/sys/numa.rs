@@ -11,13 +11,15 @@ const MPOL_F_NODE: i32 = 1 << 0;
 /// ... and that of an address.
 const MPOL_F_ADDR: i32 = 1 << 1;
 
-/// Sets the policy number `mode` (`MPOL_*`) with `nodes` for `[address, address + len)`. Pages that exist stay where they are.
+/// Sets the policy number `mode` (`MPOL_*`) with `nodes` for `[address, address + len)`. Pages that
+/// exist stay where they are.
 ///
 /// # Safety
 /// The range belongs to the caller.
 ///
 /// # Errors
-/// `EINVAL` for a node that does not exist or holds no memory, `ENOSYS` without NUMA support, `EPERM` in a sandbox.
+/// `EINVAL` for a node that does not exist or holds no memory, `ENOSYS` without NUMA support,
+/// `EPERM` in a sandbox.
 pub unsafe fn bind_memory(
     address: NonNull<u8>,
     len: usize,

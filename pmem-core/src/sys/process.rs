@@ -33,8 +33,8 @@ fn read_page_size() -> usize {
     PAGE_SIZE
 }
 
-/// Says whether the process runs with more rights than its caller (set-user-ID and the like), so that the environment
-/// must not be trusted.
+/// Says whether the process runs with more rights than its caller (set-user-ID and the like), so
+/// that the environment must not be trusted.
 #[must_use]
 pub fn is_secure() -> bool {
     let _keep = ErrnoGuard::new();
@@ -72,7 +72,8 @@ pub fn yield_now() {
     let _ = once(|| unsafe { libc::sched_yield() });
 }
 
-/// Milliseconds of a coarse clock that never goes back; cheap (no system call where the kernel offers it in user space).
+/// Milliseconds of a coarse clock that never goes back; cheap (no system call where the kernel
+/// offers it in user space).
 #[must_use]
 pub fn monotonic_ms() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -88,28 +89,37 @@ const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
 #[cfg(miri)]
 const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
-/// The largest file size in bytes that the process may make now (`RLIMIT_FSIZE`); `u64::MAX` when there is no limit.
+/// The largest file size in bytes that the process may make now (`RLIMIT_FSIZE`); `u64::MAX` when
+/// there is no limit.
 ///
 /// Growing a file beyond it raises `SIGXFSZ`, so every growth is compared with it first.
 #[must_use]
 pub fn limit_file_size() -> u64 {
-    soft_limit(libc::RLIMIT_FSIZE)
+    soft_limit(|limit| {
+        // SAFETY: `limit` is writable.
+        unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit) }
+    })
 }
 
 /// How many descriptors the process may have (`RLIMIT_NOFILE`); `u64::MAX` when there is no limit.
 #[must_use]
 pub fn limit_open_files() -> u64 {
-    soft_limit(libc::RLIMIT_NOFILE)
+    soft_limit(|limit| {
+        // SAFETY: `limit` is writable.
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit) }
+    })
 }
 
-fn soft_limit(resource: libc::__rlimit_resource_t) -> u64 {
+/// Takes the call and not the number of the resource, whose type differs between C libraries.
+fn soft_limit(read: impl FnOnce(*mut libc::rlimit) -> i32) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `limit` is writable. On failure it keeps its value, "no limit".
-    let _ = once(|| unsafe { libc::getrlimit(resource, &raw mut limit) });
+    // On failure the value stays: no limit.
+    let _ = once(|| read(&raw mut limit));
     limit.rlim_cur
 }
 
-/// Fills `bytes` with unpredictable values; not for secrets (early at boot it mixes clock and addresses instead).
+/// Fills `bytes` with unpredictable values; not for secrets (early at boot it mixes clock and
+/// addresses instead).
 pub fn fill_random(bytes: &mut [u8]) {
     // SAFETY: the buffer is writable for its length.
     let result = retry(|| unsafe {
@@ -131,7 +141,8 @@ pub fn fill_random(bytes: &mut [u8]) {
     }
 }
 
-/// Writes one line to standard error and ends the process with `SIGABRT`: for broken invariants and for refusals.
+/// Writes a message (with its newline) to standard error and ends the process with `SIGABRT`: for
+/// broken invariants and for refusals.
 pub fn abort_with(message: &[u8]) -> ! {
     crate::fmt::write_stderr(message);
     // SAFETY: does not return.

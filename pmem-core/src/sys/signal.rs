@@ -4,7 +4,8 @@ use super::raw::once;
 
 /// Blocks every signal of the calling thread while it lives, then restores the mask.
 ///
-/// Goes past the C library, which would leave its two internal signals open: they interrupt system calls too.
+/// Goes past the C library, which would leave its two internal signals open: they interrupt system
+/// calls too.
 #[derive(Debug)]
 #[must_use = "signals are unblocked when the guard is dropped"]
 pub struct SignalBlock {
@@ -36,7 +37,8 @@ impl Drop for SignalBlock {
 
 fn set_mask(mask: u64, previous: Option<&mut u64>) {
     let previous = previous.map_or(core::ptr::null_mut(), core::ptr::from_mut);
-    // SAFETY: both pointers are null or point to one kernel signal set (64 bits) and outlive the call.
+    // SAFETY: both pointers are null or point to one kernel signal set (64 bits) and outlive the
+    // call.
     let result = once(|| unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,

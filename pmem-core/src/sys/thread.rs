@@ -6,20 +6,22 @@ use crate::errno::{Errno, ErrnoGuard};
 
 /// A function called at the end of each thread that armed it.
 ///
-/// A pthread key underneath: its destructors run after those of Rust thread-locals, and a hook that arms itself again
-/// is called again, at most four times in total.
+/// A pthread key underneath: its destructors run after those of Rust thread-locals, and a hook that
+/// arms itself again is called again, at most four times in total.
 #[derive(Copy, Clone, Debug)]
 pub struct ExitKey(libc::pthread_key_t);
 
 impl ExitKey {
-    /// Makes a key. Early in a process its index is below 32, and then [`arm`](Self::arm) never allocates.
+    /// Makes a key; it exists until the process ends. Early in a process its index is below 32, and then [`arm`](Self::arm) never
+    /// allocates.
     ///
     /// # Errors
     /// `EAGAIN` when the process has no free key, `ENOMEM`.
     pub fn new(at_exit: unsafe extern "C" fn(*mut c_void)) -> Result<ExitKey, Errno> {
         let _keep = ErrnoGuard::new();
         let mut key = 0;
-        // SAFETY: `key` is writable; the destructor is a plain function that lives as long as the library.
+        // SAFETY: `key` is writable; the destructor is a plain function that lives as long as the
+        // library.
         match unsafe { libc::pthread_key_create(&raw mut key, Some(at_exit)) } {
             0 => Ok(ExitKey(key)),
             number => Err(Errno(number)),
@@ -32,7 +34,10 @@ impl ExitKey {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn arm(self, value: *mut c_void) -> Result<(), Errno> {
+    ///
+    /// # Safety
+    /// `value` is null or what the hook may be called with when the thread ends.
+    pub unsafe fn arm(self, value: *mut c_void) -> Result<(), Errno> {
         let _keep = ErrnoGuard::new();
         // SAFETY: the key exists (only `new` makes one and nothing deletes it).
         match unsafe { libc::pthread_setspecific(self.0, value) } {
@@ -48,7 +53,8 @@ impl ExitKey {
     }
 }
 
-/// Registers functions to be called around `fork`: before it, and after it in the parent and in the child.
+/// Registers functions to be called around `fork`: before it, and after it in the parent and in the
+/// child.
 ///
 /// # Errors
 /// `ENOMEM`.

@@ -1,0 +1,181 @@
+//! Space is there before it is used: a full medium is an error, never SIGBUS.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use pmem_core::errno::Errno;
+use pmem_core::source::{Purged, Source};
+
+use crate::tmpfs::SmallTmpfs;
+use crate::{MIB, child, stamp, stamped};
+
+#[test]
+fn a_full_file_system_is_an_error() {
+    let Some(tmpfs) = SmallTmpfs::mount(MIB) else {
+        return;
+    };
+    let source = Source::in_directory(tmpfs.c_path(), 16 * MIB).unwrap();
+    source.commit(0, MIB / 2).unwrap();
+    stamp(&source, 0, MIB / 2, 1);
+    assert_eq!(source.commit(MIB / 2, MIB), Err(Errno::ENOSPC));
+    assert_eq!(tmpfs.free(), MIB as u64 / 2, "what failed keeps nothing");
+    source.commit(MIB / 2, MIB / 2).unwrap();
+    stamp(&source, 0, MIB, 2);
+    assert_eq!(tmpfs.free(), 0);
+    assert_eq!(source.commit(8 * MIB, 4096), Err(Errno::ENOSPC));
+    assert_eq!(source.populate(8 * MIB, 4096), Err(Errno::ENOSPC));
+
+    assert_eq!(source.purge(0, 8192), Purged::Zeroed);
+    source.commit(8 * MIB, 8192).unwrap();
+    stamp(&source, 8 * MIB, 8192, 3);
+    assert_eq!(source.commit(0, 4096), Err(Errno::ENOSPC));
+    assert!(stamped(&source, 8192, MIB - 8192, 2));
+}
+
+#[test]
+fn a_full_file_system_is_an_error_without_a_descriptor_too() {
+    child::run("commit::a_full_file_system_is_an_error_without_a_descriptor_too", || {
+        let Some(tmpfs) = SmallTmpfs::mount(MIB) else {
+            return;
+        };
+        let source = Source::in_directory(tmpfs.c_path(), 16 * MIB).unwrap();
+        // SAFETY: nothing in this process needs these descriptors.
+        assert_eq!(unsafe { libc::close_range(3, u32::MAX, 0) }, 0);
+        assert!(!source.has_descriptor());
+        source.commit(0, MIB / 2).unwrap();
+        stamp(&source, 0, MIB / 2, 1);
+        assert_eq!(source.commit(MIB / 2, MIB), Err(Errno::ENOSPC));
+        assert!(stamped(&source, 0, MIB / 2, 1));
+        assert_eq!(source.purge(0, MIB / 2), Purged::Zeroed);
+        source.commit(4 * MIB, MIB / 2).unwrap();
+        stamp(&source, 4 * MIB, MIB / 2, 1);
+    });
+}
+
+#[test]
+fn commit_keeps_content() {
+    for source in [Source::in_directory(c"/dev/shm", MIB).unwrap(), Source::anonymous(MIB).unwrap()]
+    {
+        source.commit(0, MIB).unwrap();
+        stamp(&source, 0, MIB, 6);
+        source.commit(0, MIB).unwrap();
+        source.populate(0, MIB).unwrap();
+        assert!(stamped(&source, 0, MIB, 6));
+    }
+}
+
+#[test]
+fn ranges_are_checked() {
+    let source = Source::in_directory(c"/dev/shm", MIB).unwrap();
+    for (offset, len) in
+        [(1, 4096), (0, 100), (MIB, 4096), (0, MIB + 4096), (usize::MAX - 4095, 4096)]
+    {
+        assert_eq!(source.commit(offset, len), Err(Errno::EINVAL), "{offset} {len}");
+        assert_eq!(source.populate(offset, len), Err(Errno::EINVAL), "{offset} {len}");
+        assert_eq!(source.freeze(offset, len), Err(Errno::EINVAL), "{offset} {len}");
+        assert_eq!(source.share(offset, len), Err(Errno::EINVAL), "{offset} {len}");
+        assert_eq!(source.replace_anonymous(offset, len), Err(Errno::EINVAL), "{offset} {len}");
+        assert_eq!(source.purge(offset, len), Purged::Kept, "{offset} {len}");
+    }
+    assert_eq!(source.commit(MIB, 0), Ok(()));
+    assert_eq!(source.resident_bytes(), 0);
+}
+
+#[test]
+fn populate_brings_pages_in() {
+    let source = Source::anonymous(MIB).unwrap();
+    assert_eq!(source.resident_bytes(), 0);
+    source.populate(0, MIB / 2).unwrap();
+    assert_eq!(source.resident_bytes(), MIB as u64 / 2);
+}
+
+static SIGNALS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count(_signal: libc::c_int) {
+    SIGNALS.fetch_add(1, SeqCst);
+}
+
+/// tmpfs gives an allocation up when a signal arrives, and undoes it; a profiler's timer would
+/// keep it from ever succeeding.
+#[test]
+fn a_storm_of_signals_does_not_stop_a_commit() {
+    child::run("commit::a_storm_of_signals_does_not_stop_a_commit", || {
+        const LEN: usize = 64 * MIB;
+        // SAFETY: the handler only counts; without SA_RESTART system calls are interrupted.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = count as *const () as libc::sighandler_t;
+            libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut());
+        }
+        let source = Source::in_directory(c"/dev/shm", LEN).unwrap();
+        let number = child::unnamed_files()[0];
+        // SAFETY: no arguments.
+        let committer = unsafe { libc::pthread_self() };
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    // SAFETY: the thread outlives this scope.
+                    unsafe { libc::pthread_kill(committer, libc::SIGUSR1) };
+                    thread::sleep(Duration::from_micros(50));
+                }
+            });
+            // The storm is real: the bare call is interrupted. Tried often, for a slow machine.
+            let interrupted = (0..1000).any(|_| {
+                // SAFETY: allocates inside our file.
+                let result = unsafe { libc::fallocate(number, 1, 0, LEN as libc::off_t) };
+                result != 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EINTR)
+            });
+            assert!(interrupted);
+            assert_eq!(source.purge(0, LEN), Purged::Zeroed);
+            let result = source.commit(0, LEN);
+            done.store(true, SeqCst);
+            assert_eq!(result, Ok(()));
+        });
+        assert_eq!(source.resident_bytes(), LEN as u64);
+        assert!(SIGNALS.load(SeqCst) > 0);
+        stamp(&source, 0, LEN, 1);
+    });
+}
+
+#[test]
+fn faults_can_be_injected() {
+    let source = Source::anonymous(MIB).unwrap();
+    source.set_fault_after(2);
+    assert_eq!(source.commit(0, 4096), Ok(()));
+    assert_eq!(source.populate(0, 4096), Ok(()));
+    assert_eq!(source.commit(0, 4096), Err(Errno::ENOSPC));
+    assert_eq!(source.commit(0, 4096), Ok(()), "only one call fails");
+    source.set_fault_after(0);
+    assert_eq!(source.replace_anonymous(0, 4096), Err(Errno::ENOSPC));
+    source.set_fault_after(0);
+    assert_eq!(source.freeze(0, 4096), Err(Errno::ENOSPC));
+    source.set_fault_after(0);
+    source.set_fault_after(u64::MAX);
+    assert_eq!(source.share(0, 4096), Ok(()));
+}
+
+#[test]
+fn errno_is_left_alone() {
+    let expect = Errno(77);
+    expect.set();
+    let source = Source::in_directory(c"/dev/shm", MIB).unwrap();
+    let _ = Source::in_directory(c"/no/such", MIB).unwrap_err();
+    let _ = Source::device_dax(c"/dev/null").unwrap_err();
+    source.commit(0, MIB).unwrap();
+    source.commit(1, MIB).unwrap_err();
+    source.populate(0, 4096).unwrap();
+    source.advise_huge(0, MIB);
+    source.dont_dump(true);
+    source.freeze(0, 4096).unwrap();
+    assert_eq!(source.purge(0, 4096), Purged::Kept, "a frozen range cannot be punched");
+    source.share(0, 4096).unwrap();
+    source.replace_anonymous(0, 4096).unwrap();
+    let clone = source.new_clone().unwrap();
+    source.copy_to_clone(&clone, 0, MIB).unwrap();
+    drop(clone);
+    let _ = source.resident_bytes();
+    drop(source);
+    assert_eq!(Errno::last(), expect);
+}
