@@ -28,16 +28,15 @@ impl ExitKey {
         }
     }
 
-    /// Asks for the hook to be called with `value` when the calling thread ends; null disarms.
+    /// Asks for the hook to be called with `value` when the calling thread ends; null disarms. Who
+    /// made the key knows what its hook can be called with.
     ///
     /// For a key with an index of 32 or more the C library allocates once per thread here.
     ///
     /// # Errors
     /// `ENOMEM`.
-    ///
-    /// # Safety
-    /// `value` is null or what the hook may be called with when the thread ends.
-    pub unsafe fn arm(self, value: *mut c_void) -> Result<(), Errno> {
+    #[expect(clippy::not_unsafe_ptr_arg_deref, reason = "the value is kept, not followed")]
+    pub fn arm(self, value: *mut c_void) -> Result<(), Errno> {
         let _keep = ErrnoGuard::new();
         // SAFETY: the key exists (only `new` makes one and nothing deletes it).
         match unsafe { libc::pthread_setspecific(self.0, value) } {
