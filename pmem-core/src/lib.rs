@@ -1,8 +1,8 @@
 #![no_std]
 #![doc = include_str!("../README.md")]
 
-// Tests only; the library itself never sees std.
-#[cfg(test)]
+// Tests and checkers only; the library itself never sees std.
+#[cfg(any(test, miri, pmem_loom))]
 extern crate std;
 
 pub mod align;

@@ -21,6 +21,7 @@
 //! | `sys/numa.rs` | mbind, node of an address |
 
 mod file;
+#[cfg(not(pmem_loom))]
 mod futex;
 mod memory;
 mod numa;
@@ -33,6 +34,7 @@ pub use file::{
     Access, Fd, FileStatus, LockMode, OpenFlags, close, duplicate_at_least, fallocate, file_status,
     lock_file, memory_file, open_at, pread, pwrite, read, read_link_at, truncate, unlink_at, write,
 };
+#[cfg(not(pmem_loom))]
 pub(crate) use futex::{futex_wait, futex_wake};
 pub use memory::{
     Advice, MapFile, Protection, advise, map_anonymous, map_anonymous_over, map_file_over,

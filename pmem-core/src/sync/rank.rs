@@ -156,7 +156,6 @@ mod held {
 /// Miri runs no assembly, and the model checker has its own threads.
 #[cfg(all(debug_assertions, any(miri, pmem_loom)))]
 mod held {
-    extern crate std;
     use std::cell::Cell;
 
     #[cfg(not(pmem_loom))]
