@@ -10,6 +10,7 @@
 
 use crate::config::{
     COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, PAGE_SHIFT, PURGE_BUDGET_PAGES,
+    PURGE_RUN_PAGES,
 };
 use crate::extent::{Extent, State};
 use crate::extent_bins::ExtentBins;
@@ -54,6 +55,8 @@ pub(crate) struct PageHeap {
     holes: ExtentBins,
     pub(crate) counts: PageCounts,
     next_purge_ms: u32,
+    /// Extents in state Purging: memory that will be free in a moment.
+    purging: u32,
 }
 
 // SAFETY: the raw pointers are descriptors owned by the arena; the lock around the heap guards them.
@@ -89,6 +92,7 @@ impl Arena {
                     holes: ExtentBins::new(),
                     counts: PageCounts::default(),
                     next_purge_ms: 0,
+                    purging: 0,
                 },
             ),
             meta: Mutex::new(rank::META, Meta::new()),
@@ -179,11 +183,19 @@ impl Arena {
             return ptr::null_mut();
         }
         let mut heap = self.purge_if_due(self.heap.lock());
-        for attempt in 0..2 {
+        let mut attempt = 0;
+        while attempt < 2 {
             // SAFETY: the lock is held.
             let extent = unsafe { self.find(&heap, pages, align_pages) };
             if extent.is_null() {
-                return ptr::null_mut();
+                if heap.purging == 0 {
+                    return ptr::null_mut();
+                }
+                // What another thread gives back right now is free as well.
+                drop(heap);
+                sys::yield_now();
+                heap = self.heap.lock();
+                continue;
             }
             // SAFETY: `find` returned a member of the free lists under this lock.
             match unsafe { self.carve(&mut heap, extent, pages, align_pages) } {
@@ -198,6 +210,7 @@ impl Arena {
                 }
                 Err(_) => {}
             }
+            attempt += 1;
         }
         ptr::null_mut()
     }
@@ -244,49 +257,87 @@ impl Arena {
         align_pages: usize,
     ) -> Result<(), Errno> {
         // SAFETY: a live descriptor; contract.
-        let (first, last, freed_at) =
-            unsafe { ((*extent).start(), (*extent).end(), (*extent).freed_at) };
-        let start = self.aligned_page(first, align_pages);
+        let start = self.aligned_page(unsafe { (*extent).start() }, align_pages);
         let end = start + pages;
-        let lead = self.spare_descriptor(start > first)?;
-        let tail = match self.spare_descriptor(last > end) {
-            Ok(tail) => tail,
-            Err(errno) => {
-                self.retire(lead);
-                return Err(errno);
-            }
-        };
+        // SAFETY: a live descriptor; contract.
+        let spare = unsafe { self.spare_descriptors(extent, start, end) }?;
         // SAFETY: in a free list of `heap` by contract; unlinked while its committed count changes.
         unsafe { heap.remove(extent) };
         // SAFETY: unlinked above, ours.
         if let Err(errno) = unsafe { self.commit(heap, extent, start, end) } {
             // SAFETY: still a free extent, unlinked.
             unsafe { heap.insert(extent) };
-            self.retire(lead);
-            self.retire(tail);
+            for unused in spare {
+                self.retire(unused);
+            }
             return Err(errno);
         }
-        // SAFETY: `extent` is unlinked and ours; lead and tail are spare descriptors.
-        unsafe {
-            let before = self.map.committed().count(first, start);
-            let behind = (*extent).committed as usize - before - pages;
-            if !lead.is_null() {
-                self.describe(lead, first, start - first, State::Free);
-                (*lead).committed = before as u32;
-                (*lead).freed_at = freed_at;
-                heap.insert(lead);
-            }
-            if !tail.is_null() {
-                self.describe(tail, end, last - end, State::Free);
-                (*tail).committed = behind as u32;
-                (*tail).freed_at = freed_at;
-                heap.insert(tail);
-            }
-            self.describe(extent, start, pages, State::Large);
-            (*extent).class = 0;
-        }
+        // SAFETY: `extent` is unlinked and ours; the spares were made for this cut.
+        unsafe { self.cut(heap, extent, start, end, spare, State::Large) };
         heap.counts.take(pages);
         Ok(())
+    }
+
+    /// Descriptors for what a cut of `start..end` out of `extent` leaves before and behind; null
+    /// where it leaves nothing.
+    ///
+    /// # Safety
+    /// `extent` is live and contains the range.
+    unsafe fn spare_descriptors(
+        &self,
+        extent: *mut Extent,
+        start: usize,
+        end: usize,
+    ) -> Result<[*mut Extent; 2], Errno> {
+        // SAFETY: contract.
+        let (first, last) = unsafe { ((*extent).start(), (*extent).end()) };
+        let lead = self.spare_descriptor(start > first)?;
+        match self.spare_descriptor(last > end) {
+            Ok(tail) => Ok([lead, tail]),
+            Err(errno) => {
+                self.retire(lead);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Makes free, unlinked `extent` cover `start..end` only, in `state`; what is left before and
+    /// behind goes to the free lists.
+    ///
+    /// # Safety
+    /// `extent` is owned by the caller, its committed count is right; `spare` is from
+    /// `spare_descriptors` for the same cut; the arena lock is held.
+    unsafe fn cut(
+        &self,
+        heap: &mut PageHeap,
+        extent: *mut Extent,
+        start: usize,
+        end: usize,
+        spare: [*mut Extent; 2],
+        state: State,
+    ) {
+        let bits = self.map.committed();
+        // SAFETY: contract.
+        unsafe {
+            let (first, last, freed_at) = ((*extent).start(), (*extent).end(), (*extent).freed_at);
+            let before = bits.count(first, start) as u32;
+            let inside = bits.count(start, end) as u32;
+            let behind = (*extent).committed - before - inside;
+            let [lead, tail] = spare;
+            for (rest, from, to, committed) in
+                [(lead, first, start, before), (tail, end, last, behind)]
+            {
+                if !rest.is_null() {
+                    self.describe(rest, from, to - from, State::Free);
+                    (*rest).committed = committed;
+                    (*rest).freed_at = freed_at;
+                    heap.insert(rest);
+                }
+            }
+            self.describe(extent, start, end - start, state);
+            (*extent).class = 0;
+            (*extent).committed = inside;
+        }
     }
 
     /// A descriptor if one is `needed`, else null.
@@ -515,17 +566,24 @@ impl Arena {
                 })
             };
             let Some(extent) = due else { break };
-            // SAFETY: a member of `ready`; in state Purging nobody else touches it.
+            // SAFETY: a member of `ready`, found purgeable under this lock.
             let (start, end) = unsafe {
+                let run = self.next_purgeable((*extent).start(), (*extent).end());
+                let (start, end) = run.unwrap_or(((*extent).start(), (*extent).end()));
+                // Small enough that other threads find the rest of the extent meanwhile.
+                let end = end.min(start + PURGE_RUN_PAGES.max(self.source.granule() >> PAGE_SHIFT));
+                let Ok(spare) = self.spare_descriptors(extent, start, end) else { break };
                 heap.remove(extent);
-                (*extent).state = State::Purging;
-                ((*extent).start(), (*extent).end())
+                self.cut(&mut heap, extent, start, end, spare, State::Purging);
+                (start, end)
             };
+            heap.purging += 1;
             drop(heap);
             self.purge_pages(start, end);
             let left = self.map.committed().count(start, end);
             heap = self.heap.lock();
-            // SAFETY: still ours; the lock is held again.
+            heap.purging -= 1;
+            // SAFETY: in state Purging it stayed ours; the lock is held again.
             let gone = unsafe {
                 let gone = (*extent).committed as usize - left;
                 (*extent).committed = left as u32;
@@ -613,6 +671,7 @@ impl Arena {
     /// are not backed.
     pub(crate) fn rebuild_free(&self, emptied: bool) {
         let mut heap = self.heap.lock();
+        heap.purging = 0;
         heap.ready = ExtentBins::new();
         heap.holes = ExtentBins::new();
         let mut free_committed = 0;

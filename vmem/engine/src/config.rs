@@ -38,5 +38,8 @@ pub const DEFAULT_PURGE_MS: u32 = 1000;
 /// Most pages given back by one slow-path call that finds purging due (bounds its latency).
 pub const PURGE_BUDGET_PAGES: usize = 16 << 10;
 
+/// Most pages given back by one system call, during which they cannot be allocated.
+pub const PURGE_RUN_PAGES: usize = 1024;
+
 /// Most pools alive in a process.
 pub const MAX_POOLS: usize = 1 << 16;
