@@ -1,1 +1,21 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+// The shipped shape has no std. Builds that unwind (tests, lints) need std's panic machinery.
+#![cfg_attr(panic = "abort", no_std)]
+
+mod bare;
+mod config;
+mod environment;
+mod fork;
+mod init;
+mod passive;
+mod refusal;
+mod runtime;
+mod signature;
+mod stats;
+mod symbols;
+mod system_heap;
+
+// Without this the library would lose its dependency on the C library when another crate of the
+// build enables the `std` feature of the libc crate.
+#[link(name = "c")]
+unsafe extern "C" {}

@@ -5,6 +5,7 @@
 //! everything else is in the cold functions below.
 
 use crate::cache::{self, Cache};
+use crate::config::PAGE;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::size_class::{CLASS_COUNT, ClassId};
 use crate::stats::{CallCounts, Stats};
@@ -29,8 +30,15 @@ pub trait Runtime: Sync + 'static {
     /// Whether this is the only heap in the shared object or program: saves a check.
     const SOLE: bool;
 
-    /// Makes the pool. Called once, by the first allocation. `None` makes every allocation fail.
+    /// Makes the pool. Called once, by the first allocation. `None` sends every allocation to
+    /// [`Runtime::fallback_alloc`].
     fn create(&self) -> Option<Pool>;
+
+    /// Serves an allocation while the heap has no pool: there is none for good, or this very thread
+    /// is making it. Null when it cannot. Such blocks are foreign to the heap.
+    fn fallback_alloc(&self, _align: usize, _size: usize, _zeroed: bool) -> *mut u8 {
+        ptr::null_mut()
+    }
 
     /// Makes the pool for overflow, if the policy asks for one. Called at most once.
     fn create_overflow(&self) -> Option<Pool>;
@@ -57,6 +65,9 @@ pub trait Runtime: Sync + 'static {
     unsafe fn foreign_usable_size(&self, pointer: *mut u8) -> usize;
 }
 
+/// What every block of more than 8 bytes is a multiple of.
+const MIN_ALIGN: usize = 16;
+
 const NEW: u32 = 0;
 const STARTING: u32 = 1;
 const READY: u32 = 2;
@@ -82,6 +93,9 @@ struct Counters {
     frees: AtomicU64,
     foreign_frees: AtomicU64,
     failures: AtomicU64,
+    /// Usable bytes of the blocks handed out and not taken back, now and at most.
+    live_bytes: AtomicU64,
+    peak_live_bytes: AtomicU64,
     /// Blocks and requested bytes by class; index 0 stands for blocks of whole pages.
     class_calls: [AtomicU64; CLASS_COUNT],
     class_requested: [AtomicU64; CLASS_COUNT],
@@ -103,6 +117,8 @@ impl<R: Runtime> Heap<R> {
                 frees: AtomicU64::new(0),
                 foreign_frees: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
+                live_bytes: AtomicU64::new(0),
+                peak_live_bytes: AtomicU64::new(0),
                 class_calls: [const { AtomicU64::new(0) }; CLASS_COUNT],
                 class_requested: [const { AtomicU64::new(0) }; CLASS_COUNT],
             },
@@ -172,13 +188,25 @@ impl<R: Runtime> Heap<R> {
 
     /// Allocates `size` bytes at a multiple of `align`, a power of two.
     pub fn alloc_aligned(&self, align: usize, size: usize) -> *mut u8 {
-        if align <= 16 && size >= align {
+        if align <= 8 || align == 16 && size > 8 {
             return self.alloc(size);
         }
         let guard = ErrnoGuard::new();
-        let block = self.with_pool(|pool, cache| {
+        let block = self.with_pool(align, size, false, |pool, cache| {
             // SAFETY: the calling thread's cache of this pool.
             unsafe { pool.allocate_aligned(cache, align, size) }
+        });
+        self.finish(block, size, guard)
+    }
+
+    /// Allocates `size` bytes, rounded up to whole pages of [`PAGE`] bytes and to nothing more, at
+    /// a multiple of the page size; at least one page.
+    pub fn alloc_pages(&self, size: usize) -> *mut u8 {
+        let size = size.max(1);
+        let guard = ErrnoGuard::new();
+        let block = self.with_pool(PAGE, size, false, |pool, cache| {
+            // SAFETY: the calling thread's cache of this pool.
+            unsafe { pool.allocate_whole_pages(cache, size) }
         });
         self.finish(block, size, guard)
     }
@@ -188,7 +216,9 @@ impl<R: Runtime> Heap<R> {
     fn alloc_slow(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
-        let block = self.with_pool(|pool, cache| unsafe { pool.allocate(cache, size) });
+        let block = self.with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe {
+            pool.allocate(cache, size)
+        });
         self.finish(block, size, guard)
     }
 
@@ -197,7 +227,9 @@ impl<R: Runtime> Heap<R> {
     fn alloc_zeroed_slow(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
-        let block = self.with_pool(|pool, cache| unsafe { pool.allocate(cache, size) });
+        let block = self.with_pool(MIN_ALIGN, size, true, |pool, cache| unsafe {
+            pool.allocate(cache, size)
+        });
         let zeroed = block.zeroed;
         let pointer = self.finish(block, size, guard);
         if !pointer.is_null() && !zeroed {
@@ -207,10 +239,17 @@ impl<R: Runtime> Heap<R> {
         pointer
     }
 
-    /// Runs `allocate` on the pool, and on the overflow pool if the first has no room.
-    fn with_pool(&self, allocate: impl Fn(&PoolInner, *mut Cache) -> Block) -> Block {
+    /// Runs `allocate` on the pool, and on the overflow pool if the first has no room. Without a pool
+    /// the fallback is asked for `size` bytes at a multiple of `align`.
+    fn with_pool(
+        &self,
+        align: usize,
+        size: usize,
+        zeroed: bool,
+        allocate: impl Fn(&PoolInner, *mut Cache) -> Block,
+    ) -> Block {
         let Some(pool) = self.pool() else {
-            return Block::NONE;
+            return Block { pointer: self.runtime.fallback_alloc(align, size, zeroed), zeroed };
         };
         let block = allocate(pool, self.attach(pool));
         if !block.pointer.is_null() {
@@ -228,16 +267,26 @@ impl<R: Runtime> Heap<R> {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
             self.runtime.out_of_memory();
         } else if self.counting.load(Ordering::Relaxed) {
-            self.count(size);
+            self.count(block.pointer, size);
         }
         block.pointer
     }
 
-    fn count(&self, size: usize) {
+    /// Counts a block of the heap that was asked for as `size` bytes.
+    fn count(&self, pointer: *const u8, size: usize) {
         let class = ClassId::for_size(size).map_or(0, |class| usize::from(class.0));
         self.counts.allocations.fetch_add(1, Ordering::Relaxed);
         self.counts.class_calls[class].fetch_add(1, Ordering::Relaxed);
         self.counts.class_requested[class].fetch_add(size as u64, Ordering::Relaxed);
+        let usable = self.own_usable_size(pointer).unwrap_or(0) as u64;
+        let live = self.counts.live_bytes.fetch_add(usable, Ordering::Relaxed) + usable;
+        self.counts.peak_live_bytes.fetch_max(live, Ordering::Relaxed);
+    }
+
+    /// Counts a block of `usable` bytes out.
+    fn uncount(&self, usable: usize) {
+        self.counts.frees.fetch_add(1, Ordering::Relaxed);
+        self.counts.live_bytes.fetch_sub(usable as u64, Ordering::Relaxed);
     }
 
     /// The calling thread's cache of the default pool, also put into the thread slot.
@@ -286,7 +335,7 @@ impl<R: Runtime> Heap<R> {
         match self.owner(pointer) {
             Some((pool, cache)) => {
                 if counting {
-                    self.counts.frees.fetch_add(1, Ordering::Relaxed);
+                    self.uncount(pool.usable_size(pointer).unwrap_or(0));
                 }
                 // SAFETY: contract of `free`.
                 unsafe { pool.free(cache, pointer) }
@@ -316,15 +365,15 @@ impl<R: Runtime> Heap<R> {
             // SAFETY: contract; not ours.
             return unsafe { self.runtime.foreign_realloc(pointer, size) };
         };
+        let old = pool.usable_size(pointer).unwrap_or(0);
         // SAFETY: contract.
         if unsafe { pool.resize_in_place(pointer, size) } {
             if self.counting.load(Ordering::Relaxed) {
-                self.counts.frees.fetch_add(1, Ordering::Relaxed);
-                self.count(size);
+                self.uncount(old);
+                self.count(pointer, size);
             }
             return pointer;
         }
-        let old = pool.usable_size(pointer).unwrap_or(0);
         drop(guard);
         if size < old {
             // SAFETY: contract; the copy stays inside both blocks.
@@ -333,6 +382,10 @@ impl<R: Runtime> Heap<R> {
                 if new.is_null() {
                     let _errno = ErrnoGuard::new();
                     pool.shrink_in_place(pointer, size);
+                    if self.counting.load(Ordering::Relaxed) {
+                        self.uncount(old);
+                        self.count(pointer, size);
+                    }
                     return pointer;
                 }
                 ptr::copy_nonoverlapping(pointer, new, size);
@@ -355,9 +408,11 @@ impl<R: Runtime> Heap<R> {
     fn alloc_for_shrink(&self, size: usize) -> *mut u8 {
         let _errno = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
-        let block = self.with_pool(|pool, cache| unsafe { pool.allocate(cache, size) });
+        let block = self.with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe {
+            pool.allocate(cache, size)
+        });
         if !block.pointer.is_null() && self.counting.load(Ordering::Relaxed) {
-            self.count(size);
+            self.count(block.pointer, size);
         }
         block.pointer
     }
@@ -370,16 +425,17 @@ impl<R: Runtime> Heap<R> {
         if pointer.is_null() {
             return 0;
         }
-        for pool in [&self.pool, &self.overflow] {
-            // SAFETY: pools of a heap are never deleted.
-            if let Some(pool) = unsafe { pool.load(Ordering::Acquire).as_ref() }
-                && pool.contains(pointer)
-            {
-                return pool.usable_size(pointer).unwrap_or(0);
-            }
+        match self.own_usable_size(pointer) {
+            Some(size) => size,
+            // SAFETY: contract; not ours.
+            None => unsafe { self.runtime.foreign_usable_size(pointer) },
         }
-        // SAFETY: contract; not ours.
-        unsafe { self.runtime.foreign_usable_size(pointer) }
+    }
+
+    /// Usable bytes of a block of the heap's pools; `None` for a pointer outside.
+    fn own_usable_size(&self, pointer: *const u8) -> Option<usize> {
+        let pool = self.pools().into_iter().flatten().find(|pool| pool.contains(pointer))?;
+        Some(pool.usable_size(pointer).unwrap_or(0))
     }
 
     /// The pool, made now if it does not exist yet. `None` when it cannot be made, or when called
@@ -400,6 +456,10 @@ impl<R: Runtime> Heap<R> {
 
     #[cold]
     fn start(&self) -> Option<&PoolInner> {
+        // A heap without a pool comes here on every call.
+        if self.state.load(Ordering::Acquire) == FAILED {
+            return None;
+        }
         let me = sys::thread_id();
         loop {
             match self.state.compare_exchange(NEW, STARTING, Ordering::AcqRel, Ordering::Acquire) {
@@ -467,6 +527,8 @@ impl<R: Runtime> Heap<R> {
             frees: get(&self.counts.frees),
             foreign_frees: get(&self.counts.foreign_frees),
             failures: get(&self.counts.failures),
+            live_bytes: get(&self.counts.live_bytes),
+            peak_live_bytes: get(&self.counts.peak_live_bytes),
             class_calls: core::array::from_fn(|class| get(&self.counts.class_calls[class])),
             class_requested: core::array::from_fn(|class| get(&self.counts.class_requested[class])),
         })

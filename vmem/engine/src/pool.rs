@@ -201,6 +201,21 @@ impl PoolInner {
         }
     }
 
+    /// A block of `size` bytes (> 0) rounded up to whole pages and no further.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    pub(crate) unsafe fn allocate_whole_pages(&self, cache: *mut Cache, size: usize) -> Block {
+        match ClassId::for_aligned(size, PAGE) {
+            Some(class) if class.size() - size < PAGE => {
+                // SAFETY: contract.
+                unsafe { self.allocate_class(cache, class) }
+            }
+            // SAFETY: contract.
+            _ => unsafe { self.allocate_pages(cache, size, 1) },
+        }
+    }
+
     /// # Safety
     /// `cache` is the calling thread's cache of this pool, or null.
     unsafe fn allocate_class(&self, cache: *mut Cache, class: ClassId) -> Block {

@@ -63,6 +63,10 @@ pub struct CallCounts {
     pub foreign_frees: u64,
     /// Allocations that failed.
     pub failures: u64,
+    /// Usable bytes of the blocks handed out and not taken back.
+    pub live_bytes: u64,
+    /// Largest value of `live_bytes` so far.
+    pub peak_live_bytes: u64,
     /// Allocations by class; index 0 stands for blocks of whole pages.
     pub class_calls: [u64; CLASS_COUNT],
     /// Bytes asked for, by class as in `class_calls`.

@@ -1,0 +1,210 @@
+//! What the environment asks for. Pure: no system call, no global state.
+//!
+//! The variables of the contract (`VMMALLOC_POOL_DIR`, `_POOL_SIZE`, `_FORK`) are read exactly as the
+//! reference reads them; sizes with suffixes are accepted where it would refuse the value. Our own
+//! variables must hold one of the words they know; an empty one counts as unset.
+
+use core::ffi::CStr;
+use core::fmt;
+use pmem_core::env::{parse_size, parse_size_atoll};
+use vmem_engine::fork::ForkMode;
+use vmem_engine::{
+    HugePages, Overflow, PurgePolicy, config::DEFAULT_PURGE_MS, config::MIN_POOL_BYTES,
+};
+
+/// When the pool takes its space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Space {
+    /// All at the start: a program that started cannot run out of backing later.
+    Prealloc,
+    /// As it is needed.
+    Lazy,
+}
+
+/// How the report at exit is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// Lines of name and value.
+    Text,
+    /// One line with one JSON object.
+    Json,
+}
+
+/// All settings, checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config<'a> {
+    pub(crate) directory: &'a CStr,
+    /// Bytes, at least 14 MiB, not rounded.
+    pub(crate) size: u64,
+    pub(crate) fork: ForkMode,
+    pub(crate) space: Space,
+    pub(crate) overflow: Overflow,
+    pub(crate) purge: PurgePolicy,
+    pub(crate) huge_pages: HugePages,
+    /// Whether the pool goes into core files.
+    pub(crate) dump: bool,
+    pub(crate) report: Option<Format>,
+    pub(crate) report_file: Option<&'a CStr>,
+}
+
+/// Why the environment was refused; [`Display`](fmt::Display) gives the text after
+/// `Error (libvmmalloc): `.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Invalid<'a> {
+    /// A required variable is not there.
+    Missing(&'static str),
+    /// The pool size is below zero.
+    NegativeSize,
+    /// The pool size, in bytes, is too small.
+    SizeBelowMinimum(u64),
+    /// `VMMALLOC_FORK` is not 0 to 3.
+    Fork(i32),
+    /// One of our own variables has a value it does not know.
+    Choice { name: &'static CStr, value: &'a CStr, known: &'static str },
+}
+
+impl fmt::Display for Invalid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Invalid::Missing(name) => write!(f, "environment variable {name} not specified"),
+            Invalid::NegativeSize => f.write_str("negative VMMALLOC_POOL_SIZE"),
+            Invalid::SizeBelowMinimum(size) => write!(
+                f,
+                "VMMALLOC_POOL_SIZE value is less than minimum ({size} < {MIN_POOL_BYTES})"
+            ),
+            Invalid::Fork(number) => write!(f, "incorrect VMMALLOC_FORK value ({number})"),
+            Invalid::Choice { name, value, known } => write!(
+                f,
+                "incorrect {} value ({}), must be {known}",
+                name.to_bytes().escape_ascii(),
+                value.to_bytes().escape_ascii()
+            ),
+        }
+    }
+}
+
+impl<'a> Config<'a> {
+    /// Reads all variables through `get`. The order of the checks is that of the contract.
+    pub(crate) fn read(
+        get: impl Fn(&'static CStr) -> Option<&'a CStr>,
+    ) -> Result<Config<'a>, Invalid<'a>> {
+        let directory = get(c"VMMALLOC_POOL_DIR").ok_or(Invalid::Missing("VMMALLOC_POOL_DIR"))?;
+        let size = get(c"VMMALLOC_POOL_SIZE").ok_or(Invalid::Missing("VMMALLOC_POOL_SIZE"))?;
+        let size = pool_size(size)?;
+        let fork = match get(c"VMMALLOC_FORK") {
+            None => ForkMode::Private,
+            Some(text) => fork_mode(text)?,
+        };
+        let choice = Choices { get };
+        Ok(Config {
+            directory,
+            size,
+            fork,
+            space: choice.one_of(
+                c"VMMALLOC_SPACE",
+                "prealloc or lazy",
+                Space::Prealloc,
+                &[(c"prealloc", Space::Prealloc), (c"lazy", Space::Lazy)],
+            )?,
+            overflow: choice.one_of(
+                c"VMMALLOC_OVERFLOW",
+                "none or dram",
+                Overflow::Fail,
+                &[(c"none", Overflow::Fail), (c"dram", Overflow::Dram)],
+            )?,
+            purge: choice.purge()?,
+            huge_pages: choice.one_of(
+                c"VMMALLOC_HUGEPAGE",
+                "never or advise",
+                HugePages::Never,
+                &[(c"never", HugePages::Never), (c"advise", HugePages::Advise)],
+            )?,
+            dump: choice.one_of(
+                c"VMMALLOC_DUMP",
+                "0 or 1",
+                true,
+                &[(c"0", false), (c"1", true)],
+            )?,
+            report: choice.one_of(
+                c"VMMALLOC_STATS",
+                "text or json",
+                None,
+                &[(c"text", Some(Format::Text)), (c"json", Some(Format::Json))],
+            )?,
+            report_file: choice.value(c"VMMALLOC_STATS_FILE"),
+        })
+    }
+}
+
+/// The reference's reading first, so that what it accepts keeps its meaning.
+fn pool_size<'a>(text: &'a CStr) -> Result<u64, Invalid<'a>> {
+    let plain = parse_size_atoll(text.to_bytes());
+    let Ok(plain) = u64::try_from(plain) else {
+        return Err(Invalid::NegativeSize);
+    };
+    if plain >= MIN_POOL_BYTES as u64 {
+        return Ok(plain);
+    }
+    match parse_size(text.to_bytes()) {
+        Ok(size) if size >= MIN_POOL_BYTES as u64 => Ok(size),
+        Ok(size) => Err(Invalid::SizeBelowMinimum(size)),
+        Err(_) => Err(Invalid::SizeBelowMinimum(plain)),
+    }
+}
+
+fn fork_mode<'a>(text: &'a CStr) -> Result<ForkMode, Invalid<'a>> {
+    // As atoi does: the number is read as a long and cut.
+    match parse_size_atoll(text.to_bytes()) as i32 {
+        0 => Ok(ForkMode::Share),
+        1 => Ok(ForkMode::Private),
+        2 => Ok(ForkMode::Copy),
+        3 => Ok(ForkMode::CopyOrPrivate),
+        number => Err(Invalid::Fork(number)),
+    }
+}
+
+/// Our own variables.
+struct Choices<G> {
+    get: G,
+}
+
+impl<'a, G: Fn(&'static CStr) -> Option<&'a CStr>> Choices<G> {
+    fn value(&self, name: &'static CStr) -> Option<&'a CStr> {
+        (self.get)(name).filter(|value| !value.is_empty())
+    }
+
+    fn one_of<T: Copy>(
+        &self,
+        name: &'static CStr,
+        known: &'static str,
+        unset: T,
+        words: &[(&CStr, T)],
+    ) -> Result<T, Invalid<'a>> {
+        let Some(value) = self.value(name) else {
+            return Ok(unset);
+        };
+        match words.iter().find(|(word, _)| *word == value) {
+            Some((_, meaning)) => Ok(*meaning),
+            None => Err(Invalid::Choice { name, value, known }),
+        }
+    }
+
+    fn purge(&self) -> Result<PurgePolicy, Invalid<'a>> {
+        const NAME: &CStr = c"VMMALLOC_PURGE_MS";
+        let Some(value) = self.value(NAME) else {
+            return Ok(PurgePolicy::AfterMs(DEFAULT_PURGE_MS));
+        };
+        if value == c"off" {
+            return Ok(PurgePolicy::Never);
+        }
+        let text = value.to_bytes();
+        let number = str::from_utf8(text).ok().and_then(|text| text.parse::<u32>().ok());
+        match number.filter(|_| text.iter().all(u8::is_ascii_digit)) {
+            Some(0) => Ok(PurgePolicy::Immediate),
+            Some(ms) => Ok(PurgePolicy::AfterMs(ms)),
+            None => {
+                Err(Invalid::Choice { name: NAME, value, known: "a number of milliseconds or off" })
+            }
+        }
+    }
+}
