@@ -2,6 +2,7 @@
 
 mod demo;
 mod deps;
+mod process;
 mod programs;
 mod table;
 mod test;

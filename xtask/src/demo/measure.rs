@@ -4,13 +4,12 @@
 //! all of it and asks the kernel for the sum. That keeps this command's own memory out of the peak: the kernel counts
 //! what a process was before `exec` as well.
 
-use crate::Stop;
+use crate::{Stop, process};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -82,26 +81,20 @@ pub(crate) fn run_measured(arguments: Vec<OsString>) -> Result<(), Stop> {
             "{COMMAND} needs a report file and a program"
         )));
     };
-    adopt_orphans()?;
+    process::adopt_orphans()?;
     let child = Command::new(program)
         .args(arguments)
-        .process_group(0)
         .spawn()
         .map_err(|error| Stop::Failed(format!("{}: {error}", program.to_string_lossy())))?;
-    let group = i32::try_from(child.id()).map_err(|_| Stop::Failed("no process id".into()))?;
+    let main = i32::try_from(child.id()).map_err(|_| Stop::Failed("no process id".into()))?;
     let expired = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&expired);
     std::thread::spawn(move || {
         std::thread::sleep(TIME_LIMIT);
         flag.store(true, Relaxed);
-        // SAFETY: a signal to the group that the child leads; it is reaped only by this process, which still waits.
-        unsafe { libc::kill(-group, libc::SIGKILL) };
-        // What left the group on purpose is not ours to hunt for; without it this process would wait for ever.
-        std::thread::sleep(Duration::from_secs(5));
-        eprintln!("something the program started outlives it");
-        std::process::exit(1);
+        process::kill_descendants();
     });
-    let status = reap_all(group)?;
+    let status = reap_all(main)?;
     let end = if expired.load(Relaxed) {
         format!("killed after {} s", TIME_LIMIT.as_secs())
     } else if libc::WIFSIGNALED(status) {
@@ -117,15 +110,6 @@ pub(crate) fn run_measured(arguments: Vec<OsString>) -> Result<(), Stop> {
     });
     fs::write(report, content.to_string())?;
     Ok(())
-}
-
-fn adopt_orphans() -> io::Result<()> {
-    // SAFETY: an integer option of the calling process.
-    if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }
 
 /// Waits until no child and no adopted process is left; the status is that of `main`.
