@@ -1,0 +1,226 @@
+//! Options and `VMMALLOC_*` variables brought together: an option wins over its variable, a variable over the
+//! default, and every value is checked before anything is started.
+
+use crate::cli::Options;
+use crate::failure::{Failure, quoted};
+use crate::size::{self, MAX_POOL_BYTES, MIN_POOL_BYTES, SizeError};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+/// Directory of the pool when nothing names one: a tmpfs on every Linux system.
+pub(crate) const DEFAULT_DIR: &str = "/dev/shm";
+
+/// Who gave a value; messages name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// An option of the command line.
+    Option(&'static str),
+    /// A variable of the environment.
+    Variable(&'static str),
+    /// Neither.
+    Default(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(name) | Self::Variable(name) => f.write_str(name),
+            Self::Default(what) => write!(f, "default {what}"),
+        }
+    }
+}
+
+/// A value and who gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sourced<T> {
+    pub(crate) value: T,
+    pub(crate) origin: Origin,
+}
+
+/// When a pool takes its space from the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// As the heap grows.
+    Lazy,
+    /// All of it at the start of the process.
+    Prealloc,
+}
+
+/// Checked settings; `None` leaves the choice to the library.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) dir: Sourced<OsString>,
+    pub(crate) size_bytes: Option<Sourced<u64>>,
+    pub(crate) space: Space,
+    pub(crate) fork: Option<u8>,
+    pub(crate) overflow_to_dram: Option<bool>,
+    pub(crate) purge_ms: Option<Purge>,
+    pub(crate) advise_huge_pages: Option<bool>,
+    pub(crate) stats: Option<&'static str>,
+    pub(crate) stats_file: Option<Sourced<OsString>>,
+}
+
+/// When freed pages go back to the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purge {
+    /// Never.
+    Off,
+    /// After so many milliseconds.
+    AfterMs(u32),
+}
+
+/// Variables of the library that the launcher sets or removes.
+pub(crate) mod variable {
+    pub(crate) const DIR: &str = "VMMALLOC_POOL_DIR";
+    pub(crate) const SIZE: &str = "VMMALLOC_POOL_SIZE";
+    pub(crate) const SPACE: &str = "VMMALLOC_SPACE";
+    pub(crate) const FORK: &str = "VMMALLOC_FORK";
+    pub(crate) const OVERFLOW: &str = "VMMALLOC_OVERFLOW";
+    pub(crate) const PURGE_MS: &str = "VMMALLOC_PURGE_MS";
+    pub(crate) const HUGEPAGE: &str = "VMMALLOC_HUGEPAGE";
+    pub(crate) const STATS: &str = "VMMALLOC_STATS";
+    pub(crate) const STATS_FILE: &str = "VMMALLOC_STATS_FILE";
+    /// All of the above.
+    pub(crate) const ALL: [&str; 9] = [
+        DIR, SIZE, SPACE, FORK, OVERFLOW, PURGE_MS, HUGEPAGE, STATS, STATS_FILE,
+    ];
+}
+
+/// Brings `options` and the variables that `lookup` finds together. An empty variable counts as unset.
+///
+/// # Errors
+/// A value outside its set or range; the message names the option or variable, the value and what is allowed.
+pub(crate) fn resolve(
+    options: &Options,
+    lookup: impl Fn(&str) -> Option<OsString>,
+) -> Result<Settings, Failure> {
+    let pick = |option: &'static str, given: &Option<OsString>, variable: &'static str| {
+        if let Some(value) = given {
+            return Some(Sourced {
+                value: value.clone(),
+                origin: Origin::Option(option),
+            });
+        }
+        let value = lookup(variable).filter(|value| !value.is_empty())?;
+        Some(Sourced {
+            value,
+            origin: Origin::Variable(variable),
+        })
+    };
+    let dir = pick("--dir", &options.dir, variable::DIR).unwrap_or_else(|| Sourced {
+        value: DEFAULT_DIR.into(),
+        origin: Origin::Default("directory"),
+    });
+    let size_bytes = pick("--size", &options.size, variable::SIZE)
+        .map(parse_size)
+        .transpose()?;
+    let space_option = if options.space.as_deref() == Some(OsStr::new("prealloc")) {
+        "--prealloc"
+    } else {
+        "--lazy"
+    };
+    let space = pick(space_option, &options.space, variable::SPACE)
+        .map(|text| {
+            one_of(
+                &text,
+                &[("lazy", Space::Lazy), ("prealloc", Space::Prealloc)],
+            )
+        })
+        .transpose()?
+        .unwrap_or(Space::Lazy);
+    if space == Space::Prealloc && size_bytes.is_none() {
+        return Err(Failure::configuration(
+            "--prealloc takes the whole pool from the file system in every process: say how much with --size",
+        ));
+    }
+    let fork = pick("--fork", &options.fork, variable::FORK)
+        .map(|text| one_of(&text, &[("0", 0), ("1", 1), ("2", 2), ("3", 3)]))
+        .transpose()?;
+    let overflow_to_dram = pick("--overflow", &options.overflow, variable::OVERFLOW)
+        .map(|text| one_of(&text, &[("none", false), ("dram", true)]))
+        .transpose()?;
+    let purge_ms = pick("--purge-ms", &options.purge_ms, variable::PURGE_MS)
+        .map(parse_purge)
+        .transpose()?;
+    let advise_huge_pages = pick("--hugepages", &options.hugepages, variable::HUGEPAGE)
+        .map(|text| one_of(&text, &[("never", false), ("advise", true)]))
+        .transpose()?;
+    let stats_file = pick("--stats-file", &options.stats_file, variable::STATS_FILE);
+    let stats = pick("--stats", &options.stats, variable::STATS)
+        .map(|text| one_of(&text, &[("text", "text"), ("json", "json")]))
+        .transpose()?
+        // A file for a report that nobody asked for would stay empty.
+        .or(stats_file.is_some().then_some("text"));
+    Ok(Settings {
+        dir,
+        size_bytes,
+        space,
+        fork,
+        overflow_to_dram,
+        purge_ms,
+        advise_huge_pages,
+        stats,
+        stats_file,
+    })
+}
+
+fn one_of<T: Copy>(given: &Sourced<OsString>, allowed: &[(&str, T)]) -> Result<T, Failure> {
+    allowed
+        .iter()
+        .find(|(name, _)| given.value == *name)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let names: Vec<&str> = allowed.iter().map(|(name, _)| *name).collect();
+            Failure::configuration(format!(
+                "{} {} is not known: give one of {}",
+                given.origin,
+                quoted(&given.value),
+                names.join(", ")
+            ))
+        })
+}
+
+fn parse_size(given: Sourced<OsString>) -> Result<Sourced<u64>, Failure> {
+    let refuse = |problem: &str| {
+        Err(Failure::configuration(format!(
+            "{} {} {problem}: give bytes or a number with K, M, G or T, from {MIN_POOL_BYTES} (14M) up",
+            given.origin,
+            quoted(&given.value)
+        )))
+    };
+    match given.value.to_str().map(size::parse) {
+        Some(Ok(bytes)) if bytes < MIN_POOL_BYTES => refuse("is below the minimum"),
+        Some(Ok(bytes)) if bytes > MAX_POOL_BYTES => refuse("does not fit the address space"),
+        Some(Ok(bytes)) => Ok(Sourced {
+            value: bytes,
+            origin: given.origin,
+        }),
+        Some(Err(SizeError::Negative)) => refuse("is negative"),
+        Some(Err(SizeError::TooLarge)) => refuse("does not fit the address space"),
+        Some(Err(SizeError::Malformed)) | None => refuse("is not a size"),
+    }
+}
+
+fn parse_purge(given: Sourced<OsString>) -> Result<Purge, Failure> {
+    if given.value == OsStr::new("off") {
+        return Ok(Purge::Off);
+    }
+    let number = given
+        .value
+        .to_str()
+        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    number
+        .and_then(|text| text.parse().ok())
+        .map(Purge::AfterMs)
+        .ok_or_else(|| {
+            Failure::configuration(format!(
+                "{} {} is not known: give milliseconds from 0 (at once) to {}, or off",
+                given.origin,
+                quoted(&given.value),
+                u32::MAX
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use super::*;
+
+fn options(set: impl FnOnce(&mut Options)) -> Options {
+    let mut options = Options {
+        program: "true".into(),
+        ..Options::default()
+    };
+    set(&mut options);
+    options
+}
+
+fn nothing(_: &str) -> Option<OsString> {
+    None
+}
+
+/// The message of a refusal; panics when the value was accepted.
+fn refusal(set: impl FnOnce(&mut Options)) -> String {
+    resolve(&options(set), nothing).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_need_nothing() {
+    let settings = resolve(&options(|_| ()), nothing).unwrap();
+    assert_eq!(settings.dir.value, "/dev/shm");
+    assert_eq!(settings.space, Space::Lazy);
+    assert_eq!(settings.size_bytes, None);
+    assert_eq!(settings.fork, None);
+    assert_eq!(settings.stats, None);
+}
+
+#[test]
+fn an_option_wins_over_its_variable() {
+    let lookup = |name: &str| match name {
+        variable::DIR => Some("/from/variable".into()),
+        variable::FORK => Some("2".into()),
+        variable::SIZE => Some("64M".into()),
+        _ => None,
+    };
+    let settings = resolve(&options(|o| o.dir = Some("/from/option".into())), lookup).unwrap();
+    assert_eq!(settings.dir.value, "/from/option");
+    assert_eq!(settings.dir.origin, Origin::Option("--dir"));
+    assert_eq!(settings.fork, Some(2));
+    let size = settings.size_bytes.unwrap();
+    assert_eq!(size.value, 64 << 20);
+    assert_eq!(size.origin.to_string(), "VMMALLOC_POOL_SIZE");
+}
+
+#[test]
+fn a_bad_option_is_refused_even_when_the_variable_is_good() {
+    let lookup = |name: &str| (name == variable::FORK).then(|| "1".into());
+    let failure = resolve(&options(|o| o.fork = Some("9".into())), lookup).unwrap_err();
+    assert!(failure.to_string().starts_with("--fork '9'"), "{failure}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let settings = resolve(&options(|_| ()), |_| Some("".into())).unwrap();
+    assert_eq!(settings.dir.origin, Origin::Default("directory"));
+    assert_eq!(settings.fork, None);
+}
+
+#[test]
+fn sizes_are_checked() {
+    for (text, problem) in [
+        ("13M", "below the minimum"),
+        ("14680063", "below the minimum"),
+        ("0", "below the minimum"),
+        ("-5", "negative"),
+        ("many", "not a size"),
+        ("64MX", "not a size"),
+        ("9999999T", "address space"),
+        ("99999999999999999999999", "address space"),
+    ] {
+        let message = refusal(|o| o.size = Some(text.into()));
+        assert!(message.contains(problem), "{text}: {message}");
+        assert!(
+            message.starts_with(&format!("--size '{text}'")),
+            "{message}"
+        );
+    }
+    let settings = resolve(&options(|o| o.size = Some("14M".into())), nothing).unwrap();
+    assert_eq!(settings.size_bytes.unwrap().value, MIN_POOL_BYTES);
+}
+
+#[test]
+fn words_are_checked_and_the_allowed_ones_named() {
+    assert!(refusal(|o| o.fork = Some("4".into())).contains("0, 1, 2, 3"));
+    assert!(refusal(|o| o.fork = Some("01".into())).contains("'01'"));
+    assert!(refusal(|o| o.overflow = Some("swap".into())).contains("none, dram"));
+    assert!(refusal(|o| o.hugepages = Some("always".into())).contains("never, advise"));
+    assert!(refusal(|o| o.stats = Some("xml".into())).contains("text, json"));
+    for text in ["-1", "soon", "4294967296", "1s", "+5", ""] {
+        assert!(
+            refusal(|o| o.purge_ms = Some(text.into())).contains("milliseconds"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn purge_takes_zero_and_off() {
+    let purge = |text: &str| {
+        resolve(&options(|o| o.purge_ms = Some(text.into())), nothing)
+            .unwrap()
+            .purge_ms
+    };
+    assert_eq!(purge("0"), Some(Purge::AfterMs(0)));
+    assert_eq!(purge("250"), Some(Purge::AfterMs(250)));
+    assert_eq!(purge("off"), Some(Purge::Off));
+}
+
+#[test]
+fn prealloc_needs_a_size() {
+    assert!(refusal(|o| o.space = Some("prealloc".into())).contains("--size"));
+    let settings = resolve(
+        &options(|o| {
+            o.space = Some("prealloc".into());
+            o.size = Some("1G".into());
+        }),
+        nothing,
+    )
+    .unwrap();
+    assert_eq!(settings.space, Space::Prealloc);
+}
+
+#[test]
+fn a_stats_file_asks_for_stats() {
+    let settings = resolve(&options(|o| o.stats_file = Some("f-".into())), nothing).unwrap();
+    assert_eq!(settings.stats, Some("text"));
+}

@@ -1,0 +1,298 @@
+//! The Debian packages that the demo and the tests use: the one list, and how to get what is missing.
+
+use crate::{Stop, programs};
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+
+/// What wants a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// A row of the demo; the tests of real programs use it too.
+    Demo,
+    /// A check of `cargo xtask test`.
+    Test,
+    /// A check that is left out by `--quick`.
+    LongTest,
+}
+
+/// A package of Debian 12.
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it is for.
+    pub(crate) wanted: For,
+    /// A command it brings, for systems without dpkg; empty when it brings files only.
+    command: &'static str,
+    /// One phrase for people.
+    why: &'static str,
+}
+
+const fn package(
+    name: &'static str,
+    wanted: For,
+    command: &'static str,
+    why: &'static str,
+) -> Package {
+    Package {
+        name,
+        wanted,
+        command,
+        why,
+    }
+}
+
+/// Every package, once.
+pub(crate) const PACKAGES: &[Package] = &[
+    package(
+        "bash",
+        For::Demo,
+        "bash",
+        "demo: shell with command substitution, pipes and arrays",
+    ),
+    package("coreutils", For::Demo, "sort", "demo: sort --parallel"),
+    package("diffutils", For::Demo, "diff", "demo: diff of large files"),
+    package("gcc", For::Demo, "gcc", "demo: compiler; tests: C programs"),
+    package("git", For::Demo, "git", "demo: init, commit, log, gc"),
+    package("gzip", For::Demo, "gzip", "demo: tar | gzip"),
+    package("jq", For::Demo, "jq", "demo: JSON"),
+    package("lua5.4", For::Demo, "lua5.4", "demo: interpreter"),
+    package("mawk", For::Demo, "mawk", "demo: awk"),
+    package(
+        "perl",
+        For::Demo,
+        "perl",
+        "demo: hashes, sorting, regular expressions",
+    ),
+    package(
+        "python3",
+        For::Demo,
+        "python3",
+        "demo: threads and subprocesses",
+    ),
+    package(
+        "redis-server",
+        For::Demo,
+        "redis-server",
+        "demo: server that forks to save its data",
+    ),
+    package(
+        "redis-tools",
+        For::Demo,
+        "redis-benchmark",
+        "demo: redis-benchmark, redis-cli",
+    ),
+    package("sqlite3", For::Demo, "sqlite3", "demo: database in memory"),
+    package("tar", For::Demo, "tar", "demo: tar | gzip"),
+    package(
+        "binutils",
+        For::Test,
+        "readelf",
+        "symbols and needed libraries of libvmmalloc.so",
+    ),
+    package("g++", For::Test, "g++", "C++ programs on the pool"),
+    package("gdb", For::Test, "gdb", "a large C++ program on the pool"),
+    package(
+        "groff-base",
+        For::Test,
+        "groff",
+        "check of the manual pages",
+    ),
+    package("libc6-dev", For::Test, "", "headers for the C programs"),
+    package("make", For::Test, "make", "parallel builds on the pool"),
+    package("man-db", For::Test, "man", "check of the manual pages"),
+    package(
+        "stress-ng",
+        For::Test,
+        "stress-ng",
+        "stress-ng --malloc on the pool",
+    ),
+    package(
+        "util-linux",
+        For::Test,
+        "unshare",
+        "small file systems of their own",
+    ),
+    package("libjemalloc2", For::Test, "", "peer in the benchmarks"),
+    package("libmimalloc2.0", For::Test, "", "peer in the benchmarks"),
+    package(
+        "gcc-aarch64-linux-gnu",
+        For::LongTest,
+        "aarch64-linux-gnu-gcc",
+        "build for aarch64",
+    ),
+    package(
+        "libc6-dev-arm64-cross",
+        For::LongTest,
+        "",
+        "build for aarch64",
+    ),
+    package(
+        "qemu-user",
+        For::LongTest,
+        "qemu-aarch64",
+        "aarch64 programs in emulation",
+    ),
+    package(
+        "valgrind",
+        For::LongTest,
+        "valgrind",
+        "memcheck over the unit tests",
+    ),
+];
+
+/// Packages of the kinds `wanted` that are not installed.
+pub(crate) fn missing(wanted: &[For]) -> Vec<&'static Package> {
+    let dpkg = programs::find("dpkg-query").is_some();
+    PACKAGES
+        .iter()
+        .filter(|package| wanted.contains(&package.wanted))
+        .filter(|package| {
+            if dpkg {
+                !known_to_dpkg(package.name)
+            } else {
+                !has_command(package)
+            }
+        })
+        .collect()
+}
+
+fn known_to_dpkg(name: &str) -> bool {
+    let output = Command::new("dpkg-query")
+        .args(["-W", "-f", "${db:Status-Status}\n", name])
+        .stderr(Stdio::null())
+        .output();
+    output.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .any(|line| line == "installed")
+    })
+}
+
+fn has_command(package: &Package) -> bool {
+    package.command.is_empty() || programs::find(package.command).is_some()
+}
+
+/// The names, separated by spaces.
+pub(crate) fn names(packages: &[&Package]) -> String {
+    packages
+        .iter()
+        .map(|package| package.name)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The command a person can paste to install `packages`.
+pub(crate) fn install_command(packages: &[&Package]) -> String {
+    format!(
+        "sudo apt-get update && sudo apt-get install -y --no-install-recommends {}",
+        names(packages)
+    )
+}
+
+/// Installs `packages` when this is root on a Debian system.
+///
+/// # Errors
+/// [`Stop::Missing`] with the command to run when it is not; [`Stop::Failed`] when apt-get fails.
+pub(crate) fn install(packages: &[&Package]) -> Result<(), Stop> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if programs::find("apt-get").is_none() {
+        return Err(Stop::Missing(format!(
+            "these programs or their packages are missing, and this is no Debian system to install them on: {}",
+            names(packages)
+        )));
+    }
+    // SAFETY: no arguments, cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err(Stop::Missing(format!(
+            "packages are missing; install them with\n  {}",
+            install_command(packages)
+        )));
+    }
+    eprintln!("installing {}", names(packages));
+    let apt_get = |arguments: &[&str]| -> Result<(), Stop> {
+        let status = Command::new("apt-get")
+            .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // Keeps redis-server's installation from starting the server.
+            .env("RUNLEVEL", "1")
+            .stdin(Stdio::null())
+            .stdout(std::io::stderr())
+            .status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(Stop::Failed(format!(
+                "apt-get {}: {status}",
+                arguments.join(" ")
+            )))
+        }
+    };
+    apt_get(&["update"])?;
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(packages.iter().map(|package| package.name));
+    apt_get(&arguments)
+}
+
+/// `cargo xtask deps`
+pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
+    let mut install_missing = false;
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            lexopt::Arg::Long("install") => install_missing = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let absent = missing(&[For::Demo, For::Test, For::LongTest]);
+    let is_absent = |name: &str| absent.iter().any(|package| package.name == name);
+    for package in PACKAGES {
+        let state = if is_absent(package.name) {
+            "missing"
+        } else {
+            "installed"
+        };
+        println!("{:<22} {state:<10} {}", package.name, package.why);
+    }
+    if absent.is_empty() {
+        return Ok(());
+    }
+    if install_missing {
+        return install(&absent);
+    }
+    Err(Stop::Missing(format!(
+        "some are missing; install them with\n  {}",
+        install_command(&absent)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_package_is_named_twice() {
+        for (i, package) in PACKAGES.iter().enumerate() {
+            assert!(
+                PACKAGES[i + 1..]
+                    .iter()
+                    .all(|other| other.name != package.name),
+                "{}",
+                package.name
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_installed_is_known() {
+        // Every Debian system has these two, and no system has a package without a name.
+        assert!(
+            !missing(&[For::Demo])
+                .iter()
+                .any(|package| ["bash", "tar"].contains(&package.name))
+        );
+        assert!(!known_to_dpkg("no-such-package-here"));
+    }
+}
