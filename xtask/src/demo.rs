@@ -75,10 +75,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
             options.only.is_empty() || options.only.iter().any(|name| name == workload.name)
         })
         .collect();
-    let found: Vec<(&Workload, Result<Tools, String>)> = chosen
-        .into_iter()
-        .map(|workload| (workload, workload.tools()))
-        .collect();
+    let found: Vec<(&Workload, Result<Tools, String>)> =
+        chosen.into_iter().map(|workload| (workload, workload.tools())).collect();
     check_enough(&found, !options.only.is_empty())?;
 
     let bench = Bench::set_up(&options)?;
@@ -125,10 +123,8 @@ fn check_enough(found: &[(&Workload, Result<Tools, String>)], chosen: bool) -> R
         .filter(|(_, tools)| tools.is_err())
         .flat_map(|(workload, _)| workload.packages.split(' '))
         .collect();
-    let wanted: Vec<&deps::Package> = deps::PACKAGES
-        .iter()
-        .filter(|package| packages.contains(&package.name))
-        .collect();
+    let wanted: Vec<&deps::Package> =
+        deps::PACKAGES.iter().filter(|package| packages.contains(&package.name)).collect();
     Err(Stop::Missing(format!(
         "{present} of the demo's programs are on this machine and {needed} are needed; install more with\n  {}",
         deps::install_command(&wanted)
@@ -156,11 +152,7 @@ fn verdict(rows: &[Row]) -> Result<(), Stop> {
             absent.join(", ")
         );
     }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Stop::Failed(problems.join("\nxtask: ")))
-    }
+    if problems.is_empty() { Ok(()) } else { Err(Stop::Failed(problems.join("\nxtask: "))) }
 }
 
 /// Everything the runs share.
@@ -208,17 +200,11 @@ impl Bench {
         }
         let release = workspace::target_dir()?.join("release");
         let directory = std::env::temp_dir().join(format!("vmmalloc-demo-{}", std::process::id()));
-        let work = Scratch {
-            directory,
-            keep: options.keep,
-        };
+        let work = Scratch { directory, keep: options.keep };
         fs::create_dir_all(&work.directory)?;
         Ok(Self {
             launcher: release.join("vmmalloc"),
-            library: options
-                .library
-                .clone()
-                .unwrap_or_else(|| release.join("libvmmalloc.so")),
+            library: options.library.clone().unwrap_or_else(|| release.join("libvmmalloc.so")),
             pool_directory: options.pool_directory.clone(),
             work,
         })
@@ -232,12 +218,7 @@ impl Bench {
             let outputs = directory.join("output");
             fs::create_dir_all(&outputs)?;
             let command = self.command(heap, workload.command(tools), &outputs);
-            let run = measure(
-                &command,
-                &environment(&directory, tools),
-                &directory,
-                &outputs,
-            )?;
+            let run = measure(&command, &environment(&directory, tools), &directory, &outputs)?;
             let output = Output::read(&run, &outputs)?;
             Ok((run, output))
         };

@@ -33,22 +33,12 @@ const fn package(
     command: &'static str,
     why: &'static str,
 ) -> Package {
-    Package {
-        name,
-        wanted,
-        command,
-        why,
-    }
+    Package { name, wanted, command, why }
 }
 
 /// Every package, once.
 pub(crate) const PACKAGES: &[Package] = &[
-    package(
-        "bash",
-        For::Demo,
-        "bash",
-        "demo: shell with command substitution, pipes and arrays",
-    ),
+    package("bash", For::Demo, "bash", "demo: shell with command substitution, pipes and arrays"),
     package("coreutils", For::Demo, "sort", "demo: sort --parallel"),
     package("diffutils", For::Demo, "diff", "demo: diff of large files"),
     package("gcc", For::Demo, "gcc", "demo: compiler; tests: C programs"),
@@ -57,87 +47,27 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("jq", For::Demo, "jq", "demo: JSON"),
     package("lua5.4", For::Demo, "lua5.4", "demo: interpreter"),
     package("mawk", For::Demo, "mawk", "demo: awk"),
-    package(
-        "perl",
-        For::Demo,
-        "perl",
-        "demo: hashes, sorting, regular expressions",
-    ),
-    package(
-        "python3",
-        For::Demo,
-        "python3",
-        "demo: threads and subprocesses",
-    ),
-    package(
-        "redis-server",
-        For::Demo,
-        "redis-server",
-        "demo: server that forks to save its data",
-    ),
-    package(
-        "redis-tools",
-        For::Demo,
-        "redis-benchmark",
-        "demo: redis-benchmark, redis-cli",
-    ),
+    package("perl", For::Demo, "perl", "demo: hashes, sorting, regular expressions"),
+    package("python3", For::Demo, "python3", "demo: threads and subprocesses"),
+    package("redis-server", For::Demo, "redis-server", "demo: server that forks to save its data"),
+    package("redis-tools", For::Demo, "redis-benchmark", "demo: redis-benchmark, redis-cli"),
     package("sqlite3", For::Demo, "sqlite3", "demo: database in memory"),
     package("tar", For::Demo, "tar", "demo: tar | gzip"),
-    package(
-        "binutils",
-        For::Test,
-        "readelf",
-        "symbols and needed libraries of libvmmalloc.so",
-    ),
+    package("binutils", For::Test, "readelf", "symbols and needed libraries of libvmmalloc.so"),
     package("g++", For::Test, "g++", "C++ programs on the pool"),
     package("gdb", For::Test, "gdb", "a large C++ program on the pool"),
-    package(
-        "groff-base",
-        For::Test,
-        "groff",
-        "check of the manual pages",
-    ),
+    package("groff-base", For::Test, "groff", "check of the manual pages"),
     package("libc6-dev", For::Test, "", "headers for the C programs"),
     package("make", For::Test, "make", "parallel builds on the pool"),
     package("man-db", For::Test, "man", "check of the manual pages"),
-    package(
-        "stress-ng",
-        For::Test,
-        "stress-ng",
-        "stress-ng --malloc on the pool",
-    ),
-    package(
-        "util-linux",
-        For::Test,
-        "unshare",
-        "small file systems of their own",
-    ),
+    package("stress-ng", For::Test, "stress-ng", "stress-ng --malloc on the pool"),
+    package("util-linux", For::Test, "unshare", "small file systems of their own"),
     package("libjemalloc2", For::Test, "", "peer in the benchmarks"),
     package("libmimalloc2.0", For::Test, "", "peer in the benchmarks"),
-    package(
-        "gcc-aarch64-linux-gnu",
-        For::LongTest,
-        "aarch64-linux-gnu-gcc",
-        "build for aarch64",
-    ),
-    package(
-        "libc6-dev-arm64-cross",
-        For::LongTest,
-        "",
-        "build for aarch64",
-    ),
-    package(
-        "qemu-user",
-        For::LongTest,
-        "qemu-aarch64",
-        "aarch64 programs in emulation",
-    ),
-    package(
-        "valgrind",
-        For::LongTest,
-        "valgrind",
-        "memcheck over the unit tests",
-    ),
+    package("gcc-aarch64-linux-gnu", For::LongTest, "aarch64-linux-gnu-gcc", "build for aarch64"),
+    package("libc6-dev-arm64-cross", For::LongTest, "", "build for aarch64"),
+    package("qemu-user", For::LongTest, "qemu-aarch64", "aarch64 programs in emulation"),
+    package("valgrind", For::LongTest, "valgrind", "memcheck over the unit tests"),
 ];
 
 /// Packages of the kinds `wanted` that are not installed.
@@ -146,13 +76,7 @@ pub(crate) fn missing(wanted: &[For]) -> Vec<&'static Package> {
     PACKAGES
         .iter()
         .filter(|package| wanted.contains(&package.wanted))
-        .filter(|package| {
-            if dpkg {
-                !known_to_dpkg(package.name)
-            } else {
-                !has_command(package)
-            }
-        })
+        .filter(|package| if dpkg { !known_to_dpkg(package.name) } else { !has_command(package) })
         .collect()
 }
 
@@ -162,9 +86,7 @@ fn known_to_dpkg(name: &str) -> bool {
         .stderr(Stdio::null())
         .output();
     output.is_ok_and(|output| {
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .any(|line| line == "installed")
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "installed")
     })
 }
 
@@ -174,11 +96,7 @@ fn has_command(package: &Package) -> bool {
 
 /// The names, separated by spaces.
 pub(crate) fn names(packages: &[&Package]) -> String {
-    packages
-        .iter()
-        .map(|package| package.name)
-        .collect::<Vec<_>>()
-        .join(" ")
+    packages.iter().map(|package| package.name).collect::<Vec<_>>().join(" ")
 }
 
 /// The command a person can paste to install `packages`.
@@ -224,10 +142,7 @@ pub(crate) fn install(packages: &[&Package]) -> Result<(), Stop> {
         if status.success() {
             Ok(())
         } else {
-            Err(Stop::Failed(format!(
-                "apt-get {}: {status}",
-                arguments.join(" ")
-            )))
+            Err(Stop::Failed(format!("apt-get {}: {status}", arguments.join(" "))))
         }
     };
     apt_get(&["update"])?;
@@ -249,11 +164,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     let absent = missing(&[For::Demo, For::Test, For::LongTest]);
     let is_absent = |name: &str| absent.iter().any(|package| package.name == name);
     for package in PACKAGES {
-        let state = if is_absent(package.name) {
-            "missing"
-        } else {
-            "installed"
-        };
+        let state = if is_absent(package.name) { "missing" } else { "installed" };
         println!("{:<22} {state:<10} {}", package.name, package.why);
     }
     if absent.is_empty() {
@@ -276,9 +187,7 @@ mod tests {
     fn no_package_is_named_twice() {
         for (i, package) in PACKAGES.iter().enumerate() {
             assert!(
-                PACKAGES[i + 1..]
-                    .iter()
-                    .all(|other| other.name != package.name),
+                PACKAGES[i + 1..].iter().all(|other| other.name != package.name),
                 "{}",
                 package.name
             );
@@ -289,9 +198,7 @@ mod tests {
     fn what_is_installed_is_known() {
         // Every Debian system has these two, and no system has a package without a name.
         assert!(
-            !missing(&[For::Demo])
-                .iter()
-                .any(|package| ["bash", "tar"].contains(&package.name))
+            !missing(&[For::Demo]).iter().any(|package| ["bash", "tar"].contains(&package.name))
         );
         assert!(!known_to_dpkg("no-such-package-here"));
     }

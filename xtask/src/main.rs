@@ -71,21 +71,14 @@ fn main() -> ExitCode {
         || (rest.iter().any(asks_help) && command != demo::measure::COMMAND)
     {
         print!("{HELP}");
-        return if command.is_empty() {
-            ExitCode::from(EXIT_USAGE)
-        } else {
-            ExitCode::SUCCESS
-        };
+        return if command.is_empty() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
     }
     let answer = match command.to_str() {
         Some("demo") => demo::run(rest),
         Some("test") => test::run(rest),
         Some("deps") => deps::run(rest),
         Some(demo::measure::COMMAND) => demo::measure::run_measured(rest),
-        _ => Err(Stop::Usage(format!(
-            "unknown command '{}'",
-            command.to_string_lossy()
-        ))),
+        _ => Err(Stop::Usage(format!("unknown command '{}'", command.to_string_lossy()))),
     };
     let (message, exit) = match answer {
         Ok(()) => return ExitCode::SUCCESS,

@@ -52,15 +52,10 @@ fn descendants() -> Vec<(i32, String)> {
         if let Some((name, state, parent)) = parse_stat(&stat)
             && state != 'Z'
         {
-            children
-                .entry(parent)
-                .or_default()
-                .push((pid, name.to_owned()));
+            children.entry(parent).or_default().push((pid, name.to_owned()));
         }
     }
-    let mut below = children
-        .remove(&(std::process::id() as i32))
-        .unwrap_or_default();
+    let mut below = children.remove(&(std::process::id() as i32)).unwrap_or_default();
     let mut next = 0;
     while next < below.len() {
         let grandchildren = children.remove(&below[next].0).unwrap_or_default();
@@ -85,19 +80,13 @@ mod tests {
     #[test]
     fn stat_lines_are_read_with_odd_names() {
         assert_eq!(parse_stat("12 (sh) S 7 12 12 0"), Some(("sh", 'S', 7)));
-        assert_eq!(
-            parse_stat("12 (a) b (c)) R 1 2"),
-            Some(("a) b (c)", 'R', 1))
-        );
+        assert_eq!(parse_stat("12 (a) b (c)) R 1 2"), Some(("a) b (c)", 'R', 1)));
         assert_eq!(parse_stat(""), None);
     }
 
     #[test]
     fn children_are_seen() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("30")
-            .spawn()
-            .unwrap();
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
         let pid = child.id() as i32;
         assert!(descendants().iter().any(|(found, _)| *found == pid));
         child.kill().unwrap();

@@ -25,19 +25,14 @@ fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
         .filter(|directory| directory.is_absolute())
         .collect();
     let name = OsStr::new(name).to_owned();
-    directories
-        .into_iter()
-        .map(move |directory| directory.join(&name))
-        .filter(|path| {
-            fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-        })
+    directories.into_iter().map(move |directory| directory.join(&name)).filter(|path| {
+        fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    })
 }
 
 fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
-    File::open(path)
-        .and_then(|mut file| file.read_exact(&mut magic))
-        .is_ok()
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
         && magic == *b"\x7fELF"
 }
 

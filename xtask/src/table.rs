@@ -18,10 +18,7 @@ pub(crate) struct Table {
 impl Table {
     /// An empty table.
     pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self {
-            columns: columns.to_vec(),
-            rows: Vec::new(),
-        }
+        Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row.
@@ -32,14 +29,8 @@ impl Table {
 
     /// The lines, with a rule under the head.
     pub(crate) fn render(&self) -> String {
-        let widths: Vec<usize> = (0..self.columns.len())
-            .map(|column| self.width(column))
-            .collect();
-        let head: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(name, _)| (*name).to_owned())
-            .collect();
+        let widths: Vec<usize> = (0..self.columns.len()).map(|column| self.width(column)).collect();
+        let head: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let mut text = self.line(&head, &widths);
         let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
         text.push_str(&"-".repeat(total));
@@ -51,15 +42,9 @@ impl Table {
     }
 
     fn width(&self, column: usize) -> usize {
-        let full_rows = self
-            .rows
-            .iter()
-            .filter(|row| row.len() == self.columns.len());
+        let full_rows = self.rows.iter().filter(|row| row.len() == self.columns.len());
         let cells = full_rows.map(|row| row[column].chars().count());
-        cells
-            .chain([self.columns[column].0.len()])
-            .max()
-            .unwrap_or(0)
+        cells.chain([self.columns[column].0.len()]).max().unwrap_or(0)
     }
 
     fn line(&self, cells: &[String], widths: &[usize]) -> String {

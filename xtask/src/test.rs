@@ -65,29 +65,15 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     process::adopt_orphans()?;
     let runner = Runner::new(workspace::target_dir()?, options.verbose)?;
     for (number, step) in chosen.iter().enumerate() {
-        eprintln!(
-            "[{}/{}] {}: {}",
-            number + 1,
-            chosen.len(),
-            step.name,
-            step.what
-        );
+        eprintln!("[{}/{}] {}: {}", number + 1, chosen.len(), step.name, step.what);
         let start = Instant::now();
         let outcome = (step.run)(&runner, step.name).unwrap_or_else(|stop| match stop {
             Stop::Failed(reason) | Stop::Missing(reason) | Stop::Usage(reason) => {
                 Outcome::Failed(None, reason)
             }
         });
-        let done = Finished {
-            name: step.name,
-            outcome,
-            took: start.elapsed(),
-        };
-        eprintln!(
-            "        {} after {}",
-            result_words(&done.outcome).0,
-            seconds(done.took)
-        );
+        let done = Finished { name: step.name, outcome, took: start.elapsed() };
+        eprintln!("        {} after {}", result_words(&done.outcome).0, seconds(done.took));
         finished.push(done);
     }
     summarize(&finished)
@@ -96,12 +82,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
 /// `None` when only the list was asked for.
 fn parse(arguments: Vec<OsString>) -> Result<Option<Options>, Stop> {
     use lexopt::prelude::*;
-    let mut options = Options {
-        quick: false,
-        only: Vec::new(),
-        verbose: false,
-        skip_deps: false,
-    };
+    let mut options = Options { quick: false, only: Vec::new(), verbose: false, skip_deps: false };
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -127,9 +108,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Option<Options>, Stop> {
     }
     for name in &options.only {
         if !STEPS.iter().any(|step| step.name == name) {
-            return Err(Stop::Usage(format!(
-                "no step '{name}'; see cargo xtask test --list"
-            )));
+            return Err(Stop::Usage(format!("no step '{name}'; see cargo xtask test --list")));
         }
     }
     Ok(Some(options))
@@ -154,16 +133,9 @@ fn check_packages(options: &Options, chosen: &[&Step]) -> Result<Vec<Finished>, 
     } else if missing.is_empty() {
         return Ok(Vec::new());
     } else {
-        Outcome::NotChecked(format!(
-            "left out by --skip-deps: {}",
-            deps::names(&missing)
-        ))
+        Outcome::NotChecked(format!("left out by --skip-deps: {}", deps::names(&missing)))
     };
-    Ok(vec![Finished {
-        name: "packages",
-        outcome,
-        took: start.elapsed(),
-    }])
+    Ok(vec![Finished { name: "packages", outcome, took: start.elapsed() }])
 }
 
 /// The result as a word, and what there is to say about it.
@@ -231,12 +203,7 @@ fn summarize(finished: &[Finished]) -> Result<(), Stop> {
     ]);
     for step in finished {
         let (word, details) = result_words(&step.outcome);
-        table.row(vec![
-            step.name.into(),
-            word.into(),
-            seconds(step.took),
-            details,
-        ]);
+        table.row(vec![step.name.into(), word.into(), seconds(step.took), details]);
     }
     let total: Duration = finished.iter().map(|step| step.took).sum();
     let sum = count(finished);
@@ -263,22 +230,12 @@ mod tests {
     use super::*;
 
     fn finished(outcome: Outcome) -> Finished {
-        Finished {
-            name: "x",
-            outcome,
-            took: Duration::from_secs(1),
-        }
+        Finished { name: "x", outcome, took: Duration::from_secs(1) }
     }
 
     #[test]
     fn tests_and_checks_are_counted_once() {
-        let tests = |passed, failed, ignored| {
-            Some(Tests {
-                passed,
-                failed,
-                ignored,
-            })
-        };
+        let tests = |passed, failed, ignored| Some(Tests { passed, failed, ignored });
         let steps = [
             finished(Outcome::Passed(None)),
             finished(Outcome::Passed(tests(10, 0, 1))),
@@ -287,33 +244,16 @@ mod tests {
             finished(Outcome::Failed(tests(3, 0, 0), "crashed".into())),
             finished(Outcome::NotChecked("no compiler".into())),
         ];
-        assert_eq!(
-            count(&steps),
-            Tests {
-                passed: 19,
-                failed: 4,
-                ignored: 2
-            }
-        );
+        assert_eq!(count(&steps), Tests { passed: 19, failed: 4, ignored: 2 });
         assert!(summarize(&steps).is_err());
         assert!(summarize(&steps[..2]).is_ok());
     }
 
     #[test]
     fn ignored_tests_are_said() {
-        let tests = Tests {
-            passed: 2,
-            failed: 0,
-            ignored: 1,
-        };
-        assert_eq!(
-            result_words(&Outcome::Passed(Some(tests))).1,
-            "2 tests, 1 IGNORED"
-        );
-        assert_eq!(
-            result_words(&Outcome::NotChecked("why".into())),
-            ("NOT CHECKED", "why".into())
-        );
+        let tests = Tests { passed: 2, failed: 0, ignored: 1 };
+        assert_eq!(result_words(&Outcome::Passed(Some(tests))).1, "2 tests, 1 IGNORED");
+        assert_eq!(result_words(&Outcome::NotChecked("why".into())), ("NOT CHECKED", "why".into()));
     }
 
     #[test]

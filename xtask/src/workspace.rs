@@ -6,9 +6,7 @@ use std::process::{Command, Stdio};
 
 /// The root of the project: the parent of this crate.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
 }
 
 /// The cargo that runs this command, in the root of the project.
@@ -42,8 +40,6 @@ pub(crate) fn metadata() -> Result<serde_json::Value, Stop> {
 pub(crate) fn target_dir() -> Result<PathBuf, Stop> {
     match metadata()?["target_directory"].as_str() {
         Some(path) => Ok(PathBuf::from(path)),
-        None => Err(Stop::Failed(
-            "cargo metadata names no target directory".into(),
-        )),
+        None => Err(Stop::Failed("cargo metadata names no target directory".into())),
     }
 }

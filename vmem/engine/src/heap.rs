@@ -216,9 +216,8 @@ impl<R: Runtime> Heap<R> {
     fn alloc_slow(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
-        let block = self.with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe {
-            pool.allocate(cache, size)
-        });
+        let block = self
+            .with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe { pool.allocate(cache, size) });
         self.finish(block, size, guard)
     }
 
@@ -227,9 +226,8 @@ impl<R: Runtime> Heap<R> {
     fn alloc_zeroed_slow(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
-        let block = self.with_pool(MIN_ALIGN, size, true, |pool, cache| unsafe {
-            pool.allocate(cache, size)
-        });
+        let block = self
+            .with_pool(MIN_ALIGN, size, true, |pool, cache| unsafe { pool.allocate(cache, size) });
         let zeroed = block.zeroed;
         let pointer = self.finish(block, size, guard);
         if !pointer.is_null() && !zeroed {
@@ -408,9 +406,8 @@ impl<R: Runtime> Heap<R> {
     fn alloc_for_shrink(&self, size: usize) -> *mut u8 {
         let _errno = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
-        let block = self.with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe {
-            pool.allocate(cache, size)
-        });
+        let block = self
+            .with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe { pool.allocate(cache, size) });
         if !block.pointer.is_null() && self.counting.load(Ordering::Relaxed) {
             self.count(block.pointer, size);
         }

@@ -107,11 +107,8 @@ where
                 options.stats_file = Some(value(&mut parser, "--stats-file", "a file name")?);
             }
             Long("library") => {
-                options.library = Some(value(
-                    &mut parser,
-                    "--library",
-                    "the path of a libvmmalloc",
-                )?);
+                options.library =
+                    Some(value(&mut parser, "--library", "the path of a libvmmalloc")?);
             }
             Long("dry-run") => options.dry_run = true,
             Value(program) => {
@@ -205,24 +202,13 @@ mod tests {
 
     #[test]
     fn lazy_and_prealloc_exclude_each_other() {
-        assert!(
-            run(&["--lazy", "--prealloc", "ls"])
-                .unwrap_err()
-                .contains("exclude")
-        );
-        assert_eq!(
-            run(&["--lazy", "--lazy", "ls"]).unwrap().space.unwrap(),
-            "lazy"
-        );
+        assert!(run(&["--lazy", "--prealloc", "ls"]).unwrap_err().contains("exclude"));
+        assert_eq!(run(&["--lazy", "--lazy", "ls"]).unwrap().space.unwrap(), "lazy");
     }
 
     #[test]
     fn bad_usage_names_the_option() {
-        assert!(
-            run(&["--frok", "1", "ls"])
-                .unwrap_err()
-                .contains("'--frok'")
-        );
+        assert!(run(&["--frok", "1", "ls"]).unwrap_err().contains("'--frok'"));
         assert!(run(&["-x", "ls"]).unwrap_err().contains("'-x'"));
         assert!(run(&["--size"]).unwrap_err().contains("--size"));
         assert!(run(&["--size", "--", "ls"]).unwrap_err().contains("--size"));

@@ -60,28 +60,13 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Elf>> {
     if got < header.len() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let segments = table(
-        &file,
-        u64_at(&header, 32),
-        u16_at(&header, 54),
-        u16_at(&header, 56),
-    )?;
+    let segments = table(&file, u64_at(&header, 32), u16_at(&header, 54), u16_at(&header, 56))?;
     elf.has_loader = segments
         .chunks_exact(usize::from(u16_at(&header, 54)).max(1))
         .any(|segment| segment.len() >= 4 && u32_at(segment, 0) == SEGMENT_INTERP);
     // Section headers may be stripped; then nothing is known of the symbols, which is fine for a warning.
-    let sections = table(
-        &file,
-        u64_at(&header, 40),
-        u16_at(&header, 58),
-        u16_at(&header, 60),
-    )?;
-    elf.defines_malloc = defines(
-        &file,
-        &sections,
-        usize::from(u16_at(&header, 58)),
-        b"malloc",
-    )?;
+    let sections = table(&file, u64_at(&header, 40), u16_at(&header, 58), u16_at(&header, 60))?;
+    elf.defines_malloc = defines(&file, &sections, usize::from(u16_at(&header, 58)), b"malloc")?;
     Ok(Some(elf))
 }
 
@@ -91,10 +76,7 @@ fn defines(file: &File, sections: &[u8], entry: usize, name: &[u8]) -> io::Resul
         return Ok(false);
     }
     let sections: Vec<&[u8]> = sections.chunks_exact(entry).collect();
-    for section in sections
-        .iter()
-        .filter(|section| u32_at(section, 4) == SECTION_DYNSYM)
-    {
+    for section in sections.iter().filter(|section| u32_at(section, 4) == SECTION_DYNSYM) {
         let Some(strings) = sections.get(u32_at(section, 40) as usize) else {
             continue;
         };
@@ -192,16 +174,9 @@ mod tests {
 
     #[test]
     fn a_file_without_a_loader_is_seen() {
-        let elf = read_scratch("static", &image(OUR_MACHINE, 1))
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (elf.native, elf.shared, elf.has_loader),
-            (true, false, false)
-        );
-        let elf = read_scratch("dynamic", &image(OUR_MACHINE, SEGMENT_INTERP))
-            .unwrap()
-            .unwrap();
+        let elf = read_scratch("static", &image(OUR_MACHINE, 1)).unwrap().unwrap();
+        assert_eq!((elf.native, elf.shared, elf.has_loader), (true, false, false));
+        let elf = read_scratch("dynamic", &image(OUR_MACHINE, SEGMENT_INTERP)).unwrap().unwrap();
         assert!(elf.has_loader);
     }
 
@@ -212,10 +187,7 @@ mod tests {
 
     #[test]
     fn scripts_and_stubs_are_not_elf() {
-        assert_eq!(
-            read_scratch("script", b"#!/bin/sh\necho hello, hello, hello\n").unwrap(),
-            None
-        );
+        assert_eq!(read_scratch("script", b"#!/bin/sh\necho hello, hello, hello\n").unwrap(), None);
         assert_eq!(read_scratch("short", b"\x7fELF").unwrap(), None);
     }
 
@@ -232,15 +204,10 @@ mod tests {
     #[test]
     fn a_library_that_defines_malloc_is_seen() {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let libc = maps
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(5));
-        let libc = libc
-            .into_iter()
-            .find(|path| path.contains("/libc.so") || path.contains("/libc-"));
-        let elf = read(Path::new(libc.expect("libc is mapped")))
-            .unwrap()
-            .unwrap();
+        let libc = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        let libc =
+            libc.into_iter().find(|path| path.contains("/libc.so") || path.contains("/libc-"));
+        let elf = read(Path::new(libc.expect("libc is mapped"))).unwrap().unwrap();
         assert!(elf.shared && elf.defines_malloc);
     }
 }

@@ -20,26 +20,17 @@ pub(crate) struct Failure {
 impl Failure {
     /// A bad option, variable, directory or size.
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
-        Self {
-            exit: EXIT_CONFIGURATION,
-            message: message.into(),
-        }
+        Self { exit: EXIT_CONFIGURATION, message: message.into() }
     }
 
     /// No such program.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            exit: EXIT_NOT_FOUND,
-            message: message.into(),
-        }
+        Self { exit: EXIT_NOT_FOUND, message: message.into() }
     }
 
     /// The program is there but the kernel would refuse it.
     pub(crate) fn not_executable(message: impl Into<String>) -> Self {
-        Self {
-            exit: EXIT_NOT_EXECUTABLE,
-            message: message.into(),
-        }
+        Self { exit: EXIT_NOT_EXECUTABLE, message: message.into() }
     }
 }
 

@@ -78,10 +78,7 @@ const KINDS: &[(u64, &str, Suits)] = &[
 /// The kind with this magic number; an unknown one is taken for a local file system.
 pub(crate) fn kind(magic: u64) -> Kind {
     KINDS.iter().find(|(known, ..)| *known == magic).map_or(
-        Kind {
-            name: "unknown",
-            suits: Suits::Local,
-        },
+        Kind { name: "unknown", suits: Suits::Local },
         |&(_, name, suits)| Kind { name, suits },
     )
 }
@@ -93,36 +90,16 @@ mod tests {
     #[test]
     fn magic_numbers_are_unique() {
         for (i, (magic, name, _)) in KINDS.iter().enumerate() {
-            assert!(
-                KINDS[i + 1..].iter().all(|(other, ..)| other != magic),
-                "{name}"
-            );
+            assert!(KINDS[i + 1..].iter().all(|(other, ..)| other != magic), "{name}");
         }
     }
 
     #[test]
     fn this_machines_file_systems_are_named() {
-        let kind_of = |path: &str| {
-            kind(
-                crate::os::file_system(std::path::Path::new(path))
-                    .unwrap()
-                    .magic,
-            )
-        };
-        assert_eq!(
-            kind_of("/proc"),
-            Kind {
-                name: "proc",
-                suits: Suits::Pseudo
-            }
-        );
+        let kind_of =
+            |path: &str| kind(crate::os::file_system(std::path::Path::new(path)).unwrap().magic);
+        assert_eq!(kind_of("/proc"), Kind { name: "proc", suits: Suits::Pseudo });
         assert_eq!(kind_of("/sys").suits, Suits::Pseudo);
-        assert_eq!(
-            kind_of("/dev/shm"),
-            Kind {
-                name: "tmpfs",
-                suits: Suits::Local
-            }
-        );
+        assert_eq!(kind_of("/dev/shm"), Kind { name: "tmpfs", suits: Suits::Local });
     }
 }

@@ -78,22 +78,14 @@ fn near(launcher: &Path) -> Vec<PathBuf> {
 
 /// The path as a word of `LD_PRELOAD`, or what is wrong with the file.
 fn usable(path: &Path) -> Result<OsString, String> {
-    if path
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .any(|b| b" \t\n:".contains(b))
-    {
+    if path.as_os_str().as_bytes().iter().any(|b| b" \t\n:".contains(b)) {
         return Err(
             "has a space or colon in its path, where LD_PRELOAD ends a name: put it elsewhere"
                 .into(),
         );
     }
     match elf::read(path) {
-        Err(error) => Err(format!(
-            "cannot be read ({}): check its permissions",
-            error.kind()
-        )),
+        Err(error) => Err(format!("cannot be read ({}): check its permissions", error.kind())),
         Ok(None) => Err("is not a shared library: name the file libvmmalloc.so.1".into()),
         Ok(Some(elf)) if !elf.native => {
             Err("is built for another kind of machine: use a build for this one".into())
@@ -110,21 +102,11 @@ fn usable(path: &Path) -> Result<OsString, String> {
 /// without it.
 fn loader_finds_it(library_path: Option<&OsStr>) -> bool {
     let listed = library_path.unwrap_or_default().as_bytes();
-    let listed = listed
-        .split(|&b| b == b':' || b == b';')
-        .filter(|entry| !entry.is_empty());
+    let listed = listed.split(|&b| b == b':' || b == b';').filter(|entry| !entry.is_empty());
     let listed = listed.map(|entry| PathBuf::from(OsStr::from_bytes(entry)));
-    let default = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"]
-        .map(PathBuf::from)
-        .into_iter();
-    let triplet = ["/lib", "/usr/lib"]
-        .map(|lib| Path::new(lib).join(TRIPLET))
-        .into_iter();
-    if listed
-        .chain(default)
-        .chain(triplet)
-        .any(|directory| directory.join(SONAME).is_file())
-    {
+    let default = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].map(PathBuf::from).into_iter();
+    let triplet = ["/lib", "/usr/lib"].map(|lib| Path::new(lib).join(TRIPLET)).into_iter();
+    if listed.chain(default).chain(triplet).any(|directory| directory.join(SONAME).is_file()) {
         return true;
     }
     // The cache is a table of NUL-terminated names and paths.
@@ -137,10 +119,7 @@ fn loader_finds_it(library_path: Option<&OsStr>) -> bool {
 pub(crate) fn preload_list(existing: Option<&OsStr>, library: &OsStr) -> OsString {
     let existing = existing.unwrap_or_default();
     let is_separator = |b: &u8| b" \t\n:".contains(b);
-    let mut words = existing
-        .as_bytes()
-        .split(is_separator)
-        .filter(|word| !word.is_empty());
+    let mut words = existing.as_bytes().split(is_separator).filter(|word| !word.is_empty());
     if words.any(|word| word == library.as_bytes()) {
         return existing.to_owned();
     }
@@ -199,23 +178,14 @@ mod tests {
             format!("/opt/x/lib/{TRIPLET}/libvmmalloc.so.1"),
             format!("/opt/x/lib/{TRIPLET}/libvmmalloc.so"),
         ];
-        assert!(
-            places
-                .iter()
-                .map(|place| place.as_os_str())
-                .eq(expected.iter().map(OsStr::new))
-        );
+        assert!(places.iter().map(|place| place.as_os_str()).eq(expected.iter().map(OsStr::new)));
     }
 
     #[test]
     fn rivals_are_libraries_in_front_that_define_malloc() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        let mut libraries = maps
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(5));
-        let libc = libraries
-            .find(|path| path.contains("/libc.so"))
-            .expect("libc is mapped");
+        let mut libraries = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        let libc = libraries.find(|path| path.contains("/libc.so")).expect("libc is mapped");
         let ours = OsStr::new("/lib/ours.so");
         let found = |list: String| rivals(Some(OsStr::new(&list)), ours);
         assert_eq!(found(format!("/none.so:{libc}")), [PathBuf::from(libc)]);

@@ -59,11 +59,7 @@ fn run() -> Result<String, Failure> {
 fn launch(options: &Options) -> Result<String, Failure> {
     let environment = |name: &str| std::env::var_os(name);
     let settings = settings::resolve(options, environment)?;
-    let stats_file = settings
-        .stats_file
-        .as_ref()
-        .map(check_stats_file)
-        .transpose()?;
+    let stats_file = settings.stats_file.as_ref().map(check_stats_file).transpose()?;
     let program = program::find(&options.program, environment("PATH").as_deref())?;
     let launcher = std::env::current_exe().ok();
     let library = library::find(
@@ -92,12 +88,7 @@ fn launch(options: &Options) -> Result<String, Failure> {
         return Ok(line);
     }
     let environment = start::changed(std::env::vars_os(), &changes);
-    Err(start::exec(
-        &program.path,
-        &options.program,
-        &options.arguments,
-        &environment,
-    ))
+    Err(start::exec(&program.path, &options.program, &options.arguments, &environment))
 }
 
 /// Everything the program's environment gets: what is left to the library is removed, so that an empty variable
@@ -119,15 +110,10 @@ fn changes(
                 Space::Prealloc => "prealloc",
             }),
         ),
-        (
-            variable::FORK,
-            settings.fork.and_then(|mode| word(&mode.to_string())),
-        ),
+        (variable::FORK, settings.fork.and_then(|mode| word(&mode.to_string()))),
         (
             variable::OVERFLOW,
-            settings
-                .overflow_to_dram
-                .and_then(|dram| word(if dram { "dram" } else { "none" })),
+            settings.overflow_to_dram.and_then(|dram| word(if dram { "dram" } else { "none" })),
         ),
         (
             variable::PURGE_MS,
@@ -138,18 +124,13 @@ fn changes(
         ),
         (
             variable::HUGEPAGE,
-            settings
-                .advise_huge_pages
-                .and_then(|on| word(if on { "advise" } else { "never" })),
+            settings.advise_huge_pages.and_then(|on| word(if on { "advise" } else { "never" })),
         ),
         (variable::STATS, settings.stats.and_then(word)),
         (variable::STATS_FILE, stats_file),
     ];
     debug_assert!(values.iter().map(|(name, _)| *name).eq(variable::ALL));
-    values
-        .into_iter()
-        .chain([("LD_PRELOAD", Some(preload))])
-        .collect()
+    values.into_iter().chain([("LD_PRELOAD", Some(preload))]).collect()
 }
 
 /// The absolute name of the statistics file; the processes that write it may have other working directories.
@@ -168,10 +149,7 @@ fn check_stats_file(file: &Sourced<OsString>) -> Result<OsString, Failure> {
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
     if !directory.is_dir() {
-        return Err(bad(
-            "lies in no existing directory",
-            "create its directory first",
-        ));
+        return Err(bad("lies in no existing directory", "create its directory first"));
     }
     let denied = "cannot be written";
     if path.exists() {

@@ -38,11 +38,7 @@ pub(crate) fn file_system(path: &Path) -> io::Result<FileSystem> {
     }
     // SAFETY: the call succeeded, so it filled the buffer.
     let answer = unsafe { answer.assume_init() };
-    let blocks = if effective_uid() == 0 {
-        answer.f_bfree
-    } else {
-        answer.f_bavail
-    };
+    let blocks = if effective_uid() == 0 { answer.f_bfree } else { answer.f_bavail };
     let block_bytes = u64::try_from(answer.f_bsize).unwrap_or(0);
     Ok(FileSystem {
         // The magic numbers are 32 bits wide; some architectures sign-extend them.
@@ -66,15 +62,9 @@ pub(crate) fn real_ids() -> (u32, u32) {
 /// Memory of the machine in bytes.
 pub(crate) fn memory_bytes() -> u64 {
     // SAFETY: sysconf only reads its argument.
-    let (pages, page) = unsafe {
-        (
-            libc::sysconf(libc::_SC_PHYS_PAGES),
-            libc::sysconf(libc::_SC_PAGESIZE),
-        )
-    };
-    u64::try_from(pages)
-        .unwrap_or(0)
-        .saturating_mul(u64::try_from(page).unwrap_or(0))
+    let (pages, page) =
+        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).unwrap_or(0).saturating_mul(u64::try_from(page).unwrap_or(0))
 }
 
 /// Which resource a limit is about.
@@ -92,10 +82,7 @@ pub(crate) fn limit(which: Limit) -> Option<u64> {
         Limit::FileSize => libc::RLIMIT_FSIZE,
         Limit::AddressSpace => libc::RLIMIT_AS,
     };
-    let mut answer = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut answer = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the resource is a known one and the buffer has the size the call fills.
     let failed = unsafe { libc::getrlimit(resource, &raw mut answer) } != 0;
     (!failed && answer.rlim_cur != libc::RLIM_INFINITY).then_some(answer.rlim_cur)
@@ -125,11 +112,7 @@ pub(crate) fn check_access(path: &Path, how: Access) -> io::Result<()> {
     let path = c_path(path.as_os_str())?;
     // SAFETY: the path is a C string.
     let status = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// True when the file carries capabilities, so that the kernel starts it in secure mode for ordinary users.
@@ -139,12 +122,7 @@ pub(crate) fn has_file_capabilities(path: &Path) -> bool {
     };
     // SAFETY: both names are C strings; a zero length asks for the size only and writes nothing.
     let size = unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            c"security.capability".as_ptr(),
-            std::ptr::null_mut(),
-            0,
-        )
+        libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0)
     };
     size > 0
 }

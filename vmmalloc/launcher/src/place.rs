@@ -34,21 +34,13 @@ pub(crate) struct Place {
 pub(crate) fn check(settings: &Settings) -> Result<Place, Failure> {
     let dir = &settings.dir;
     // Absolute, because the program and its children may change their directory before they make a pool.
-    let path = std::path::absolute(&dir.value).map_err(|error| {
-        bad_dir(
-            dir,
-            &describe(&error),
-            "name the directory by its full path",
-        )
-    })?;
+    let path = std::path::absolute(&dir.value)
+        .map_err(|error| bad_dir(dir, &describe(&error), "name the directory by its full path"))?;
     let metadata = fs::metadata(&path).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT) => bad_dir(
             dir,
             "does not exist",
-            &format!(
-                "create it first (mkdir -p {}) or name another",
-                quoted(path.as_os_str())
-            ),
+            &format!("create it first (mkdir -p {}) or name another", quoted(path.as_os_str())),
         ),
         Some(libc::ENOTDIR) => bad_dir(dir, "lies under a file", "name an existing directory"),
         Some(libc::EACCES) => bad_dir(
@@ -70,20 +62,12 @@ pub(crate) fn check(settings: &Settings) -> Result<Place, Failure> {
             "mount a file system on it and name a directory there (a device-dax is a character device)",
         ))
     } else {
-        Err(bad_dir(
-            dir,
-            "is a file, not a directory",
-            "name the directory it lies in, or another",
-        ))
+        Err(bad_dir(dir, "is a file, not a directory", "name the directory it lies in, or another"))
     }
 }
 
 fn bad_dir(dir: &Sourced<OsString>, problem: &str, remedy: &str) -> Failure {
-    Failure::configuration(format!(
-        "{} {} {problem}: {remedy}",
-        dir.origin,
-        quoted(&dir.value)
-    ))
+    Failure::configuration(format!("{} {} {problem}: {remedy}", dir.origin, quoted(&dir.value)))
 }
 
 /// The system's text for an error, without its number.
@@ -135,11 +119,7 @@ fn directory(settings: &Settings, path: PathBuf) -> Result<Place, Failure> {
     })?;
     let size_bytes = settle_size(settings, kind, file_system.free_bytes, &mut warnings)?;
     probe(dir, kind, &path, size_bytes)?;
-    Ok(Place {
-        path,
-        size_bytes,
-        warnings,
-    })
+    Ok(Place { path, size_bytes, warnings })
 }
 
 /// The pool's size: what was asked for, or half of the free space but no more than the machine's memory; checked
@@ -161,10 +141,9 @@ fn settle_size(
         Some(size) => size.origin.to_string(),
         None => "default size".to_owned(),
     };
-    for (limit, name, ulimit) in [
-        (file_limit, "file size", "-f"),
-        (address_limit, "address space", "-v"),
-    ] {
+    for (limit, name, ulimit) in
+        [(file_limit, "file size", "-f"), (address_limit, "address space", "-v")]
+    {
         if let Some(limit) = limit.filter(|&limit| limit < size_bytes) {
             return Err(Failure::configuration(format!(
                 "{origin} {size_bytes} is above the {name} limit of {limit} bytes: raise it (ulimit {ulimit} unlimited) or give a smaller --size"
@@ -210,15 +189,9 @@ fn settle_size(
 
 fn default_size(free: Option<u64>, file_limit: Option<u64>, address_limit: Option<u64>) -> u64 {
     let memory = os::memory_bytes();
-    let mut size = free
-        .map_or(memory, |free| free / 2)
-        .min(memory)
-        .min(MAX_POOL_BYTES);
+    let mut size = free.map_or(memory, |free| free / 2).min(memory).min(MAX_POOL_BYTES);
     // The program needs address space for itself as well.
-    for limit in [file_limit, address_limit.map(|limit| limit / 2)]
-        .into_iter()
-        .flatten()
-    {
+    for limit in [file_limit, address_limit.map(|limit| limit / 2)].into_iter().flatten() {
         size = size.min(limit);
     }
     (size / SIZE_STEP_BYTES * SIZE_STEP_BYTES).max(MIN_POOL_BYTES)
@@ -228,30 +201,21 @@ fn default_size(free: Option<u64>, file_limit: Option<u64>, address_limit: Optio
 fn probe(dir: &Sourced<OsString>, kind: Kind, path: &Path, size_bytes: u64) -> Result<(), Failure> {
     let file = nameless_file(path).map_err(|error| {
         let (problem, remedy) = match error.raw_os_error() {
-            Some(libc::EDQUOT) => (
-                "takes no more files (quota exceeded)",
-                "free some, or name another directory",
-            ),
+            Some(libc::EDQUOT) => {
+                ("takes no more files (quota exceeded)", "free some, or name another directory")
+            }
             Some(libc::ENOSPC) => (
                 "takes no more files (no space or no inodes left)",
                 "free some, or name another directory",
             ),
             _ => ("takes no files", "name a directory you can create files in"),
         };
-        bad_dir(
-            dir,
-            &format!("on {} {problem}: {}", kind.name, describe(&error)),
-            remedy,
-        )
+        bad_dir(dir, &format!("on {} {problem}: {}", kind.name, describe(&error)), remedy)
     })?;
     file.set_len(size_bytes).map_err(|error| {
         bad_dir(
             dir,
-            &format!(
-                "on {} holds no file of {size_bytes} bytes: {}",
-                kind.name,
-                describe(&error)
-            ),
+            &format!("on {} holds no file of {size_bytes} bytes: {}", kind.name, describe(&error)),
             "give a smaller --size, or name another directory",
         )
     })?;
@@ -323,17 +287,8 @@ fn device(settings: &Settings, path: PathBuf, metadata: &Metadata) -> Result<Pla
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok())
         .filter(|&bytes| bytes >= MIN_POOL_BYTES)
-        .ok_or_else(|| {
-            bad_dir(
-                dir,
-                "has no usable size",
-                "check the device with daxctl list",
-            )
-        })?;
-    let size_bytes = settings
-        .size_bytes
-        .as_ref()
-        .map_or(device_bytes, |size| size.value);
+        .ok_or_else(|| bad_dir(dir, "has no usable size", "check the device with daxctl list"))?;
+    let size_bytes = settings.size_bytes.as_ref().map_or(device_bytes, |size| size.value);
     if size_bytes > device_bytes {
         return Err(bad_dir(
             dir,
@@ -346,11 +301,7 @@ fn device(settings: &Settings, path: PathBuf, metadata: &Metadata) -> Result<Pla
         dir.origin,
         quoted(&dir.value)
     )];
-    Ok(Place {
-        path,
-        size_bytes,
-        warnings,
-    })
+    Ok(Place { path, size_bytes, warnings })
 }
 
 #[cfg(test)]
@@ -365,10 +316,7 @@ mod tests {
             default_size(Some(u64::MAX), None, None),
             memory / SIZE_STEP_BYTES * SIZE_STEP_BYTES
         );
-        assert_eq!(
-            default_size(None, None, None),
-            memory / SIZE_STEP_BYTES * SIZE_STEP_BYTES
-        );
+        assert_eq!(default_size(None, None, None), memory / SIZE_STEP_BYTES * SIZE_STEP_BYTES);
     }
 
     #[test]
@@ -380,9 +328,6 @@ mod tests {
 
     #[test]
     fn system_errors_lose_their_number() {
-        assert_eq!(
-            describe(&io::Error::from_raw_os_error(libc::EACCES)),
-            "Permission denied"
-        );
+        assert_eq!(describe(&io::Error::from_raw_os_error(libc::EACCES)), "Permission denied");
     }
 }

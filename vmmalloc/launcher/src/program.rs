@@ -53,25 +53,20 @@ pub(crate) fn find(name: &OsStr, search_path: Option<&OsStr>) -> Result<Program,
 
 fn locate(name: &OsStr, search_path: Option<&OsStr>) -> Result<PathBuf, Failure> {
     if name.as_bytes().contains(&b'/') {
-        return executable(Path::new(name))
-            .map(|()| PathBuf::from(name))
-            .map_err(|problem| {
-                problem.unwrap_or_else(|| {
-                    Failure::not_found(format!(
-                        "program {} does not exist: check the path",
-                        quoted(name)
-                    ))
-                })
-            });
+        return executable(Path::new(name)).map(|()| PathBuf::from(name)).map_err(|problem| {
+            problem.unwrap_or_else(|| {
+                Failure::not_found(format!(
+                    "program {} does not exist: check the path",
+                    quoted(name)
+                ))
+            })
+        });
     }
     let search_path = search_path.unwrap_or(OsStr::new(DEFAULT_PATH));
     let mut refused = None;
     for directory in search_path.as_bytes().split(|&b| b == b':') {
-        let directory = if directory.is_empty() {
-            OsStr::new(".")
-        } else {
-            OsStr::from_bytes(directory)
-        };
+        let directory =
+            if directory.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(directory) };
         let candidate = Path::new(directory).join(name);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
@@ -99,10 +94,7 @@ fn executable(path: &Path) -> Result<(), Option<Failure>> {
             Err(refuse("is a directory", "name the program inside it"))
         }
         Ok(_) => os::check_access(path, Access::Execute).map_err(|_| {
-            refuse(
-                "is not executable",
-                "make it so (chmod +x) or name its interpreter first",
-            )
+            refuse("is not executable", "make it so (chmod +x) or name its interpreter first")
         }),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(refuse(
             "cannot be reached (permission denied)",
@@ -123,13 +115,8 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
             Ok(n) => got += n,
         }
     }
-    let line = start[..got]
-        .strip_prefix(b"#!")?
-        .split(|&b| b == b'\n')
-        .next()?;
-    let word = line
-        .split(|&b| b == b' ' || b == b'\t')
-        .find(|word| !word.is_empty())?;
+    let line = start[..got].strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let word = line.split(|&b| b == b' ' || b == b'\t').find(|word| !word.is_empty())?;
     Some(PathBuf::from(OsString::from_vec(word.to_vec())))
 }
 
@@ -142,11 +129,7 @@ fn inspect(
     let what = if file == path {
         format!("program {}", quoted(name))
     } else {
-        format!(
-            "the interpreter {} of {}",
-            quoted(file.as_os_str()),
-            quoted(name)
-        )
+        format!("the interpreter {} of {}", quoted(file.as_os_str()), quoted(name))
     };
     let elf = elf::read(file);
     // The kernel ignores these bits on scripts.
@@ -155,24 +138,17 @@ fn inspect(
     }
     // An unreadable program (mode 0711) can still be executed: nothing is known of it then.
     let Ok(elf) = elf else {
-        warnings.push(format!(
-            "{what} cannot be read: whether a preload reaches it is not known"
-        ));
+        warnings.push(format!("{what} cannot be read: whether a preload reaches it is not known"));
         return Ok(());
     };
     match elf {
         Some(Elf { native: false, .. }) => Err(Failure::configuration(format!(
             "{what} is built for another kind of machine than the library: use a 64-bit build of it for this one"
         ))),
-        Some(Elf {
-            has_loader: false, ..
-        }) => Err(Failure::configuration(format!(
+        Some(Elf { has_loader: false, .. }) => Err(Failure::configuration(format!(
             "{what} is statically linked, so nothing can be preloaded into it: use a dynamically linked build of it"
         ))),
-        Some(Elf {
-            defines_malloc: true,
-            ..
-        }) => {
+        Some(Elf { defines_malloc: true, .. }) => {
             warnings.push(format!(
                 "{what} brings its own malloc, which the preload does not replace: its pool stays empty unless it is built without"
             ));
@@ -212,34 +188,20 @@ mod tests {
 
     #[test]
     fn the_search_path_is_walked_in_order() {
-        let program = find(
-            OsStr::new("sh"),
-            Some(OsStr::new("/nonexistent:/bin:/usr/bin")),
-        )
-        .unwrap();
+        let program =
+            find(OsStr::new("sh"), Some(OsStr::new("/nonexistent:/bin:/usr/bin"))).unwrap();
         assert_eq!(program.path, Path::new("/bin/sh"));
         assert!(program.warnings.is_empty(), "{:?}", program.warnings);
     }
 
     #[test]
     fn missing_and_unusable_programs_differ() {
-        assert_eq!(
-            find(OsStr::new("no-such-program"), None).unwrap_err().exit,
-            127
-        );
-        assert_eq!(
-            find(OsStr::new("/no/such/program"), None).unwrap_err().exit,
-            127
-        );
+        assert_eq!(find(OsStr::new("no-such-program"), None).unwrap_err().exit, 127);
+        assert_eq!(find(OsStr::new("/no/such/program"), None).unwrap_err().exit, 127);
         assert_eq!(find(OsStr::new("/etc"), None).unwrap_err().exit, 126);
         assert_eq!(find(OsStr::new("/etc/passwd"), None).unwrap_err().exit, 126);
         // Something of that name that cannot run is said, but does not hide one further on.
-        assert_eq!(
-            find(OsStr::new("passwd"), Some(OsStr::new("/etc")))
-                .unwrap_err()
-                .exit,
-            126
-        );
+        assert_eq!(find(OsStr::new("passwd"), Some(OsStr::new("/etc"))).unwrap_err().exit, 126);
     }
 
     #[test]
@@ -250,10 +212,7 @@ mod tests {
             interpreter(&path)
         };
         assert_eq!(line_of("#!/bin/sh\n"), Some("/bin/sh".into()));
-        assert_eq!(
-            line_of("#! \t/usr/bin/env python3\nx"),
-            Some("/usr/bin/env".into())
-        );
+        assert_eq!(line_of("#! \t/usr/bin/env python3\nx"), Some("/usr/bin/env".into()));
         assert_eq!(line_of("#!/bin/sh"), Some("/bin/sh".into()));
         assert_eq!(line_of("#!\n"), None);
         assert_eq!(line_of("echo"), None);

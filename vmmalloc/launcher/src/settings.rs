@@ -81,9 +81,8 @@ pub(crate) mod variable {
     pub(crate) const STATS: &str = "VMMALLOC_STATS";
     pub(crate) const STATS_FILE: &str = "VMMALLOC_STATS_FILE";
     /// All of the above.
-    pub(crate) const ALL: [&str; 9] = [
-        DIR, SIZE, SPACE, FORK, OVERFLOW, PURGE_MS, HUGEPAGE, STATS, STATS_FILE,
-    ];
+    pub(crate) const ALL: [&str; 9] =
+        [DIR, SIZE, SPACE, FORK, OVERFLOW, PURGE_MS, HUGEPAGE, STATS, STATS_FILE];
 }
 
 /// Brings `options` and the variables that `lookup` finds together. An empty variable counts as unset.
@@ -96,36 +95,23 @@ pub(crate) fn resolve(
 ) -> Result<Settings, Failure> {
     let pick = |option: &'static str, given: &Option<OsString>, variable: &'static str| {
         if let Some(value) = given {
-            return Some(Sourced {
-                value: value.clone(),
-                origin: Origin::Option(option),
-            });
+            return Some(Sourced { value: value.clone(), origin: Origin::Option(option) });
         }
         let value = lookup(variable).filter(|value| !value.is_empty())?;
-        Some(Sourced {
-            value,
-            origin: Origin::Variable(variable),
-        })
+        Some(Sourced { value, origin: Origin::Variable(variable) })
     };
     let dir = pick("--dir", &options.dir, variable::DIR).unwrap_or_else(|| Sourced {
         value: DEFAULT_DIR.into(),
         origin: Origin::Default("directory"),
     });
-    let size_bytes = pick("--size", &options.size, variable::SIZE)
-        .map(parse_size)
-        .transpose()?;
+    let size_bytes = pick("--size", &options.size, variable::SIZE).map(parse_size).transpose()?;
     let space_option = if options.space.as_deref() == Some(OsStr::new("prealloc")) {
         "--prealloc"
     } else {
         "--lazy"
     };
     let space = pick(space_option, &options.space, variable::SPACE)
-        .map(|text| {
-            one_of(
-                &text,
-                &[("lazy", Space::Lazy), ("prealloc", Space::Prealloc)],
-            )
-        })
+        .map(|text| one_of(&text, &[("lazy", Space::Lazy), ("prealloc", Space::Prealloc)]))
         .transpose()?
         .unwrap_or(Space::Lazy);
     if space == Space::Prealloc && size_bytes.is_none() {
@@ -139,9 +125,8 @@ pub(crate) fn resolve(
     let overflow_to_dram = pick("--overflow", &options.overflow, variable::OVERFLOW)
         .map(|text| one_of(&text, &[("none", false), ("dram", true)]))
         .transpose()?;
-    let purge_ms = pick("--purge-ms", &options.purge_ms, variable::PURGE_MS)
-        .map(parse_purge)
-        .transpose()?;
+    let purge_ms =
+        pick("--purge-ms", &options.purge_ms, variable::PURGE_MS).map(parse_purge).transpose()?;
     let advise_huge_pages = pick("--hugepages", &options.hugepages, variable::HUGEPAGE)
         .map(|text| one_of(&text, &[("never", false), ("advise", true)]))
         .transpose()?;
@@ -165,11 +150,8 @@ pub(crate) fn resolve(
 }
 
 fn one_of<T: Copy>(given: &Sourced<OsString>, allowed: &[(&str, T)]) -> Result<T, Failure> {
-    allowed
-        .iter()
-        .find(|(name, _)| given.value == *name)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
+    allowed.iter().find(|(name, _)| given.value == *name).map(|(_, value)| *value).ok_or_else(
+        || {
             let names: Vec<&str> = allowed.iter().map(|(name, _)| *name).collect();
             Failure::configuration(format!(
                 "{} {} is not known: give one of {}",
@@ -177,7 +159,8 @@ fn one_of<T: Copy>(given: &Sourced<OsString>, allowed: &[(&str, T)]) -> Result<T
                 quoted(&given.value),
                 names.join(", ")
             ))
-        })
+        },
+    )
 }
 
 fn parse_size(given: Sourced<OsString>) -> Result<Sourced<u64>, Failure> {
@@ -191,10 +174,7 @@ fn parse_size(given: Sourced<OsString>) -> Result<Sourced<u64>, Failure> {
     match given.value.to_str().map(size::parse) {
         Some(Ok(bytes)) if bytes < MIN_POOL_BYTES => refuse("is below the minimum"),
         Some(Ok(bytes)) if bytes > MAX_POOL_BYTES => refuse("does not fit the address space"),
-        Some(Ok(bytes)) => Ok(Sourced {
-            value: bytes,
-            origin: given.origin,
-        }),
+        Some(Ok(bytes)) => Ok(Sourced { value: bytes, origin: given.origin }),
         Some(Err(SizeError::Negative)) => refuse("is negative"),
         Some(Err(SizeError::TooLarge)) => refuse("does not fit the address space"),
         Some(Err(SizeError::Malformed)) | None => refuse("is not a size"),
@@ -205,21 +185,15 @@ fn parse_purge(given: Sourced<OsString>) -> Result<Purge, Failure> {
     if given.value == OsStr::new("off") {
         return Ok(Purge::Off);
     }
-    let number = given
-        .value
-        .to_str()
-        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    number
-        .and_then(|text| text.parse().ok())
-        .map(Purge::AfterMs)
-        .ok_or_else(|| {
-            Failure::configuration(format!(
-                "{} {} is not known: give milliseconds from 0 (at once) to {}, or off",
-                given.origin,
-                quoted(&given.value),
-                u32::MAX
-            ))
-        })
+    let number = given.value.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    number.and_then(|text| text.parse().ok()).map(Purge::AfterMs).ok_or_else(|| {
+        Failure::configuration(format!(
+            "{} {} is not known: give milliseconds from 0 (at once) to {}, or off",
+            given.origin,
+            quoted(&given.value),
+            u32::MAX
+        ))
+    })
 }
 
 #[cfg(test)]

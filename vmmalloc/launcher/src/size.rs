@@ -88,9 +88,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "", "M", "12X", "1 2", "0x", "0xzz", "1.5G", "1GG", "G1", "1M1",
-        ] {
+        for text in ["", "M", "12X", "1 2", "0x", "0xzz", "1.5G", "1GG", "G1", "1M1"] {
             assert_eq!(parse(text), Err(SizeError::Malformed), "{text:?}");
         }
         assert_eq!(parse("-1"), Err(SizeError::Negative));

@@ -17,9 +17,7 @@ pub(crate) fn changed(
     changes: &Changes,
 ) -> Vec<(OsString, OsString)> {
     let kept = environment.filter(|(name, _)| changes.iter().all(|(changed, _)| name != changed));
-    let set = changes
-        .iter()
-        .filter_map(|(name, value)| Some(((*name).into(), value.clone()?)));
+    let set = changes.iter().filter_map(|(name, value)| Some(((*name).into(), value.clone()?)));
     kept.chain(set).collect()
 }
 
@@ -86,11 +84,7 @@ fn try_exec(
         })
         .collect::<io::Result<_>>()?;
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([std::ptr::null()])
-            .collect()
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, envp) = (pointers(&arguments), pointers(&environment));
     if !SIGPIPE_WAS_IGNORED.load(Relaxed) {
@@ -131,22 +125,11 @@ mod tests {
     #[test]
     fn changes_replace_add_and_remove() {
         let before = [("A", "1"), ("B", "2"), ("C", "3")];
-        let before = before
-            .map(|(name, value)| (name.into(), value.into()))
-            .into_iter();
-        let after = changed(
-            before,
-            &vec![
-                ("B", Some("9".into())),
-                ("C", None),
-                ("D", Some("4".into())),
-            ],
-        );
+        let before = before.map(|(name, value)| (name.into(), value.into())).into_iter();
+        let after =
+            changed(before, &vec![("B", Some("9".into())), ("C", None), ("D", Some("4".into()))]);
         let expected = [("A", "1"), ("B", "9"), ("D", "4")];
-        assert_eq!(
-            after,
-            expected.map(|(name, value)| (name.into(), value.into()))
-        );
+        assert_eq!(after, expected.map(|(name, value)| (name.into(), value.into())));
     }
 
     #[test]

@@ -16,11 +16,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "vmmalloc-launcher-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Relaxed)
-        );
+        let name =
+            format!("vmmalloc-launcher-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
         let path = Path::new("/dev/shm").join(name);
         fs::create_dir(&path).unwrap();
         Self(path)
@@ -36,12 +33,7 @@ impl Scratch {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        install
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(content.as_bytes())
-            .unwrap();
+        install.stdin.take().unwrap().write_all(content.as_bytes()).unwrap();
         assert!(install.wait().unwrap().success());
         path
     }
@@ -49,14 +41,7 @@ impl Scratch {
     /// Copies a file to `name`, by another process for the same reason.
     fn copy(&self, from: impl AsRef<OsStr>, name: &str) -> PathBuf {
         let path = self.0.join(name);
-        assert!(
-            Command::new("cp")
-                .arg(from)
-                .arg(&path)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("cp").arg(from).arg(&path).status().unwrap().success());
         path
     }
 
@@ -64,23 +49,14 @@ impl Scratch {
     fn compile(&self, name: &str, source: &str, flags: &[&str]) -> PathBuf {
         let input = self.file(&format!("{name}.c"), source, 0o644);
         let output = self.0.join(name);
-        let status = Command::new("cc")
-            .args(flags)
-            .arg("-o")
-            .arg(&output)
-            .arg(&input)
-            .status();
+        let status = Command::new("cc").args(flags).arg("-o").arg(&output).arg(&input).status();
         assert!(status.expect("cc is installed").success());
         output
     }
 
     /// A shared library without any content.
     fn library(&self) -> PathBuf {
-        self.compile(
-            "stub.so",
-            "int vmmalloc_stub;\n",
-            &["-shared", "-fPIC", "-nostdlib"],
-        )
+        self.compile("stub.so", "int vmmalloc_stub;\n", &["-shared", "-fPIC", "-nostdlib"])
     }
 }
 
@@ -102,12 +78,7 @@ fn launcher() -> Command {
 }
 
 fn run<S: AsRef<OsStr>>(library: &Path, arguments: &[S]) -> Output {
-    launcher()
-        .arg("--library")
-        .arg(library)
-        .args(arguments)
-        .output()
-        .unwrap()
+    launcher().arg("--library").arg(library).args(arguments).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -135,11 +106,7 @@ fn assert_refused(output: &Output, exit: i32, texts: &[&str]) {
 const PROGRAM: [&str; 3] = ["--", "echo", "ran"];
 
 fn with(options: &[&str]) -> Vec<String> {
-    options
-        .iter()
-        .chain(&PROGRAM)
-        .map(|s| (*s).to_owned())
-        .collect()
+    options.iter().chain(&PROGRAM).map(|s| (*s).to_owned()).collect()
 }
 
 #[test]
@@ -147,55 +114,28 @@ fn bad_options_and_values() {
     let scratch = Scratch::new();
     let library = scratch.library();
     let cases: &[(&[&str], &[&str])] = &[
-        (
-            &["--frobnicate"],
-            &["unknown option '--frobnicate'", "--help"],
-        ),
+        (&["--frobnicate"], &["unknown option '--frobnicate'", "--help"]),
         (&["-q"], &["unknown option '-q'"]),
         (&["--lazy=now"], &["--lazy", "'now'"]),
-        (
-            &["--lazy", "--prealloc"],
-            &["--lazy and --prealloc exclude each other"],
-        ),
-        (
-            &["--size", "1M"],
-            &["--size '1M' is below the minimum", "14680064"],
-        ),
-        (
-            &["--size", "14680063"],
-            &["--size '14680063' is below the minimum"],
-        ),
-        (
-            &["--size", "big"],
-            &["--size 'big' is not a size", "K, M, G or T"],
-        ),
+        (&["--lazy", "--prealloc"], &["--lazy and --prealloc exclude each other"]),
+        (&["--size", "1M"], &["--size '1M' is below the minimum", "14680064"]),
+        (&["--size", "14680063"], &["--size '14680063' is below the minimum"]),
+        (&["--size", "big"], &["--size 'big' is not a size", "K, M, G or T"]),
         (&["--size", "64Q"], &["--size '64Q' is not a size"]),
         (&["--size=-64M"], &["--size '-64M' is negative"]),
-        (
-            &["--size", "99999999999999999999"],
-            &["does not fit the address space"],
-        ),
+        (&["--size", "99999999999999999999"], &["does not fit the address space"]),
         (&["--size="], &["--size needs a value"]),
         (&["--fork", "4"], &["--fork '4'", "0, 1, 2, 3"]),
         (&["--fork", "copy"], &["--fork 'copy'", "0, 1, 2, 3"]),
-        (
-            &["--overflow", "disk"],
-            &["--overflow 'disk'", "none, dram"],
-        ),
+        (&["--overflow", "disk"], &["--overflow 'disk'", "none, dram"]),
         (&["--purge-ms", "later"], &["--purge-ms 'later'", "off"]),
-        (
-            &["--hugepages", "1G"],
-            &["--hugepages '1G'", "never, advise"],
-        ),
+        (&["--hugepages", "1G"], &["--hugepages '1G'", "never, advise"]),
         (&["--stats=yaml"], &["--stats 'yaml'", "text, json"]),
         (
             &["--stats-file", "/no/such/dir/f"],
             &["--stats-file '/no/such/dir/f'", "create its directory"],
         ),
-        (
-            &["--stats-file", "/tmp"],
-            &["--stats-file '/tmp' is a directory"],
-        ),
+        (&["--stats-file", "/tmp"], &["--stats-file '/tmp' is a directory"]),
         (&["--prealloc"], &["--prealloc", "--size"]),
     ];
     for (options, texts) in cases {
@@ -210,26 +150,10 @@ fn bad_variables_are_named() {
     let scratch = Scratch::new();
     let library = scratch.library();
     let cases: &[(&str, &str, &[&str])] = &[
-        (
-            "VMMALLOC_POOL_SIZE",
-            "14M5",
-            &["VMMALLOC_POOL_SIZE '14M5' is not a size"],
-        ),
-        (
-            "VMMALLOC_POOL_SIZE",
-            "10",
-            &["VMMALLOC_POOL_SIZE '10' is below the minimum"],
-        ),
-        (
-            "VMMALLOC_POOL_DIR",
-            "/no/such",
-            &["VMMALLOC_POOL_DIR '/no/such' does not exist"],
-        ),
-        (
-            "VMMALLOC_SPACE",
-            "some",
-            &["VMMALLOC_SPACE 'some'", "lazy, prealloc"],
-        ),
+        ("VMMALLOC_POOL_SIZE", "14M5", &["VMMALLOC_POOL_SIZE '14M5' is not a size"]),
+        ("VMMALLOC_POOL_SIZE", "10", &["VMMALLOC_POOL_SIZE '10' is below the minimum"]),
+        ("VMMALLOC_POOL_DIR", "/no/such", &["VMMALLOC_POOL_DIR '/no/such' does not exist"]),
+        ("VMMALLOC_SPACE", "some", &["VMMALLOC_SPACE 'some'", "lazy, prealloc"]),
         ("VMMALLOC_FORK", "7", &["VMMALLOC_FORK '7'"]),
         ("VMMALLOC_OVERFLOW", "yes", &["VMMALLOC_OVERFLOW 'yes'"]),
         ("VMMALLOC_PURGE_MS", "x", &["VMMALLOC_PURGE_MS 'x'"]),
@@ -237,12 +161,8 @@ fn bad_variables_are_named() {
         ("VMMALLOC_STATS", "x", &["VMMALLOC_STATS 'x'"]),
     ];
     for (name, value, texts) in cases {
-        let output = launcher()
-            .arg("--library")
-            .arg(&library)
-            .args(PROGRAM)
-            .env(name, value)
-            .output();
+        let output =
+            launcher().arg("--library").arg(&library).args(PROGRAM).env(name, value).output();
         assert_refused(&output.unwrap(), 2, texts);
     }
 }
@@ -255,18 +175,12 @@ fn bad_directories() {
     let file = file.to_str().unwrap();
     let below = format!("{file}/below");
     let cases: &[(&str, &[&str])] = &[
-        (
-            "/no/such/dir",
-            &["--dir '/no/such/dir' does not exist", "mkdir -p"],
-        ),
+        ("/no/such/dir", &["--dir '/no/such/dir' does not exist", "mkdir -p"]),
         (file, &["is a file, not a directory"]),
         (&below, &["lies under a file"]),
         ("/proc", &["--dir '/proc' is on proc", "tmpfs"]),
         ("/sys/kernel", &["--dir '/sys/kernel' is on sysfs"]),
-        (
-            "/dev/null",
-            &["--dir '/dev/null' is a character device, but not a device-dax"],
-        ),
+        ("/dev/null", &["--dir '/dev/null' is a character device, but not a device-dax"]),
     ];
     for (dir, texts) in cases {
         assert_refused(&run(&library, &with(&["--dir", dir])), 2, texts);
@@ -280,11 +194,7 @@ fn run_as_nobody(scratch: &Scratch, library: &Path, arguments: &[&str]) -> Outpu
     // The build directory may be closed to others.
     let copy = scratch.copy(env!("CARGO_BIN_EXE_vmmalloc"), "launcher");
     let mut command = Command::new(copy);
-    command
-        .arg("--library")
-        .arg(library)
-        .args(arguments)
-        .env_remove("LD_PRELOAD");
+    command.arg("--library").arg(library).args(arguments).env_remove("LD_PRELOAD");
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY);
     }
@@ -308,11 +218,7 @@ fn too_little_space() {
     let scratch = Scratch::new();
     let library = scratch.library();
     let output = run(&library, &with(&["--prealloc", "--size", "60T"]));
-    assert_refused(
-        &output,
-        2,
-        &["--prealloc", "--size", "free on tmpfs", "--lazy"],
-    );
+    assert_refused(&output, 2, &["--prealloc", "--size", "free on tmpfs", "--lazy"]);
     // The same size is allowed when nothing is taken in advance, with a word about it.
     let output = run(&library, &with(&["--size", "1T"]));
     assert_eq!(stdout(&output), "ran\n", "{}", stderr(&output));
@@ -327,15 +233,8 @@ fn too_little_space() {
 fn run_limited(library: &Path, limit: &str, options: &[&str]) -> Output {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]);
-    command
-        .arg(env!("CARGO_BIN_EXE_vmmalloc"))
-        .arg("--library")
-        .arg(library);
-    command
-        .args(with(options))
-        .env_remove("LD_PRELOAD")
-        .output()
-        .unwrap()
+    command.arg(env!("CARGO_BIN_EXE_vmmalloc")).arg("--library").arg(library);
+    command.args(with(options)).env_remove("LD_PRELOAD").output().unwrap()
 }
 
 #[test]
@@ -343,14 +242,7 @@ fn resource_limits() {
     let scratch = Scratch::new();
     let library = scratch.library();
     let output = run_limited(&library, "-f 32768", &["--size", "1G"]);
-    assert_refused(
-        &output,
-        2,
-        &[
-            "--size 1073741824 is above the file size limit",
-            "ulimit -f",
-        ],
-    );
+    assert_refused(&output, 2, &["--size 1073741824 is above the file size limit", "ulimit -f"]);
     let output = run_limited(&library, "-v 500000", &["--size", "1G"]);
     assert_refused(&output, 2, &["address space limit", "ulimit -v"]);
     // The default size keeps within the limits.
@@ -363,36 +255,16 @@ fn programs_that_cannot_run() {
     let scratch = Scratch::new();
     let library = scratch.library();
     let path = |name: &str, content: &str, mode: u32| {
-        scratch
-            .file(name, content, mode)
-            .to_str()
-            .unwrap()
-            .to_owned()
+        scratch.file(name, content, mode).to_str().unwrap().to_owned()
     };
     let plain = path("plain", "#!/bin/sh\n", 0o644);
     let orphan = path("orphan", "#!/no/such/interpreter\n", 0o755);
     let dir = scratch.0.to_str().unwrap();
-    assert_refused(
-        &run(&library, &["no-such-program"]),
-        127,
-        &["'no-such-program'", "PATH"],
-    );
-    assert_refused(
-        &run(&library, &["./no/such"]),
-        127,
-        &["'./no/such' does not exist"],
-    );
-    assert_refused(
-        &run(&library, &[&plain]),
-        126,
-        &["is not executable", "chmod +x"],
-    );
+    assert_refused(&run(&library, &["no-such-program"]), 127, &["'no-such-program'", "PATH"]);
+    assert_refused(&run(&library, &["./no/such"]), 127, &["'./no/such' does not exist"]);
+    assert_refused(&run(&library, &[&plain]), 126, &["is not executable", "chmod +x"]);
     assert_refused(&run(&library, &[dir]), 126, &["is a directory"]);
-    assert_refused(
-        &run(&library, &[&orphan]),
-        126,
-        &["'/no/such/interpreter'", "does not exist"],
-    );
+    assert_refused(&run(&library, &[&orphan]), 126, &["'/no/such/interpreter'", "does not exist"]);
 }
 
 #[test]
@@ -404,17 +276,9 @@ fn programs_a_preload_does_not_reach() {
         "void _start(void) { __builtin_trap(); }\n",
         &["-static", "-nostdlib", "-ffreestanding"],
     );
-    assert_refused(
-        &run(&library, &[&fixed]),
-        2,
-        &["is statically linked", "dynamically linked"],
-    );
+    assert_refused(&run(&library, &[&fixed]), 2, &["is statically linked", "dynamically linked"]);
     let script = scratch.file("script", &format!("#!{}\n", fixed.display()), 0o755);
-    assert_refused(
-        &run(&library, &[&script]),
-        2,
-        &["the interpreter", "is statically linked"],
-    );
+    assert_refused(&run(&library, &[&script]), 2, &["the interpreter", "is statically linked"]);
 
     // A copy of `true` that belongs to somebody else and has the set-user-ID bit, or the system's `su`.
     let privileged = if fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -425,11 +289,7 @@ fn programs_a_preload_does_not_reach() {
     } else {
         PathBuf::from("/bin/su")
     };
-    assert_refused(
-        &run(&library, &[&privileged]),
-        2,
-        &["is set-user-ID", "sudo vmmalloc"],
-    );
+    assert_refused(&run(&library, &[&privileged]), 2, &["is set-user-ID", "sudo vmmalloc"]);
 }
 
 #[test]
@@ -444,11 +304,7 @@ fn a_program_with_its_own_malloc_runs_with_a_warning() {
     let program = scratch.compile("own", source, &["-rdynamic", "-fno-builtin"]);
     let output = run(&library, &[&program]);
     assert_eq!(stdout(&output), "ran\n");
-    assert!(
-        stderr(&output).contains("brings its own malloc"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("brings its own malloc"), "{}", stderr(&output));
 }
 
 #[test]
@@ -468,18 +324,14 @@ fn bad_libraries() {
     fs::create_dir(&alone).unwrap();
     scratch.copy(env!("CARGO_BIN_EXE_vmmalloc"), "alone/vmmalloc");
     if !system_has_the_library() {
-        let output = Command::new(alone.join("vmmalloc"))
-            .args(PROGRAM)
-            .env_remove("LD_PRELOAD")
-            .output();
+        let output =
+            Command::new(alone.join("vmmalloc")).args(PROGRAM).env_remove("LD_PRELOAD").output();
         assert_refused(&output.unwrap(), 2, &["libvmmalloc.so.1", "--library"]);
     }
     // The same launcher finds the library once it is beside it.
     scratch.copy(scratch.library(), "alone/libvmmalloc.so.1");
-    let output = Command::new(alone.join("vmmalloc"))
-        .args(PROGRAM)
-        .env_remove("LD_PRELOAD")
-        .output();
+    let output =
+        Command::new(alone.join("vmmalloc")).args(PROGRAM).env_remove("LD_PRELOAD").output();
     let output = output.unwrap();
     assert_eq!(stdout(&output), "ran\n", "{}", stderr(&output));
 }
@@ -487,9 +339,7 @@ fn bad_libraries() {
 /// True on a machine where the library is installed for everybody.
 fn system_has_the_library() -> bool {
     let cache = fs::read("/etc/ld.so.cache").unwrap_or_default();
-    cache
-        .windows(16)
-        .any(|window| window == b"libvmmalloc.so.1")
+    cache.windows(16).any(|window| window == b"libvmmalloc.so.1")
 }
 
 #[test]
@@ -500,24 +350,8 @@ fn the_program_gets_settings_and_preload() {
                   grep -c stub.so /proc/self/maps >/dev/null && echo preloaded";
     let output = launcher()
         .args(["--dir", "."])
-        .args([
-            "--size",
-            "32M",
-            "--fork",
-            "2",
-            "--overflow",
-            "dram",
-            "--purge-ms",
-            "off",
-        ])
-        .args([
-            "--hugepages",
-            "advise",
-            "--stats=json",
-            "--stats-file",
-            "s-",
-            "--library",
-        ])
+        .args(["--size", "32M", "--fork", "2", "--overflow", "dram", "--purge-ms", "off"])
+        .args(["--hugepages", "advise", "--stats=json", "--stats-file", "s-", "--library"])
         .arg(&library)
         .args(["--", "sh", "-c", script, "zero", "one two", "--dir"])
         .current_dir(&scratch.0)
@@ -548,12 +382,7 @@ fn defaults_and_inherited_variables() {
     let output = run(&library, &show);
     let line = stdout(&output);
     let words: Vec<&str> = line.split_whitespace().collect();
-    assert_eq!(
-        words[..3],
-        ["/dev/shm", "unset", "lazy"],
-        "{}",
-        stderr(&output)
-    );
+    assert_eq!(words[..3], ["/dev/shm", "unset", "lazy"], "{}", stderr(&output));
     assert!(words[3].parse::<u64>().unwrap() >= 14_680_064);
 
     let output = launcher()
@@ -565,21 +394,14 @@ fn defaults_and_inherited_variables() {
         .env("VMMALLOC_FORK", "")
         .output()
         .unwrap();
-    assert_eq!(
-        stdout(&output),
-        format!("{} unset lazy 20971520\n", scratch.0.display())
-    );
+    assert_eq!(stdout(&output), format!("{} unset lazy 20971520\n", scratch.0.display()));
 }
 
 #[test]
 fn an_existing_preload_is_appended_to() {
     let scratch = Scratch::new();
     let library = scratch.library();
-    let other = scratch.compile(
-        "other.so",
-        "int other;\n",
-        &["-shared", "-fPIC", "-nostdlib"],
-    );
+    let other = scratch.compile("other.so", "int other;\n", &["-shared", "-fPIC", "-nostdlib"]);
     let output = launcher()
         .arg("--library")
         .arg(&library)
@@ -587,25 +409,16 @@ fn an_existing_preload_is_appended_to() {
         .env("LD_PRELOAD", &other)
         .output()
         .unwrap();
-    assert_eq!(
-        stdout(&output),
-        format!("{}:{}\n", other.display(), library.display())
-    );
+    assert_eq!(stdout(&output), format!("{}:{}\n", other.display(), library.display()));
 }
 
 #[test]
 fn exit_codes_and_signals_are_the_programs() {
     let scratch = Scratch::new();
     let library = scratch.library();
-    assert_eq!(
-        run(&library, &["sh", "-c", "exit 7"]).status.code(),
-        Some(7)
-    );
+    assert_eq!(run(&library, &["sh", "-c", "exit 7"]).status.code(), Some(7));
     let killed = run(&library, &["sh", "-c", "kill -TERM $$"]);
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&killed.status),
-        Some(15)
-    );
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&killed.status), Some(15));
     // A program must die of SIGPIPE as it would without the launcher.
     let arguments = ["sh", "-c", "grep SigIgn /proc/self/status"];
     let plain = Command::new("sh").args(&arguments[1..]).output().unwrap();
@@ -632,13 +445,7 @@ fn a_dry_run_starts_nothing_and_prints_a_line_that_does_the_same() {
     assert!(!Path::new(mark).exists());
     let line = stdout(&output);
     assert!(line.contains("VMMALLOC_POOL_SIZE='33554432'"), "{line}");
-    assert!(
-        Command::new("sh")
-            .args(["-c", &line])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
     assert!(Path::new(mark).exists());
     // The checks are the same.
     assert_refused(
@@ -669,8 +476,5 @@ fn help_and_version() {
         assert!(stdout(&help).contains(option), "{option} is not in --help");
     }
     let version = launcher().arg("--version").output().unwrap();
-    assert_eq!(
-        stdout(&version),
-        concat!("vmmalloc ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    assert_eq!(stdout(&version), concat!("vmmalloc ", env!("CARGO_PKG_VERSION"), "\n"));
 }

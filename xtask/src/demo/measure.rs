@@ -57,10 +57,7 @@ pub(crate) fn measure(
         .status()?;
     if !status.success() {
         let text = fs::read_to_string(output.join("stderr")).unwrap_or_default();
-        return Err(Stop::Failed(format!(
-            "measuring failed ({status}): {}",
-            text.trim_end()
-        )));
+        return Err(Stop::Failed(format!("measuring failed ({status}): {}", text.trim_end())));
     }
     let report: Value = serde_json::from_slice(&fs::read(report)?)
         .map_err(|error| Stop::Failed(format!("report of a run: {error}")))?;
@@ -77,9 +74,7 @@ pub(crate) fn measure(
 /// The process in between.
 pub(crate) fn run_measured(arguments: Vec<OsString>) -> Result<(), Stop> {
     let [report, program, arguments @ ..] = arguments.as_slice() else {
-        return Err(Stop::Usage(format!(
-            "{COMMAND} needs a report file and a program"
-        )));
+        return Err(Stop::Usage(format!("{COMMAND} needs a report file and a program")));
     };
     process::adopt_orphans()?;
     let child = Command::new(program)
@@ -142,10 +137,7 @@ fn usage_of_children() -> io::Result<(f64, u64)> {
     let usage = unsafe { usage.assume_init() };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     let kib = u64::try_from(usage.ru_maxrss).unwrap_or(0);
-    Ok((
-        seconds(usage.ru_utime) + seconds(usage.ru_stime),
-        kib * 1024,
-    ))
+    Ok((seconds(usage.ru_utime) + seconds(usage.ru_stime), kib * 1024))
 }
 
 /// The output of a run: everything that must not depend on the allocator.
@@ -176,11 +168,7 @@ impl Output {
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
         if self.end != other.end {
             let tail = String::from_utf8_lossy(&other.stderr);
-            let tail = tail
-                .lines()
-                .last()
-                .unwrap_or("nothing on stderr")
-                .to_owned();
+            let tail = tail.lines().last().unwrap_or("nothing on stderr").to_owned();
             return Some(format!("{} became {} ({tail})", self.end, other.end));
         }
         first_difference("stdout", &self.stdout, &other.stdout)
@@ -192,18 +180,11 @@ fn first_difference(name: &str, before: &[u8], after: &[u8]) -> Option<String> {
     if before == after {
         return None;
     }
-    let mut lines = before
-        .split(|&b| b == b'\n')
-        .zip(after.split(|&b| b == b'\n'))
-        .zip(1..);
+    let mut lines = before.split(|&b| b == b'\n').zip(after.split(|&b| b == b'\n')).zip(1..);
     let text = |line: &[u8]| String::from_utf8_lossy(&line[..line.len().min(120)]).into_owned();
     Some(match lines.find(|((before, after), _)| before != after) {
         Some(((before, after), number)) => {
-            format!(
-                "{name} line {number}: '{}' became '{}'",
-                text(before),
-                text(after)
-            )
+            format!("{name} line {number}: '{}' became '{}'", text(before), text(after))
         }
         None => format!("{name}: {} bytes became {}", before.len(), after.len()),
     })
@@ -214,11 +195,7 @@ mod tests {
     use super::*;
 
     fn output(end: &str, stdout: &str, stderr: &str) -> Output {
-        Output {
-            end: end.into(),
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        }
+        Output { end: end.into(), stdout: stdout.into(), stderr: stderr.into() }
     }
 
     #[test]
@@ -226,14 +203,8 @@ mod tests {
         let plain = output("exit 0", "a\nb\n", "");
         assert_eq!(plain.difference(&output("exit 0", "a\nb\n", "")), None);
         let difference = |other: &Output| plain.difference(other).unwrap();
-        assert_eq!(
-            difference(&output("exit 0", "a\nc\n", "")),
-            "stdout line 2: 'b' became 'c'"
-        );
-        assert_eq!(
-            difference(&output("exit 0", "a\nb", "")),
-            "stdout: 4 bytes became 3"
-        );
+        assert_eq!(difference(&output("exit 0", "a\nc\n", "")), "stdout line 2: 'b' became 'c'");
+        assert_eq!(difference(&output("exit 0", "a\nb", "")), "stdout: 4 bytes became 3");
         assert_eq!(
             difference(&output("signal 6", "a\nb\n", "x\nno memory\n")),
             "exit 0 became signal 6 (no memory)"

@@ -22,22 +22,14 @@ impl Ratio {
         let mut ratios: Vec<f64> = pairs.iter().map(|(plain, pool)| pool / plain).collect();
         ratios.sort_by(f64::total_cmp);
         let (&low, &high) = (ratios.first()?, ratios.last()?);
-        high.is_finite().then(|| Self {
-            median: median(&ratios),
-            low,
-            high,
-        })
+        high.is_finite().then(|| Self { median: median(&ratios), low, high })
     }
 }
 
 /// The middle of sorted values.
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted[middle]
-    } else {
-        (sorted[middle - 1] + sorted[middle]) / 2.0
-    }
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
 /// A program that was run.
@@ -111,11 +103,7 @@ pub(crate) fn table(rows: &[Row], pool_directory: &Path, pairs: usize) -> String
 
 fn measured_cells(name: &str, measured: &Measured) -> Vec<String> {
     let totals = &measured.totals;
-    let output = if measured.difference.is_none() {
-        "identical"
-    } else {
-        "DIFFERS"
-    };
+    let output = if measured.difference.is_none() { "identical" } else { "DIFFERS" };
     let ratio = Ratio::of(&measured.cpu_seconds);
     vec![
         name.to_owned(),
@@ -126,9 +114,7 @@ fn measured_cells(name: &str, measured: &Measured) -> Vec<String> {
         mebibytes(measured.peak_rss_plain_bytes),
         mebibytes(measured.peak_rss_pool_bytes),
         ratio.map_or("-".into(), |ratio| format!("{:.2}x", ratio.median)),
-        ratio.map_or("-".into(), |ratio| {
-            format!("{:.2}-{:.2}", ratio.low, ratio.high)
-        }),
+        ratio.map_or("-".into(), |ratio| format!("{:.2}-{:.2}", ratio.low, ratio.high)),
     ]
 }
 
@@ -208,10 +194,7 @@ mod tests {
     fn measured(difference: Option<&str>, allocations: u64) -> Measured {
         Measured {
             difference: difference.map(str::to_owned),
-            totals: Totals {
-                allocations,
-                ..Totals::default()
-            },
+            totals: Totals { allocations, ..Totals::default() },
             peak_rss_plain_bytes: 1 << 20,
             peak_rss_pool_bytes: 2 << 20,
             cpu_seconds: vec![(1.0, 1.2)],
@@ -221,18 +204,8 @@ mod tests {
     #[test]
     fn a_difference_or_an_idle_pool_is_a_problem() {
         assert_eq!(measured(None, 5).problem(), None);
-        assert!(
-            measured(Some("x"), 5)
-                .problem()
-                .unwrap()
-                .contains("differs")
-        );
-        assert!(
-            measured(None, 0)
-                .problem()
-                .unwrap()
-                .contains("no allocation")
-        );
+        assert!(measured(Some("x"), 5).problem().unwrap().contains("differs"));
+        assert!(measured(None, 0).problem().unwrap().contains("no allocation"));
     }
 
     #[test]
@@ -247,13 +220,9 @@ mod tests {
             && line.contains("identical")
             && line.contains("1,234")
             && line.contains("1.20x")));
+        assert!(text.lines().any(|line| line.contains("bad") && line.contains("DIFFERS")));
         assert!(
-            text.lines()
-                .any(|line| line.contains("bad") && line.contains("DIFFERS"))
-        );
-        assert!(
-            text.lines()
-                .any(|line| line.contains("gone") && line.contains("not on this machine"))
+            text.lines().any(|line| line.contains("gone") && line.contains("not on this machine"))
         );
         let value = json(&rows, Path::new("/pools"));
         assert_eq!(value["programs"][0]["identical"], true);

@@ -50,9 +50,7 @@ pub(crate) fn read_all(directory: &Path, prefix: &str) -> Result<Totals, Stop> {
                 |problem: String| Stop::Failed(format!("{}: {problem}", entry.path().display()));
             let report: Value =
                 serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-            totals
-                .add(&report)
-                .ok_or_else(|| bad(format!("incomplete report: {line}")))?;
+            totals.add(&report).ok_or_else(|| bad(format!("incomplete report: {line}")))?;
         }
     }
     Ok(totals)

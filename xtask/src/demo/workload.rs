@@ -73,15 +73,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         packages: "coreutils",
         script: None,
         prepare: million_lines,
-        arguments: &[
-            "--parallel=2",
-            "-S",
-            "40M",
-            "-t,",
-            "-k2,2n",
-            "-k1,1r",
-            "input/lines",
-        ],
+        arguments: &["--parallel=2", "-S", "40M", "-t,", "-k2,2n", "-k1,1r", "input/lines"],
         end: "exit 0",
     },
     Workload {
@@ -113,12 +105,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "redis",
-        needs: &[
-            &["sh"],
-            &["redis-server"],
-            &["redis-cli"],
-            &["redis-benchmark"],
-        ],
+        needs: &[&["sh"], &["redis-server"], &["redis-cli"], &["redis-benchmark"]],
         packages: "redis-server redis-tools",
         script: Some(("redis.sh", include_str!("workloads/redis.sh"))),
         prepare: redis_commands,
@@ -158,14 +145,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         packages: "diffutils",
         script: None,
         prepare: two_versions,
-        arguments: &[
-            "-u",
-            "--minimal",
-            "--label=a",
-            "--label=b",
-            "input/before",
-            "input/after",
-        ],
+        arguments: &["-u", "--minimal", "--label=a", "--label=b", "input/before", "input/after"],
         // It found differences.
         end: "exit 1",
     },
@@ -190,19 +170,13 @@ impl Workload {
                 None => absent.push(group[0]),
             }
         }
-        if absent.is_empty() {
-            Ok(Tools { paths })
-        } else {
-            Err(absent.join(" "))
-        }
+        if absent.is_empty() { Ok(Tools { paths }) } else { Err(absent.join(" ")) }
     }
 
     /// The command line.
     pub(crate) fn command(&self, tools: &Tools) -> Vec<OsString> {
         let program = tools.paths[0].1.clone().into_os_string();
-        std::iter::once(program)
-            .chain(self.arguments.iter().map(OsString::from))
-            .collect()
+        std::iter::once(program).chain(self.arguments.iter().map(OsString::from)).collect()
     }
 
     /// Writes script and input into `directory`.
@@ -223,10 +197,7 @@ impl Tools {
     pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
         let variable =
             |name: &str| format!("DEMO_{}", name.to_uppercase().replace('-', "_")).into();
-        self.paths
-            .iter()
-            .map(|(name, path)| (variable(name), path.clone().into()))
-            .collect()
+        self.paths.iter().map(|(name, path)| (variable(name), path.clone().into())).collect()
     }
 }
 
@@ -243,9 +214,7 @@ impl Numbers {
 
     fn word(&mut self) -> String {
         let length = 3 + self.below(8);
-        (0..length)
-            .map(|_| char::from(b'a' + self.below(26) as u8))
-            .collect()
+        (0..length).map(|_| char::from(b'a' + self.below(26) as u8)).collect()
     }
 }
 
@@ -268,12 +237,7 @@ fn many_lines(count: u32, seed: u64) -> String {
     let mut text = String::new();
     for _ in 0..count {
         let (a, b) = (numbers.word(), numbers.word());
-        let _ = writeln!(
-            text,
-            "{a} {b},{},{}",
-            numbers.below(100_000),
-            numbers.below(1000)
-        );
+        let _ = writeln!(text, "{a} {b},{},{}", numbers.below(100_000), numbers.below(1000));
     }
     text
 }
@@ -302,11 +266,7 @@ fn c_source(functions: u64, seed: u64) -> String {
         "#include <stddef.h>\n\nstruct node { struct node *next; long key; double weight[4]; };\n",
     );
     for f in 0..functions {
-        let (a, b, c) = (
-            numbers.below(97) + 1,
-            numbers.below(89) + 1,
-            numbers.below(7) + 1,
-        );
+        let (a, b, c) = (numbers.below(97) + 1, numbers.below(89) + 1, numbers.below(7) + 1);
         let callee = numbers.below(f + 1);
         let _ = write!(
             text,
@@ -341,11 +301,8 @@ fn tree(input: &Path) -> io::Result<()> {
         let directory = input.join(format!("d{}", i % 5)).join(format!("e{i}"));
         fs::create_dir_all(&directory)?;
         for j in 0..8 {
-            let text = if j % 2 == 0 {
-                many_lines(2500, 10 * i + j)
-            } else {
-                c_source(60, 10 * i + j)
-            };
+            let text =
+                if j % 2 == 0 { many_lines(2500, 10 * i + j) } else { c_source(60, 10 * i + j) };
             fs::write(directory.join(format!("file{j}")), text)?;
         }
     }
@@ -404,15 +361,9 @@ mod tests {
     #[test]
     fn names_and_packages_are_known() {
         for (i, workload) in WORKLOADS.iter().enumerate() {
-            assert!(
-                WORKLOADS[i + 1..]
-                    .iter()
-                    .all(|other| other.name != workload.name)
-            );
+            assert!(WORKLOADS[i + 1..].iter().all(|other| other.name != workload.name));
             for package in workload.packages.split(' ') {
-                let listed = crate::deps::PACKAGES
-                    .iter()
-                    .any(|known| known.name == package);
+                let listed = crate::deps::PACKAGES.iter().any(|known| known.name == package);
                 assert!(listed, "{package} of {} is not in deps.rs", workload.name);
             }
         }
@@ -420,12 +371,7 @@ mod tests {
 
     #[test]
     fn scripts_get_variables_a_shell_accepts() {
-        let tools = Tools {
-            paths: vec![("redis-cli", "/x/redis-cli".into())],
-        };
-        assert_eq!(
-            tools.environment(),
-            [("DEMO_REDIS_CLI".into(), "/x/redis-cli".into())]
-        );
+        let tools = Tools { paths: vec![("redis-cli", "/x/redis-cli".into())] };
+        assert_eq!(tools.environment(), [("DEMO_REDIS_CLI".into(), "/x/redis-cli".into())]);
     }
 }

@@ -27,12 +27,7 @@ const FUNCTIONS: [&str; 11] = [
     "malloc_usable_size",
 ];
 /// Data of the reference.
-const HOOKS: [&str; 4] = [
-    "__malloc_hook",
-    "__realloc_hook",
-    "__memalign_hook",
-    "__free_hook",
-];
+const HOOKS: [&str; 4] = ["__malloc_hook", "__realloc_hook", "__memalign_hook", "__free_hook"];
 /// Everything else must be weak, and one of these.
 const WEAK: &[&str] = &[
     "free_sized",
@@ -52,14 +47,7 @@ const FORBIDDEN: [&str; 3] = ["__tls_get_addr", "_Unwind_", "dlsym"];
 /// Builds the release library and the launcher, and checks the library.
 pub(crate) fn check(runner: &Runner, name: &str) -> Result<Outcome, Stop> {
     let mut build = workspace::cargo();
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "vmmalloc",
-        "-p",
-        "vmmalloc-launcher",
-    ]);
+    build.args(["build", "--release", "-p", "vmmalloc", "-p", "vmmalloc-launcher"]);
     let built = runner.run(name, &mut build)?;
     if !matches!(built, Outcome::Passed(_)) {
         return Ok(built);
@@ -69,15 +57,10 @@ pub(crate) fn check(runner: &Runner, name: &str) -> Result<Outcome, Stop> {
     if !release.join("vmmalloc").is_file() {
         problems.push("the build leaves no launcher".to_owned());
     }
-    match inspect(
-        &release.join("libvmmalloc.so"),
-        &release.join("libvmmalloc.stripped"),
-    ) {
+    match inspect(&release.join("libvmmalloc.so"), &release.join("libvmmalloc.stripped")) {
         Ok(found) => problems.extend(found),
         Err(Stop::Missing(tool)) => {
-            return Ok(Outcome::NotChecked(format!(
-                "{tool} is missing (Debian: binutils)"
-            )));
+            return Ok(Outcome::NotChecked(format!("{tool} is missing (Debian: binutils)")));
         }
         Err(stop) => return Err(stop),
     }
@@ -95,25 +78,15 @@ fn inspect(library: &Path, stripped: &Path) -> Result<Vec<String>, Stop> {
         &["-D", "--defined-only", "--with-symbol-versions"],
         library,
     )?));
-    problems.extend(imports(&output(
-        "nm",
-        &["-D", "--undefined-only"],
-        library,
-    )?));
-    let status = Command::new("strip")
-        .arg("-o")
-        .arg(stripped)
-        .arg(library)
-        .status();
+    problems.extend(imports(&output("nm", &["-D", "--undefined-only"], library)?));
+    let status = Command::new("strip").arg("-o").arg(stripped).arg(library).status();
     if !status.map_err(|_| Stop::Missing("strip".into()))?.success() {
         return Err(Stop::Failed("strip failed".into()));
     }
     let bytes = fs::metadata(stripped)?.len();
     fs::remove_file(stripped)?;
     if bytes >= MAX_BYTES {
-        problems.push(format!(
-            "{bytes} bytes when stripped, which is not below {MAX_BYTES}"
-        ));
+        problems.push(format!("{bytes} bytes when stripped, which is not below {MAX_BYTES}"));
     }
     Ok(problems)
 }
@@ -143,16 +116,10 @@ fn dynamic_section(text: &str) -> Vec<String> {
     };
     let mut problems = Vec::new();
     if values("SONAME") != [SONAME] {
-        problems.push(format!(
-            "the SONAME is {:?}, not {SONAME}",
-            values("SONAME")
-        ));
+        problems.push(format!("the SONAME is {:?}, not {SONAME}", values("SONAME")));
     }
     if values("NEEDED") != ["libc.so.6"] {
-        problems.push(format!(
-            "it needs {:?}, not just libc.so.6",
-            values("NEEDED")
-        ));
+        problems.push(format!("it needs {:?}, not just libc.so.6", values("NEEDED")));
     }
     problems
 }
@@ -176,17 +143,14 @@ fn exports(text: &str) -> Vec<String> {
             _ => problems.push(format!("{name} ({kind}) is exported")),
         }
     }
-    for (what, found, expected) in [
-        ("functions", functions, &FUNCTIONS[..]),
-        ("data", data, &HOOKS[..]),
-    ] {
+    for (what, found, expected) in
+        [("functions", functions, &FUNCTIONS[..]), ("data", data, &HOOKS[..])]
+    {
         let expected: BTreeSet<&str> = expected.iter().copied().collect();
         if found != expected {
             let missing: Vec<_> = expected.difference(&found).collect();
             let extra: Vec<_> = found.difference(&expected).collect();
-            problems.push(format!(
-                "exported {what}: missing {missing:?}, too many {extra:?}"
-            ));
+            problems.push(format!("exported {what}: missing {missing:?}, too many {extra:?}"));
         }
     }
     problems
@@ -195,11 +159,7 @@ fn exports(text: &str) -> Vec<String> {
 /// Problems in the output of `nm -D --undefined-only`.
 fn imports(text: &str) -> Vec<String> {
     symbols(text)
-        .filter(|(_, name)| {
-            FORBIDDEN
-                .iter()
-                .any(|forbidden| name.starts_with(forbidden))
-        })
+        .filter(|(_, name)| FORBIDDEN.iter().any(|forbidden| name.starts_with(forbidden)))
         .map(|(_, name)| format!("it calls {name}"))
         .collect()
 }
@@ -263,9 +223,6 @@ mod tests {
             imports("                 U mmap\n                 w __asan_init\n"),
             Vec::<String>::new()
         );
-        assert_eq!(
-            imports("                 U __tls_get_addr@GLIBC_2.3\n").len(),
-            1
-        );
+        assert_eq!(imports("                 U __tls_get_addr@GLIBC_2.3\n").len(), 1);
     }
 }

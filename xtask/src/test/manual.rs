@@ -28,11 +28,7 @@ pub(crate) fn check() -> Result<Outcome, Stop> {
             .env("MANWIDTH", "80")
             .stdin(Stdio::null())
             .output()?;
-        let name = page
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let warnings = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() || !warnings.trim().is_empty() {
             problems.push(format!("{name}: {} {}", output.status, warnings.trim()));

@@ -40,11 +40,7 @@ impl Runner {
     pub(crate) fn new(target_dir: PathBuf, verbose: bool) -> io::Result<Self> {
         let logs = target_dir.join("xtask-test");
         fs::create_dir_all(&logs)?;
-        Ok(Self {
-            target_dir,
-            logs,
-            verbose,
-        })
+        Ok(Self { target_dir, logs, verbose })
     }
 
     /// Runs `command`; its output goes to the log `name`. Exit code 0 passes, 77 says that it cannot run here.
@@ -54,14 +50,9 @@ impl Runner {
     pub(crate) fn run(&self, name: &str, command: &mut Command) -> Result<Outcome, Stop> {
         let log = self.logs.join(format!("{name}.log"));
         let (reader, writer) = io::pipe()?;
-        command
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer);
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let shown = format!("{command:?}");
-        let child = command
-            .spawn()
-            .map_err(|error| Stop::Failed(format!("{shown}: {error}")))?;
+        let child = command.spawn().map_err(|error| Stop::Failed(format!("{shown}: {error}")))?;
         // The command keeps the writing ends; without them here the reader sees the end of the output.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -72,8 +63,7 @@ impl Runner {
             (Some(problem), _) => Outcome::Failed(seen.tests, problem),
             (None, Some(0)) => Outcome::Passed(seen.tests),
             (None, Some(EXIT_SKIPPED)) => Outcome::NotChecked(
-                seen.skip_reason
-                    .unwrap_or_else(|| "the script gives no reason".into()),
+                seen.skip_reason.unwrap_or_else(|| "the script gives no reason".into()),
             ),
             (None, _) => Outcome::Failed(seen.tests, status.to_string()),
         };
@@ -81,10 +71,7 @@ impl Runner {
             if !self.verbose {
                 show_end(&log);
             }
-            return Ok(Outcome::Failed(
-                tests,
-                format!("{reason}; log: {}", log.display()),
-            ));
+            return Ok(Outcome::Failed(tests, format!("{reason}; log: {}", log.display())));
         }
         Ok(outcome)
     }
@@ -134,10 +121,7 @@ fn wait(
         if problem.is_none() && start.elapsed() > TIME_LIMIT {
             let killed = process::kill_descendants();
             let minutes = TIME_LIMIT.as_secs() / 60;
-            problem = Some(format!(
-                "hung for {minutes} minutes, killed {}",
-                killed.join(", ")
-            ));
+            problem = Some(format!("hung for {minutes} minutes, killed {}", killed.join(", ")));
         }
         std::thread::sleep(Duration::from_millis(20));
     };
@@ -158,16 +142,9 @@ fn wait(
 
 /// The counts of a line like `test result: ok. 39 passed; 0 failed; 1 ignored; 0 measured; ...`.
 fn parse_test_result(line: &str) -> Option<Tests> {
-    let counts = line
-        .trim_start()
-        .strip_prefix("test result: ")?
-        .split_once(". ")?
-        .1;
+    let counts = line.trim_start().strip_prefix("test result: ")?.split_once(". ")?.1;
     let number = |word: &str| {
-        let part = counts
-            .split(';')
-            .map(str::trim)
-            .find_map(|part| part.strip_suffix(word))?;
+        let part = counts.split(';').map(str::trim).find_map(|part| part.strip_suffix(word))?;
         part.trim().parse().ok()
     };
     Some(Tests {
@@ -194,24 +171,10 @@ mod tests {
     #[test]
     fn closing_lines_of_the_test_harness_are_read() {
         let line = "test result: ok. 39 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!(
-            parse_test_result(line),
-            Some(Tests {
-                passed: 39,
-                failed: 0,
-                ignored: 2
-            })
-        );
+        assert_eq!(parse_test_result(line), Some(Tests { passed: 39, failed: 0, ignored: 2 }));
         let line =
             "test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out\n";
-        assert_eq!(
-            parse_test_result(line),
-            Some(Tests {
-                passed: 1,
-                failed: 3,
-                ignored: 0
-            })
-        );
+        assert_eq!(parse_test_result(line), Some(Tests { passed: 1, failed: 3, ignored: 0 }));
         assert_eq!(parse_test_result("test result"), None);
         assert_eq!(parse_test_result("test a::b ... ok"), None);
     }
@@ -240,14 +203,7 @@ mod tests {
     #[test]
     fn tests_of_all_harnesses_are_added() {
         let line = "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out";
-        let expected = Tests {
-            passed: 4,
-            failed: 0,
-            ignored: 2,
-        };
-        assert_eq!(
-            run(&format!("echo '{line}'; echo '{line}'")),
-            Outcome::Passed(Some(expected))
-        );
+        let expected = Tests { passed: 4, failed: 0, ignored: 2 };
+        assert_eq!(run(&format!("echo '{line}'; echo '{line}'")), Outcome::Passed(Some(expected)));
     }
 }

@@ -36,14 +36,7 @@ pub(crate) const STEPS: &[Step] = &[
         long: false,
         needs: &[],
         run: |runner, name| {
-            let arguments = [
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ];
+            let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
             cargo(runner, name, &arguments, &[])
         },
     },
@@ -67,13 +60,7 @@ pub(crate) const STEPS: &[Step] = &[
         long: false,
         needs: &[For::Test],
         run: |runner, name| {
-            let arguments = [
-                "test",
-                "--workspace",
-                "--exclude",
-                "pmem-e2e",
-                "--no-fail-fast",
-            ];
+            let arguments = ["test", "--workspace", "--exclude", "pmem-e2e", "--no-fail-fast"];
             must_count(cargo(runner, name, &arguments, &[])?)
         },
     },
@@ -103,11 +90,7 @@ pub(crate) const STEPS: &[Step] = &[
         long: true,
         needs: &[],
         run: |runner, name| {
-            let target = runner
-                .target_dir
-                .join("ci-scan")
-                .to_string_lossy()
-                .into_owned();
+            let target = runner.target_dir.join("ci-scan").to_string_lossy().into_owned();
             let arguments = ["test", "-p", "vmem-engine", "--no-fail-fast"];
             // Optimized, or the scans take for ever; a folder of its own, or the next ordinary build starts afresh.
             let variables = [
@@ -119,39 +102,21 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     script("loom", "lock-free parts under every interleaving", &[]),
-    script(
-        "miri",
-        "unit tests under Miri: undefined behaviour and data races",
-        &[],
-    ),
+    script("miri", "unit tests under Miri: undefined behaviour and data races", &[]),
     script("asan", "tests under AddressSanitizer", &[]),
     script("tsan", "tests under ThreadSanitizer", &[]),
-    script(
-        "valgrind",
-        "unit tests under valgrind's memcheck",
-        &[For::LongTest],
-    ),
+    script("valgrind", "unit tests under valgrind's memcheck", &[For::LongTest]),
     script(
         "aarch64",
         "build for aarch64, and a program under the preloaded library in emulation",
         &[For::LongTest],
     ),
-    script(
-        "fuzz",
-        "a minute of fuzzing the allocator's operations",
-        &[],
-    ),
+    script("fuzz", "a minute of fuzzing the allocator's operations", &[]),
 ];
 
 /// A step that is a script of the folder `ci`.
 const fn script(name: &'static str, what: &'static str, needs: &'static [For]) -> Step {
-    Step {
-        name,
-        what,
-        long: true,
-        needs,
-        run: run_script,
-    }
+    Step { name, what, long: true, needs, run: run_script }
 }
 
 /// Runs `ci/NAME`.
@@ -202,21 +167,14 @@ mod tests {
     #[test]
     fn step_names_are_unique() {
         for (i, step) in STEPS.iter().enumerate() {
-            assert!(
-                STEPS[i + 1..].iter().all(|other| other.name != step.name),
-                "{}",
-                step.name
-            );
+            assert!(STEPS[i + 1..].iter().all(|other| other.name != step.name), "{}", step.name);
         }
     }
 
     #[test]
     fn a_run_without_tests_fails() {
         let outcome = |passed| {
-            let tests = Tests {
-                passed,
-                ..Tests::default()
-            };
+            let tests = Tests { passed, ..Tests::default() };
             must_count(Outcome::Passed(Some(tests))).unwrap_or_else(|_| panic!("no error here"))
         };
         assert!(matches!(outcome(0), Outcome::Failed(..)));

@@ -1,10 +1,7 @@
 use super::*;
 
 fn options(set: impl FnOnce(&mut Options)) -> Options {
-    let mut options = Options {
-        program: "true".into(),
-        ..Options::default()
-    };
+    let mut options = Options { program: "true".into(), ..Options::default() };
     set(&mut options);
     options
 }
@@ -73,10 +70,7 @@ fn sizes_are_checked() {
     ] {
         let message = refusal(|o| o.size = Some(text.into()));
         assert!(message.contains(problem), "{text}: {message}");
-        assert!(
-            message.starts_with(&format!("--size '{text}'")),
-            "{message}"
-        );
+        assert!(message.starts_with(&format!("--size '{text}'")), "{message}");
     }
     let settings = resolve(&options(|o| o.size = Some("14M".into())), nothing).unwrap();
     assert_eq!(settings.size_bytes.unwrap().value, MIN_POOL_BYTES);
@@ -90,19 +84,14 @@ fn words_are_checked_and_the_allowed_ones_named() {
     assert!(refusal(|o| o.hugepages = Some("always".into())).contains("never, advise"));
     assert!(refusal(|o| o.stats = Some("xml".into())).contains("text, json"));
     for text in ["-1", "soon", "4294967296", "1s", "+5", ""] {
-        assert!(
-            refusal(|o| o.purge_ms = Some(text.into())).contains("milliseconds"),
-            "{text}"
-        );
+        assert!(refusal(|o| o.purge_ms = Some(text.into())).contains("milliseconds"), "{text}");
     }
 }
 
 #[test]
 fn purge_takes_zero_and_off() {
     let purge = |text: &str| {
-        resolve(&options(|o| o.purge_ms = Some(text.into())), nothing)
-            .unwrap()
-            .purge_ms
+        resolve(&options(|o| o.purge_ms = Some(text.into())), nothing).unwrap().purge_ms
     };
     assert_eq!(purge("0"), Some(Purge::AfterMs(0)));
     assert_eq!(purge("250"), Some(Purge::AfterMs(250)));
