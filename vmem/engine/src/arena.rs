@@ -141,6 +141,7 @@ impl Arena {
         self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
         // SAFETY: found in `holes` under this lock.
         unsafe { heap.holes.remove(extent) };
+        self.map.use_up_to(end);
         self.map.committed().set(first, end);
         heap.counts.committed += end - first;
         heap.counts.free_committed += end - first;
@@ -383,15 +384,17 @@ impl Arena {
             if last == end {
                 let step = (heap.counts.committed / COMMIT_STEP_FRACTION)
                     .clamp(COMMIT_STEP_MIN, COMMIT_STEP_MAX);
-                let hole_end = bits.next_run(last, limit, true).map_or(limit, |run| run.0);
-                done = (last + step).min(hole_end).next_multiple_of(granule).max(exact);
+                let wanted = (last + step).min(limit);
+                let hole_end = bits.next_run(last, wanted, true).map_or(wanted, |run| run.0);
+                done = hole_end.next_multiple_of(granule).max(exact);
             }
             if done == exact || self.commit_range(first, done).is_err() {
                 self.commit_range(first, exact)?;
                 done = exact;
             }
             let counted = first.max(self.first_page);
-            bits.set(counted, done);
+            self.map.use_up_to(done);
+            self.map.committed().set(counted, done);
             // SAFETY: contract.
             unsafe { (*extent).committed += (done - counted) as u32 };
             heap.counts.commit(done - counted);

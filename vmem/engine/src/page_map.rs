@@ -14,7 +14,7 @@
 use crate::config::PAGE_SHIFT;
 use crate::extent::Extent;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::sys;
 
@@ -26,6 +26,8 @@ pub(crate) struct PageMap {
     committed: *const AtomicU64,
     dirty: *const AtomicU64,
     frozen: *const AtomicU64,
+    /// No bit of a page from here on was ever set: they need no looking at, however large the pool.
+    used: AtomicUsize,
     mapping: (NonNull<u8>, usize),
 }
 
@@ -47,6 +49,7 @@ impl PageMap {
             committed: at(extents + classes).cast(),
             dirty: at(extents + classes + words).cast(),
             frozen: at(extents + classes + 2 * words).cast(),
+            used: AtomicUsize::new(0),
             mapping: (mapping, len),
         })
     }
@@ -130,19 +133,29 @@ impl PageMap {
         }
     }
 
-    pub(crate) fn committed(&self) -> PageBits<'_> {
+    /// Says that bits of pages below `end` may be set from now on. Called under the arena lock.
+    pub(crate) fn use_up_to(&self, end: usize) {
+        if end > self.used.load(Relaxed) {
+            self.used.store(end, Relaxed);
+        }
+    }
+
+    fn bits(&self, words: *const AtomicU64) -> PageBits<'_> {
         // SAFETY: the array has a bit per page and lives as long as self.
-        unsafe { PageBits::new(self.committed, self.pages) }
+        let words = unsafe { core::slice::from_raw_parts(words, self.pages.div_ceil(64)) };
+        PageBits { words, used: self.used.load(Relaxed) }
+    }
+
+    pub(crate) fn committed(&self) -> PageBits<'_> {
+        self.bits(self.committed)
     }
 
     pub(crate) fn frozen(&self) -> PageBits<'_> {
-        // SAFETY: as above.
-        unsafe { PageBits::new(self.frozen, self.pages) }
+        self.bits(self.frozen)
     }
 
     pub(crate) fn dirty(&self) -> PageBits<'_> {
-        // SAFETY: as above.
-        unsafe { PageBits::new(self.dirty, self.pages) }
+        self.bits(self.dirty)
     }
 }
 
@@ -151,18 +164,14 @@ impl PageMap {
 #[derive(Clone, Copy)]
 pub(crate) struct PageBits<'a> {
     words: &'a [AtomicU64],
+    /// See [`PageMap::use_up_to`].
+    used: usize,
 }
 
-impl<'a> PageBits<'a> {
-    /// # Safety
-    /// `words` points to `pages.div_ceil(64)` words valid for `'a`.
-    unsafe fn new(words: *const AtomicU64, pages: usize) -> PageBits<'a> {
-        // SAFETY: contract.
-        PageBits { words: unsafe { core::slice::from_raw_parts(words, pages.div_ceil(64)) } }
-    }
-
+impl PageBits<'_> {
     /// Calls `f(word, mask)` for each word that holds bits of `start..end`.
     fn for_words(self, start: usize, end: usize, mut f: impl FnMut(&AtomicU64, u64) -> bool) {
+        let end = end.min(self.used);
         let mut page = start;
         while page < end {
             let last = ((page | 63) + 1).min(end);
@@ -175,7 +184,9 @@ impl<'a> PageBits<'a> {
         }
     }
 
+    /// Sets the bits of pages that are declared used.
     pub(crate) fn set(self, start: usize, end: usize) {
+        debug_assert!(end <= self.used);
         self.for_words(start, end, |word, mask| {
             word.fetch_or(mask, Relaxed);
             true
@@ -209,16 +220,24 @@ impl<'a> PageBits<'a> {
 
     /// First page in `start..end` whose bit equals `value`, or `end`.
     fn find(self, start: usize, end: usize, value: bool) -> usize {
+        let used = end.min(self.used);
+        if start >= used {
+            return if value { end } else { start };
+        }
         let mut page = start;
-        while page < end {
+        while page < used {
             let word = self.words[page / 64].load(Relaxed);
             let word = if value { word } else { !word } >> (page % 64);
             if word != 0 {
-                return (page + word.trailing_zeros() as usize).min(end);
+                let found = page + word.trailing_zeros() as usize;
+                if found < used {
+                    return found;
+                }
+                break;
             }
             page = (page | 63) + 1;
         }
-        end
+        if value { end } else { used }
     }
 
     /// The next maximal run of bits equal to `value` in `start..end`.
@@ -235,7 +254,7 @@ mod tests {
     #[test]
     fn bits_agree_with_a_naive_array() {
         let words: [AtomicU64; 4] = Default::default();
-        let bits = PageBits { words: &words };
+        let bits = PageBits { words: &words, used: 256 };
         let mut naive = [false; 256];
         let mut random = 1u64;
         for _ in 0..20_000 {
