@@ -38,6 +38,9 @@ impl Source {
     /// [`freeze`](Self::freeze) and [`replace_anonymous`](Self::replace_anonymous), whose
     /// private stores are lost.
     ///
+    /// A child that was forked while the range was frozen reads the file too, wherever it has not
+    /// stored itself: do this when it is gone.
+    ///
     /// # Errors
     /// As [`freeze`](Self::freeze); huge-page files can be shared again.
     pub fn share(&self, offset: usize, len: usize) -> Result<(), Errno> {

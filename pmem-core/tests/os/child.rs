@@ -1,4 +1,4 @@
-//! Tests that change their whole process (limits, descriptors, signals) run in a process of their own.
+//! Tests that change their whole process (limits, descriptors, signals) run in one of their own.
 
 use std::env;
 use std::os::unix::process::ExitStatusExt;
