@@ -64,3 +64,28 @@ impl Drop for Region {
         let _ = unsafe { sys::unmap(address, len) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_aligned() {
+        let page = sys::page_size();
+        // Miri has no memory to reserve without using it.
+        let largest = if cfg!(miri) { 1 << 16 } else { 1 << 30 };
+        for alignment in [page, 4 * page, largest] {
+            for len in [page, 3 * page] {
+                let region = Region::reserve(len, alignment).unwrap();
+                assert!(is_aligned(region.base().as_ptr().addr(), alignment));
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert_eq!(Region::reserve(0, 1 << 22).unwrap_err(), Errno::EINVAL);
+        let most = usize::MAX & !(sys::page_size() - 1);
+        assert_eq!(Region::reserve(most, 1 << 22).unwrap_err(), Errno::ENOMEM);
+    }
+}

@@ -83,3 +83,56 @@ fn random_name() -> StackBuf<16> {
     }
     name
 }
+
+#[cfg(test)]
+#[cfg(not(miri))]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+    use std::os::unix::fs::MetadataExt;
+    use std::{env, format, fs, process};
+
+    /// The way of file systems without `O_TMPFILE`, on one that has it: the outcome is the same.
+    #[test]
+    fn a_file_made_by_name_is_unlinked_at_once() {
+        let path = env::temp_dir().join(format!("pmem-core-mkstemp-{}", process::id()));
+        fs::create_dir(&path).unwrap();
+        let directory = open_directory(&CString::new(path.to_str().unwrap()).unwrap()).unwrap();
+        let (place, _) = directory.verified().unwrap();
+        let files = [named_and_unlinked(place).unwrap(), unnamed(place).unwrap()];
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        for file in files {
+            let status = fs::metadata(format!("/proc/self/fd/{}", file.raw())).unwrap();
+            assert_eq!((status.nlink(), status.mode() & 0o777, status.len()), (0, 0o600, 0));
+            // SAFETY: asks only for flags.
+            let flags = unsafe { libc::fcntl(file.raw(), libc::F_GETFD) };
+            assert_eq!(flags, libc::FD_CLOEXEC);
+            crate::file::extend_to(file, 4096).unwrap();
+            // SAFETY: the bytes live as long as the call.
+            assert_eq!(unsafe { sys::pwrite(file, b"x".as_ptr(), 1, 4095) }, Ok(1));
+            // SAFETY: opened above.
+            unsafe { sys::close(file) };
+        }
+        fs::remove_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn the_first_way_is_not_there_everywhere() {
+        let place = open_directory(c"/proc").unwrap();
+        let (place, _) = place.verified().unwrap();
+        // The kernel looks at permissions first.
+        // SAFETY: no arguments.
+        let root = unsafe { libc::geteuid() } == 0;
+        assert_eq!(unnamed(place), Err(if root { Errno::EOPNOTSUPP } else { Errno::EACCES }));
+        assert_eq!(named_and_unlinked(place), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn names_differ() {
+        let (mut one, mut two) = (random_name(), random_name());
+        assert_ne!(one.as_c_str(), two.as_c_str());
+        assert_eq!(one.as_bytes().len(), "vmem.XXXXXX".len());
+        assert!(one.as_bytes().starts_with(b"vmem."));
+        assert!(two.as_bytes().iter().skip(5).all(u8::is_ascii_alphanumeric));
+    }
+}

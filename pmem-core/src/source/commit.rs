@@ -36,11 +36,9 @@ impl Source {
         match allocate(fd, offset, len) {
             // Another thread may have put another file on the number meanwhile; then ours still
             // lacks the space.
-            Ok(()) => file.verified().map(|_| Ok(())),
-            Err(
-                errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM | Errno::EFBIG | Errno::EIO),
-            ) => Some(Err(errno)),
-            Err(_) => None,
+            Ok(Allocated::Yes) => file.verified().map(|_| Ok(())),
+            Ok(Allocated::NotAvailable) => None,
+            Err(errno) => Some(Err(errno)),
         }
     }
 
@@ -74,12 +72,30 @@ fn populate_error(errno: Errno) -> Errno {
     }
 }
 
-/// `fallocate`, also under a storm of signals: tmpfs gives up when one arrives, and undoes what it
-/// did.
-pub(super) fn allocate(fd: Fd, offset: u64, len: u64) -> Result<(), Errno> {
-    match sys::fallocate(fd, offset, len) {
+/// Whether an allocation was made.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Allocated {
+    Yes,
+    /// The file system or a sandbox does not offer the call, or the descriptor is none for it.
+    NotAvailable,
+}
+
+/// `fallocate`, also under a storm of signals: tmpfs may give up when one arrives, and undoes what
+/// it did.
+///
+/// # Errors
+/// Those that speak of space or of a broken medium.
+pub(super) fn allocate(fd: Fd, offset: u64, len: u64) -> Result<Allocated, Errno> {
+    let result = match sys::fallocate(fd, offset, len) {
         Err(Errno::EINTR) => allocate_undisturbed(fd, offset, len),
         result => result,
+    };
+    match result {
+        Ok(()) => Ok(Allocated::Yes),
+        Err(
+            errno @ (Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM | Errno::EFBIG | Errno::EIO),
+        ) => Err(errno),
+        Err(_) => Ok(Allocated::NotAvailable),
     }
 }
 
@@ -100,4 +116,24 @@ fn allocate_undisturbed(fd: Fd, offset: u64, len: u64) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[cfg(not(miri))]
+mod tests {
+    use super::*;
+
+    /// Kernels differ in whether signals interrupt an allocation, so this way is taken by hand.
+    #[test]
+    fn pieces_make_up_the_whole() {
+        let file = sys::memory_file(c"pieces", 0).unwrap();
+        sys::truncate(file, 64 << 20).unwrap();
+        let (start, len) = (4096, (40 << 20) + 8192);
+        allocate_undisturbed(file, start, len).unwrap();
+        assert_eq!(sys::file_status(file).unwrap().allocated, len);
+        allocate_undisturbed(file, 0, 0).unwrap();
+        // SAFETY: made above.
+        unsafe { sys::close(file) };
+        assert_eq!(allocate_undisturbed(file, 0, 4096), Err(Errno::EBADF));
+    }
 }

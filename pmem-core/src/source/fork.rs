@@ -6,6 +6,7 @@
 
 use core::ptr::NonNull;
 
+use super::commit::Allocated;
 use super::open::memory_file;
 use super::{Source, SourceKind, commit};
 use crate::errno::Errno;
@@ -36,6 +37,9 @@ impl Source {
     /// Shows the file in a range again, with the content that the file has; undoes
     /// [`freeze`](Self::freeze) and [`replace_anonymous`](Self::replace_anonymous), whose
     /// private stores are lost.
+    ///
+    /// A child that was forked while the range was frozen reads the file too, wherever it has not
+    /// stored itself: do this when it is gone.
     ///
     /// # Errors
     /// As [`freeze`](Self::freeze); huge-page files can be shared again.
@@ -156,15 +160,14 @@ impl Source {
             return Ok(());
         }
         let (fd, _) = clone.file.verified().ok_or(Errno::EBADF)?;
-        commit::allocate(fd, offset as u64, len as u64).or_else(|errno| match errno {
-            // Writing allocates too.
-            Errno::EOPNOTSUPP => Ok(()),
-            other => Err(other),
-        })?;
+        let allocated = commit::allocate(fd, offset as u64, len as u64)?;
         if clone.written_through_mapping {
-            return copy_by_mapping(fd, address, offset, len);
+            return match allocated {
+                Allocated::Yes => copy_by_mapping(fd, address, offset, len),
+                Allocated::NotAvailable => Err(Errno::EOPNOTSUPP),
+            };
         }
-        // Beyond the limit a write raises SIGXFSZ.
+        // Writing allocates too. Beyond the limit it raises SIGXFSZ.
         if (offset + len) as u64 > sys::limit_file_size() {
             return Err(Errno::EFBIG);
         }
@@ -204,10 +207,14 @@ impl FileClone {
     /// copying.
     ///
     /// # Errors
-    /// `ENOSPC`, `EDQUOT`, ...; `EBADF` when the program has closed the descriptor.
+    /// `ENOSPC`, `EDQUOT`, ...; `EBADF` when the program has closed the descriptor; `EOPNOTSUPP`
+    /// where space cannot be allocated ahead: commit in the source after adopting the clone.
     pub fn commit(&self, offset: usize, len: usize) -> Result<(), Errno> {
         let (fd, _) = self.file.verified().ok_or(Errno::EBADF)?;
-        commit::allocate(fd, offset as u64, len as u64)
+        match commit::allocate(fd, offset as u64, len as u64)? {
+            Allocated::Yes => Ok(()),
+            Allocated::NotAvailable => Err(Errno::EOPNOTSUPP),
+        }
     }
 }
 

@@ -45,19 +45,6 @@ impl HugePageSize {
     }
 }
 
-/// The parts of a source that its constructors choose.
-struct Parts {
-    kind: SourceKind,
-    len: usize,
-    granule: usize,
-    starts_zeroed: bool,
-    huge: Option<HugePageSize>,
-    region: Option<Region>,
-    base: NonNull<u8>,
-    file: Option<Descriptor>,
-    directory: Option<Descriptor>,
-}
-
 impl Source {
     /// A file without a name in `directory`; it vanishes with the process. Its length is `max_len`
     /// rounded up to the granule, and no space is used yet.
@@ -72,7 +59,8 @@ impl Source {
         let file = file::temporary_in(&directory)?;
         let fd = still_ours(&file)?;
         file::extend_to(fd, len as u64)?;
-        Source::over_file(SourceKind::Directory, file, fd, Some(directory), len, None, true)
+        let source = Source::over_file(SourceKind::Directory, file, fd, len, granule())?;
+        Ok(Source { directory: Some(directory), starts_zeroed: true, ..source })
     }
 
     /// A file with a name. It is made longer, if need be, never shorter, and locked against a
@@ -117,9 +105,10 @@ impl Source {
         };
         let len = file_len(wanted, granule())?;
         let old_len = file::extend_to(fd, len as u64)?;
+        let source = Source::over_file(SourceKind::NamedFile, file, fd, len, granule())?;
         // Without the directory everything works, except a clone for a child.
         let directory = open_parent(path).ok();
-        Source::over_file(SourceKind::NamedFile, file, fd, directory, len, None, old_len == 0)
+        Ok(Source { directory, starts_zeroed: old_len == 0, ..source })
     }
 
     /// A file in memory that was never in a directory. With `huge`, its pages come from the
@@ -134,7 +123,8 @@ impl Source {
         let file = memory_file(huge)?;
         let fd = still_ours(&file)?;
         file::extend_to(fd, len as u64)?;
-        Source::over_file(SourceKind::Memfd, file, fd, None, len, huge, true)
+        let source = Source::over_file(SourceKind::Memfd, file, fd, len, granule)?;
+        Ok(Source { huge, starts_zeroed: true, ..source })
     }
 
     /// Private zero pages; memory is used as it is touched.
@@ -150,17 +140,8 @@ impl Source {
             unsafe { sys::map_anonymous_over(region.base(), len, Protection::ReadWrite) }
                 .map_err(Error::of("mmap"))?;
         }
-        Ok(Source::from_parts(Parts {
-            kind: SourceKind::Anonymous,
-            len,
-            granule,
-            starts_zeroed: true,
-            huge: None,
-            base: region.base(),
-            region: Some(region),
-            file: None,
-            directory: None,
-        }))
+        let source = Source::bare(SourceKind::Anonymous, region.base(), len, granule);
+        Ok(Source { _region: Some(region), starts_zeroed: true, ..source })
     }
 
     /// Private zero pages that come from the given NUMA nodes.
@@ -183,37 +164,32 @@ impl Source {
     }
 
     /// A whole device-DAX node, for example `/dev/dax0.0`; locked against a second user. What it
-    /// held is lost, and its bytes are not zero.
+    /// held is lost, and its bytes are not zero. The granule is the device's alignment.
     ///
     /// # Errors
     /// Operation `open`: those of `open`, `EINVAL` when it is no device-DAX node; `flock`:
     /// `EWOULDBLOCK` when another process uses it; `sysfs`: the device is not described;
     /// `mmap`: `ENOMEM`, ...
     pub fn device_dax(path: &CStr) -> Result<Source, Error> {
-        let flags = OpenFlags::new(Access::ReadWrite);
-        let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, flags).map_err(Error::of("open"))?;
-        // SAFETY: opened above.
-        let (file, status) = unsafe { Descriptor::adopt(fd) }.map_err(Error::of("fstat"))?;
-        let device = dax::describe(&status)
+        let open = |access| {
+            let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, OpenFlags::new(access))?;
+            // SAFETY: opened just now.
+            unsafe { Descriptor::adopt(fd) }
+        };
+        // Looked at as a place first: opening some devices does things.
+        let (_, place) = open(Access::Path).map_err(Error::of("open"))?;
+        let device = dax::describe(&place)
             .map_err(Error::of("sysfs"))?
             .ok_or(Error::new("open", Errno::EINVAL))?;
+        let (file, status) = open(Access::ReadWrite).map_err(Error::of("open"))?;
+        if status.node != place.node {
+            return Err(Error::new("open", Errno::ENODEV));
+        }
         let fd = still_ours(&file)?;
         lock(fd)?;
+        let granule = device.align.max(granule());
         let size = usize::try_from(device.size).map_err(|_| Error::new("mmap", Errno::ENOMEM))?;
-        let len = align_down(size, device.align.max(granule()));
-        let alignment = device.align.max(BASE_ALIGNMENT);
-        let region = map_shared(fd, len, alignment)?;
-        Ok(Source::from_parts(Parts {
-            kind: SourceKind::DeviceDax,
-            len,
-            granule: device.align.max(granule()),
-            starts_zeroed: false,
-            huge: None,
-            base: region.base(),
-            region: Some(region),
-            file: Some(file),
-            directory: None,
-        }))
+        Source::over_file(SourceKind::DeviceDax, file, fd, align_down(size, granule), granule)
     }
 
     /// Memory that the caller has mapped; a length that is no multiple of the granule is rounded
@@ -231,57 +207,34 @@ impl Source {
         if len == 0 || !is_aligned(address.as_ptr().addr(), granule) {
             return Err(Error::new("region", Errno::EINVAL));
         }
-        Ok(Source::from_parts(Parts {
-            kind: SourceKind::CallerRegion,
-            len,
-            granule,
-            starts_zeroed: false,
-            huge: None,
-            region: None,
-            base: address,
-            file: None,
-            directory: None,
-        }))
+        Ok(Source::bare(SourceKind::CallerRegion, address, len, granule))
     }
 
+    /// Maps the whole file. Its bytes are not known to be zero.
     fn over_file(
         kind: SourceKind,
         file: Descriptor,
         fd: Fd,
-        directory: Option<Descriptor>,
         len: usize,
-        huge: Option<HugePageSize>,
-        starts_zeroed: bool,
+        granule: usize,
     ) -> Result<Source, Error> {
-        let page = huge.map_or(granule(), HugePageSize::bytes);
-        let region = map_shared(fd, len, page.max(BASE_ALIGNMENT))?;
-        Ok(Source::from_parts(Parts {
-            kind,
-            len,
-            granule: page,
-            starts_zeroed,
-            huge,
-            base: region.base(),
-            region: Some(region),
-            file: Some(file),
-            directory,
-        }))
+        let region = map_shared(fd, len, granule.max(BASE_ALIGNMENT))?;
+        let source = Source::bare(kind, region.base(), len, granule);
+        Ok(Source { _region: Some(region), file: Some(file), ..source })
     }
 
-    fn from_parts(parts: Parts) -> Source {
-        let Parts { kind, len, granule, starts_zeroed, huge, region, base, file, directory } =
-            parts;
+    fn bare(kind: SourceKind, base: NonNull<u8>, len: usize, granule: usize) -> Source {
         debug_assert!(len > 0 && is_aligned(len, granule) && is_aligned(granule, PAGE_SIZE));
         Source {
             base,
             len,
             granule,
             kind,
-            starts_zeroed,
-            huge,
-            _region: region,
-            file,
-            directory,
+            starts_zeroed: false,
+            huge: None,
+            _region: None,
+            file: None,
+            directory: None,
             can_purge: AtomicBool::new(kind.is_file() || kind == SourceKind::Anonymous),
             no_dump: AtomicBool::new(false),
             calls_before_fault: AtomicU64::new(u64::MAX),

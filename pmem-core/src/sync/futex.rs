@@ -25,7 +25,7 @@ mod imp {
 
         /// Sleeps while the word holds `expected`; may return early.
         pub(in crate::sync) fn wait(&self, expected: u32) {
-            sys::futex_wait(&self.word, expected, None);
+            sys::futex_wait(&self.word, expected);
         }
 
         pub(in crate::sync) fn wake_one(&self) {

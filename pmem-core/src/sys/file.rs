@@ -8,7 +8,7 @@ use crate::errno::Errno;
 
 /// A descriptor's number. Does not own it: a process may lose any descriptor to `closefrom` and
 /// friends at any time, so ownership is kept together with the identity of the file behind it (see
-/// [`file::Backing`](crate::file::Backing)).
+/// [`file::Descriptor`](crate::file::Descriptor)).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Fd(i32);
 

@@ -1,30 +1,20 @@
 //! Waiting on a 4-byte word, through the raw system call: not a cancellation point, no C library
 //! state.
 
+use core::ptr;
 use core::sync::atomic::AtomicU32;
-use core::time::Duration;
 
 use super::raw::once;
 
 /// Sleeps while `word` holds `expected`. May return early for any reason; the caller looks at the
 /// word again.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
-    let limit = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: t.subsec_nanos().into(),
-    });
-    let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
-    // SAFETY: `word` and `limit` outlive the call; a private FUTEX_WAIT only reads them.
-    let result = once(|| unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            expected,
-            limit,
-        )
-    });
-    // EAGAIN (the word changed), EINTR and ETIMEDOUT all mean the same to the caller.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+    const WAIT: i32 = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let forever = ptr::null::<libc::timespec>();
+    // SAFETY: `word` outlives the call, which only reads it.
+    let result =
+        once(|| unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), WAIT, expected, forever) });
+    // EAGAIN (the word changed) and EINTR mean the same to the caller.
     let _ = result;
 }
 

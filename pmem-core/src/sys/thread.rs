@@ -12,8 +12,8 @@ use crate::errno::{Errno, ErrnoGuard};
 pub struct ExitKey(libc::pthread_key_t);
 
 impl ExitKey {
-    /// Makes a key; it exists until the process ends. Early in a process its index is below 32, and then [`arm`](Self::arm) never
-    /// allocates.
+    /// Makes a key; it exists until the process ends. Early in a process its index is below 32, and
+    /// then [`arm`](Self::arm) never allocates.
     ///
     /// # Errors
     /// `EAGAIN` when the process has no free key, `ENOMEM`.

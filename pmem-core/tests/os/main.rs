@@ -8,6 +8,7 @@ mod fork;
 mod limits;
 mod making;
 mod numa;
+mod process;
 mod purge;
 mod stack;
 mod tmpfs;
