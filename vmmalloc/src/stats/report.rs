@@ -17,9 +17,6 @@ pub(crate) struct Report {
     counts: Option<CallCounts>,
 }
 
-/// What [`Report::write_xml`] writes for a process without a pool.
-pub(crate) const EMPTY_XML: &str = "<malloc version=\"1\">\n</malloc>\n";
-
 impl Report {
     /// The figures of this moment; `None` when there is no pool.
     pub(crate) fn now<R: Runtime>(heap: &Heap<R>) -> Option<Report> {
