@@ -18,7 +18,7 @@ use pmem_core::sys;
 use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES};
 
 use crate::config::{Config, Space};
-use crate::refusal::{NoPool, refuse};
+use crate::refusal::refuse;
 use crate::runtime::HEAP;
 use crate::{environment, fork, passive, stats};
 
@@ -48,7 +48,7 @@ pub(crate) fn start() -> Option<Pool> {
     };
     let pool = match make_pool(&config) {
         Ok(pool) => pool,
-        Err(errno) => refuse(NoPool { errno, directory: config.directory, size: config.size }),
+        Err(errno) => refuse(format_args!("vmem pool creation failed: {errno}")),
     };
     fork::install(config.fork);
     if config.overflow == Overflow::Dram {

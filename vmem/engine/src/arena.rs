@@ -229,15 +229,16 @@ impl Arena {
             self.aligned_page(extent.start(), align_pages) + pages <= extent.end()
         };
         for bins in [&heap.ready, &heap.holes] {
-            // SAFETY: contract.
-            let extent = unsafe {
-                let roomy = bins.find(pages + align_pages - 1);
-                if align_pages > 1 && roomy.is_null() {
-                    bins.find_at_least(pages, fits)
-                } else {
-                    roomy
-                }
-            };
+            let mut extent = ptr::null_mut();
+            // An alignment can be of any size, and the lists end at that of the pool.
+            if pages + align_pages - 1 <= self.map.pages() {
+                // SAFETY: contract.
+                extent = unsafe { bins.find(pages + align_pages - 1) };
+            }
+            if align_pages > 1 && extent.is_null() {
+                // SAFETY: contract.
+                extent = unsafe { bins.find_at_least(pages, fits) };
+            }
             if !extent.is_null() {
                 return extent;
             }

@@ -22,6 +22,10 @@ pub const BATCH_BLOCKS: usize = 64;
 /// A cache never holds more of one class than this fraction of its pool.
 pub const CACHE_POOL_FRACTION: usize = 1024;
 
+/// In a full pool a request may take a slot this many times as large as its own class's, or one of a
+/// page.
+pub const BORROW_FACTOR: usize = 16;
+
 /// A thread gets a cache of a pool (other than the default heap) after this many operations;
 /// until then it works on the bins directly, so that many idle pools cost nothing.
 pub const OPS_BEFORE_CACHE: u32 = 64;

@@ -532,11 +532,15 @@ impl<R: Runtime> Heap<R> {
     }
 
     /// In the child of a fork, after [`crate::fork::child`]: a pool that a vanished thread was making
-    /// will be made by the next allocation.
+    /// will be made by the next allocation, and calls are counted from zero.
     ///
     /// # Safety
     /// The calling thread is the only one.
     pub unsafe fn after_fork_in_child(&self) {
+        let counts = &self.counts;
+        for count in [&counts.allocations, &counts.frees, &counts.foreign_frees, &counts.failures] {
+            count.store(0, Ordering::Relaxed);
+        }
         for state in [&self.state, &self.overflow_state] {
             if state.load(Ordering::Relaxed) == STARTING {
                 state.store(NEW, Ordering::Relaxed);

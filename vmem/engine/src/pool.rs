@@ -6,7 +6,7 @@
 use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
-use crate::config::{MIN_POOL_BYTES, PAGE, PAGE_SHIFT};
+use crate::config::{BORROW_FACTOR, MIN_POOL_BYTES, PAGE, PAGE_SHIFT};
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
@@ -176,8 +176,11 @@ impl PoolInner {
     /// `cache` is as said.
     pub(crate) unsafe fn allocate(&self, cache: *mut Cache, size: usize) -> Block {
         match ClassId::for_size(size) {
-            // SAFETY: contract.
-            Some(class) => unsafe { self.allocate_class(cache, class) },
+            Some(class) => {
+                // SAFETY: contract.
+                let block = unsafe { self.allocate_class(cache, class) };
+                if block.pointer.is_null() { self.borrow(class, 1) } else { block }
+            }
             // SAFETY: contract.
             None => unsafe { self.allocate_pages(cache, size, 1) },
         }
@@ -194,8 +197,11 @@ impl PoolInner {
         size: usize,
     ) -> Block {
         match ClassId::for_aligned(size, align) {
-            // SAFETY: contract.
-            Some(class) => unsafe { self.allocate_class(cache, class) },
+            Some(class) => {
+                // SAFETY: contract.
+                let block = unsafe { self.allocate_class(cache, class) };
+                if block.pointer.is_null() { self.borrow(class, align) } else { block }
+            }
             // SAFETY: contract.
             None => unsafe { self.allocate_pages(cache, size.max(1), align.div_ceil(PAGE)) },
         }
@@ -235,6 +241,20 @@ impl PoolInner {
             return Block { pointer: self.take_one(class), zeroed: false };
         }
         Block { pointer, zeroed: false }
+    }
+
+    /// A slot of a larger class, when there is none of `class` and no room for a slab of it: a full
+    /// pool may still have free slots of other sizes, or shorter runs of free pages.
+    #[cold]
+    fn borrow(&self, class: ClassId, align: usize) -> Block {
+        // A block should not take the place of very many.
+        let largest = PAGE.max(BORROW_FACTOR * class.size());
+        let pointer = ClassId::all()
+            .filter(|larger| *larger > class && larger.size().is_multiple_of(align))
+            .take_while(|larger| larger.size() <= largest)
+            .map(|larger| self.take_one(larger))
+            .find(|slot| !slot.is_null());
+        Block { pointer: pointer.unwrap_or(ptr::null_mut()), zeroed: false }
     }
 
     /// Fills the cache's empty stack of `class` and pops one slot; null when the pool is full.

@@ -52,7 +52,8 @@ pub struct Stats {
     pub classes: [ClassStats; CLASS_COUNT - 1],
 }
 
-/// Exact call counters of a [`crate::Heap`] that counts.
+/// Exact call counters of a [`crate::Heap`] that counts. In the child of a fork the calls before it
+/// are the parent's, and not in the first four.
 #[derive(Clone, Debug)]
 pub struct CallCounts {
     /// Blocks handed out (a realloc counts as one).

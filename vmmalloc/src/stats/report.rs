@@ -1,7 +1,9 @@
 //! The figures of a process, and their three forms. Names and meanings are the same in all of them
 //! and in docs; sizes are bytes.
 
+use core::ffi::CStr;
 use core::fmt::{self, Write};
+use core::ptr;
 use pmem_core::sys;
 use vmem_engine::{CallCounts, Heap, Runtime, Stats};
 
@@ -14,9 +16,6 @@ pub(crate) struct Report {
     /// Only when calls are counted.
     counts: Option<CallCounts>,
 }
-
-/// What [`Report::write_xml`] writes for a process without a pool.
-pub(crate) const EMPTY_XML: &str = "<malloc version=\"1\">\n</malloc>\n";
 
 impl Report {
     /// The figures of this moment; `None` when there is no pool.
@@ -152,25 +151,24 @@ fn requested_live(stats: &Stats, counts: &CallCounts) -> u64 {
     small + stats.large_bytes as u64
 }
 
-/// The name of the running program's file.
-struct ProgramName {
-    path: [u8; LONGEST_NAME],
-    len: usize,
-}
-
-const LONGEST_NAME: usize = 512;
+/// The name that the program was started by.
+struct ProgramName(&'static CStr);
 
 impl ProgramName {
+    /// As the kernel remembers it: not what the program may have made of its arguments.
     fn own() -> ProgramName {
-        let mut path = [0; LONGEST_NAME];
-        let link = c"/proc/self/exe";
-        let len = sys::read_link_at(sys::Fd::CURRENT_DIRECTORY, link, &mut path).unwrap_or(0);
-        ProgramName { path, len }
+        // SAFETY: reads the auxiliary vector.
+        let path = unsafe { libc::getauxval(libc::AT_EXECFN) };
+        if path == 0 {
+            return ProgramName(c"?");
+        }
+        // SAFETY: the kernel has put a C string there, which stays for the life of the process.
+        ProgramName(unsafe { CStr::from_ptr(ptr::with_exposed_provenance(path as usize)) })
     }
 
     /// The last component.
     fn bytes(&self) -> &[u8] {
-        let path = self.path.get(..self.len).unwrap_or(&[]);
+        let path = self.0.to_bytes();
         path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
     }
 
