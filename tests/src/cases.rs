@@ -62,21 +62,23 @@ impl<'p> Cases<'p> {
     /// With the name and story of each failing case.
     pub fn run_with(&self, prepare: impl Fn(&mut Command)) {
         let names = self.names();
-        let failures: Vec<String> = names
+        let failures: Vec<(String, Outcome)> = names
             .iter()
             .filter_map(|name| {
                 let mut command = Command::new(self.program);
                 prepare(command.arg(name).args(&self.arguments));
-                judge(name, &run(&mut command, self.limit))
+                let outcome = run(&mut command, self.limit);
+                (!passed(name, &outcome)).then(|| (name.clone(), outcome))
             })
             .collect();
-        assert!(
-            failures.is_empty(),
-            "{} of {} cases failed:\n\n{}",
-            failures.len(),
-            names.len(),
-            failures.join("\n\n")
-        );
+        let Some((_, first)) = failures.first() else { return };
+        let mut story = format!("{} of {} cases failed", failures.len(), names.len());
+        // Only the first command: the others have the same environment.
+        story.push_str(&format!(", the first by\n{}", first.command));
+        for (name, outcome) in &failures {
+            story.push_str(&format!("\ncase {name}: {}", outcome.ending()));
+        }
+        panic!("{story}");
     }
 
     /// The names of the chosen cases, as the program lists them without any pool.
@@ -89,9 +91,7 @@ impl<'p> Cases<'p> {
     }
 }
 
-/// The story of a case that did not pass: one that passes exits with 0 and says `ok NAME` last.
-fn judge(name: &str, outcome: &Outcome) -> Option<String> {
-    let out = outcome.out();
-    let said_ok = out.lines().last() == Some(&format!("ok {name}"));
-    (outcome.code() != Some(0) || !said_ok).then(|| format!("case {name}: {outcome}"))
+/// A case that passes exits with 0 and says `ok NAME` last.
+fn passed(name: &str, outcome: &Outcome) -> bool {
+    outcome.code() == Some(0) && outcome.out().lines().last() == Some(&format!("ok {name}"))
 }

@@ -53,6 +53,21 @@ impl Outcome {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
+    /// How it ended and what it printed, for messages.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        let mut story = match self.status {
+            Some(status) => status.to_string(),
+            None => format!("killed, still running after {:?}", self.wall),
+        };
+        for (name, bytes) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !bytes.is_empty() {
+                story.push_str(&format!("\n--- {name}:\n{}", tail(bytes)));
+            }
+        }
+        story
+    }
+
     /// Passes the outcome on when it is exit code 0.
     ///
     /// # Panics
@@ -66,16 +81,7 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.status {
-            Some(status) => write!(f, "{} -> {status}", self.command)?,
-            None => write!(f, "{} -> killed, still running after {:?}", self.command, self.wall)?,
-        }
-        for (name, bytes) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
-            if !bytes.is_empty() {
-                write!(f, "\n--- {name}:\n{}", tail(bytes))?;
-            }
-        }
-        Ok(())
+        write!(f, "{} -> {}", self.command, self.ending())
     }
 }
 

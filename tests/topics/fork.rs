@@ -17,9 +17,14 @@ fn pool(mode: u8) -> Pool {
     Pool::lazy(64).fork(mode).set("VMMALLOC_PURGE_MS", "100")
 }
 
-/// Cases whose surroundings leave mode 2 no way to clone the pool: a removed directory.
-fn needs_directory(name: &str) -> bool {
-    name == "the_pool_directory_is_removed"
+/// This case removes the directory: the others need a pool of their own.
+const REMOVES_DIRECTORY: &str = "the_pool_directory_is_removed";
+
+/// All cases in which parent and child must not see each other.
+fn isolates(pool: &Pool) {
+    let program = program("fork");
+    let cases = Cases::of(&program).limit(LIMIT);
+    cases.only(|name| name != REMOVES_DIRECTORY).run(pool);
 }
 
 #[test]
@@ -31,23 +36,22 @@ fn mode_0_shares_the_data() {
 
 #[test]
 fn mode_1_isolates() {
-    Cases::of(&program("fork")).limit(LIMIT).run(&pool(1));
+    isolates(&pool(1));
 }
 
 #[test]
 fn mode_1_isolates_a_preallocated_pool() {
-    Cases::of(&program("fork")).limit(LIMIT).run(&Pool::prealloc(64).fork(1));
+    isolates(&Pool::prealloc(64).fork(1));
 }
 
 #[test]
 fn mode_2_isolates() {
-    let program = program("fork");
-    Cases::of(&program).limit(LIMIT).only(|name| !needs_directory(name)).run(&pool(2));
+    isolates(&pool(2));
 }
 
 #[test]
 fn mode_3_isolates() {
-    Cases::of(&program("fork")).limit(LIMIT).run(&pool(3));
+    isolates(&pool(3));
 }
 
 /// Without the variable the mode is 1.
@@ -67,7 +71,16 @@ fn refuses_to_clone(pool: &Pool, case: &str) {
 
 #[test]
 fn mode_2_without_its_directory_aborts() {
-    refuses_to_clone(&pool(2), "the_pool_directory_is_removed");
+    refuses_to_clone(&pool(2), REMOVES_DIRECTORY);
+}
+
+#[test]
+fn modes_1_and_3_without_their_directory_isolate() {
+    let program = program("fork");
+    let cases = Cases::of(&program).limit(LIMIT).only(|name| name == REMOVES_DIRECTORY);
+    for mode in [1, 3] {
+        cases.run(&pool(mode));
+    }
 }
 
 #[test]
