@@ -1,0 +1,167 @@
+//! The fork matrix: every mode, with and without threads, nested, with exec, with hostile surroundings.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use pmem_e2e::artifact::{Shape, compile, library, program, shared};
+use pmem_e2e::cases::Cases;
+use pmem_e2e::mount::Mount;
+use pmem_e2e::preload::Pool;
+use pmem_e2e::run::{SHORT, run};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A pool in which the cases that wait for the decay need not wait long.
+fn pool(mode: u8) -> Pool {
+    Pool::lazy(64).fork(mode).set("VMMALLOC_PURGE_MS", "100")
+}
+
+/// This case removes the directory: the others need a pool of their own.
+const REMOVES_DIRECTORY: &str = "the_pool_directory_is_removed";
+
+/// All cases in which parent and child must not see each other.
+fn isolates(pool: &Pool) {
+    let program = program("fork");
+    let cases = Cases::of(&program).limit(LIMIT);
+    cases.only(|name| name != REMOVES_DIRECTORY).run(pool);
+}
+
+#[test]
+fn mode_0_shares_the_data() {
+    let program = program("fork");
+    let cases = Cases::of(&program).limit(LIMIT);
+    cases.only(|name| name.starts_with("any_") || name == "exec_target").run(&pool(0));
+}
+
+#[test]
+fn mode_1_isolates() {
+    isolates(&pool(1));
+}
+
+#[test]
+fn mode_1_isolates_a_preallocated_pool() {
+    isolates(&Pool::prealloc(64).fork(1));
+}
+
+#[test]
+fn mode_2_isolates() {
+    isolates(&pool(2));
+}
+
+#[test]
+fn mode_3_isolates() {
+    isolates(&pool(3));
+}
+
+/// Without the variable the mode is 1.
+#[test]
+fn the_default_isolates() {
+    let program = program("fork");
+    let cases = Cases::of(&program).limit(LIMIT);
+    cases.only(|name| name.starts_with("parent_and_child_")).run(&Pool::lazy(64));
+}
+
+/// `VMMALLOC_FORK=2` says so and aborts when there is no second pool to be had; it does not hang.
+fn refuses_to_clone(pool: &Pool, case: &str) {
+    let outcome = run(pool.command(program("fork")).arg(case), SHORT);
+    assert_eq!(outcome.signal(), Some(libc::SIGABRT), "{outcome}");
+    assert_eq!(outcome.err(), "Error (libvmmalloc): pool cloning failed\n\n", "{outcome}");
+}
+
+#[test]
+fn mode_2_without_its_directory_aborts() {
+    refuses_to_clone(&pool(2), REMOVES_DIRECTORY);
+}
+
+#[test]
+fn modes_1_and_3_without_their_directory_isolate() {
+    let program = program("fork");
+    let cases = Cases::of(&program).limit(LIMIT).only(|name| name == REMOVES_DIRECTORY);
+    for mode in [1, 3] {
+        cases.run(&pool(mode));
+    }
+}
+
+#[test]
+fn without_room_for_a_second_pool() {
+    let Some(mount) = Mount::tmpfs(32, "a file system with room for one pool only") else { return };
+    let case = "fork_with_twelve_mib_in_use";
+    refuses_to_clone(&Pool::prealloc(24).fork(2).at(mount.path()), case);
+    let program = program("fork");
+    for mode in [1, 3] {
+        let cases = Cases::of(&program).only(|name| name == case).limit(LIMIT);
+        cases.run(&Pool::prealloc(24).fork(mode).at(mount.path()));
+    }
+}
+
+/// The directory was given by a relative name, and the program has gone elsewhere since.
+#[test]
+fn a_relative_directory_and_chdir() {
+    for mode in 1..=3 {
+        let pool = pool(mode).at(".");
+        let scratch = pmem_e2e::scratch::Scratch::in_memory("relative");
+        Cases::of(&program("fork")).only(|name| name == "the_working_directory_changes").run_with(
+            |command| {
+                pool.preload(command).current_dir(scratch.path());
+            },
+        );
+    }
+}
+
+/// Where other libraries' allocating fork handlers come from.
+fn with_handlers(mode: u8, program: &Path, prepare: impl Fn(&mut Command)) {
+    let pool = pool(mode);
+    Cases::of(program).limit(LIMIT).only(|name| name == "handlers_of_a_present_library").run_with(
+        |command| {
+            pool.preload(command);
+            prepare(command);
+        },
+    );
+}
+
+fn preload_both(command: &mut Command, first: &Path, second: &Path) {
+    command.env("LD_PRELOAD", format!("{}:{}", first.display(), second.display()));
+}
+
+#[test]
+fn handlers_of_a_linked_library() {
+    let handlers = shared("atfork_lib");
+    let handlers = handlers.to_str().expect("a readable path");
+    let linked =
+        compile("atfork", "atfork_linked", Shape::Program, &["-Wl,--no-as-needed", handlers]);
+    for mode in 1..=3 {
+        with_handlers(mode, &linked, |_| {});
+    }
+}
+
+#[test]
+fn handlers_of_a_library_preloaded_before_ours() {
+    for mode in 1..=3 {
+        with_handlers(mode, &program("atfork"), |command| {
+            preload_both(command, &shared("atfork_lib"), library());
+        });
+    }
+}
+
+#[test]
+fn handlers_of_a_library_preloaded_after_ours() {
+    for mode in 1..=3 {
+        with_handlers(mode, &program("atfork"), |command| {
+            preload_both(command, library(), &shared("atfork_lib"));
+        });
+    }
+}
+
+#[test]
+fn handlers_of_a_library_opened_later() {
+    let handlers = shared("atfork_lib");
+    let program = program("atfork");
+    for mode in 1..=3 {
+        Cases::of(&program)
+            .limit(LIMIT)
+            .argument(&handlers)
+            .only(|name| name == "handlers_of_an_opened_library")
+            .run(&pool(mode));
+    }
+}
