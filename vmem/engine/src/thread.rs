@@ -186,7 +186,7 @@ impl Record {
 
     #[cold]
     fn grow_entries(&mut self, slot: usize) -> Option<()> {
-        let count = (slot + 1).next_power_of_two().max(8).min(MAX_POOLS);
+        let count = (slot + 1).next_power_of_two().clamp(8, MAX_POOLS);
         let bytes = count * size_of::<Entry>();
         let memory = sys::map_anonymous(bytes).ok()?.cast::<Entry>();
         // The registry lock keeps a fork from seeing the change half-done.
