@@ -1,0 +1,188 @@
+//! The rows of the tables: what is run under each allocator.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::launch::{Finished, Launcher, Task};
+
+/// One row.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Name and group.
+    pub label: Label,
+    /// What is run.
+    pub work: Work,
+}
+
+/// How a row is called and where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// Unique name.
+    pub name: String,
+    /// Group of the geometric means: micro, large, program-like, threads, programs.
+    pub group: String,
+    /// Threads that work at the same time.
+    pub threads: u32,
+}
+
+/// What is run and measured.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// A program that ends by itself.
+    Program(Task),
+    /// A server that is measured while clients, which are not, use it.
+    Server {
+        /// The measured server.
+        server: Task,
+        /// Succeeds as soon as the server answers.
+        ready: Task,
+        /// The load.
+        client: Task,
+        /// Ends the server.
+        stop: Task,
+    },
+}
+
+impl Case {
+    /// Runs the case once.
+    ///
+    /// # Errors
+    /// Something could not be started; a bad end of the measured program is part of the result.
+    pub fn run(&self, launcher: &Launcher, settings: &[(String, String)]) -> Result<Finished> {
+        let name = &self.label.name;
+        match &self.work {
+            Work::Program(task) => launcher.run(task, settings, name),
+            Work::Server { server, ready, client, stop } => {
+                let running = launcher.start(server, settings, name)?;
+                let load = load_server(launcher, name, ready, client);
+                // Also after a failed load: the server must not stay behind.
+                let stopped = launcher.run(stop, &[], &format!("{name}-stop"))?;
+                let mut finished = running.wait()?;
+                let load = load?;
+                if let Some(failure) = load.usage.failure().or(stopped.usage.failure()) {
+                    finished
+                        .complaints
+                        .push_str(&format!("\nclient: {failure}\n{}", load.complaints));
+                    finished.usage.exit_status = finished.usage.exit_status.max(1);
+                }
+                // What a server prints has times in it; its clients' success is what is compared.
+                finished.output.clear();
+                Ok(finished)
+            }
+        }
+    }
+}
+
+/// Waits for the server, at most ten seconds, then runs the client.
+fn load_server(launcher: &Launcher, name: &str, ready: &Task, client: &Task) -> Result<Finished> {
+    for _ in 0..200 {
+        let answer = launcher.run(ready, &[], &format!("{name}-ready"))?;
+        if answer.usage.failure().is_none() {
+            return launcher.run(client, &[], &format!("{name}-client"));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Err(Error::new(format!("{name}: the server did not answer within ten seconds")))
+}
+
+/// Output that must be the same under every allocator: fields about the resident set are left out.
+pub fn comparable(output: &[u8]) -> Vec<u8> {
+    if !output.starts_with(b"workload=") {
+        return output.to_owned();
+    }
+    let text = String::from_utf8_lossy(output);
+    let kept: Vec<&str> =
+        text.split_whitespace().filter(|field| !field.starts_with("rss_")).collect();
+    kept.join(" ").into_bytes()
+}
+
+/// Growth of the resident set over a live set, as the long-running workload prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    /// Requested bytes alive.
+    pub live_bytes: u64,
+    /// Resident bytes that hold them.
+    pub rss_bytes: u64,
+    /// Largest resident growth per 1,000 live bytes in steady state.
+    pub rss_worst_permille: u64,
+}
+
+/// The growth that a workload printed, if it did.
+pub fn growth(output: &[u8]) -> Option<Growth> {
+    let text = std::str::from_utf8(output).ok()?;
+    let field = |name: &str| {
+        text.split_whitespace()
+            .find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    };
+    Some(Growth {
+        live_bytes: field("live_bytes")?,
+        rss_bytes: field("rss_bytes")?,
+        rss_worst_permille: field("rss_worst_permille")?,
+    })
+}
+
+fn parse_list(list: &str) -> Result<Vec<Label>> {
+    list.lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let [name, group, threads] = fields[..] else {
+                return Err(Error::new(format!("list of workloads: {line:?}")));
+            };
+            let threads = threads.parse().context(|| format!("list of workloads: {line:?}"))?;
+            Ok(Label { name: name.to_owned(), group: group.to_owned(), threads })
+        })
+        .collect()
+}
+
+/// The cases of `pmem-workloads`, at a scale.
+///
+/// # Errors
+/// The program cannot be run; the text names the command that builds it.
+pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
+    let output = Command::new(program)
+        .arg("list")
+        .output()
+        .context(|| format!("{}: build it by `cargo build --release`", program.display()))?;
+    let labels = parse_list(&String::from_utf8_lossy(&output.stdout))?;
+    Ok(labels
+        .into_iter()
+        .map(|label| {
+            let options =
+                ["--scale", &scale.to_string(), "--seed", &seed.to_string()].map(str::to_owned);
+            let arguments = std::iter::once(label.name.clone()).chain(options).collect();
+            let task = Task { program: program.to_owned(), arguments, settings: Vec::new() };
+            Case { label, work: Work::Program(task) }
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &[u8] = b"workload=long-run ops=9 checksum=00ff live_bytes=1000 rss_bytes=1250 rss_worst_permille=1300\n";
+
+    #[test]
+    fn the_resident_set_is_no_part_of_the_comparison() {
+        assert_eq!(comparable(LINE), b"workload=long-run ops=9 checksum=00ff live_bytes=1000");
+        assert_eq!(comparable(b"rss_bytes=1 of a program\n"), b"rss_bytes=1 of a program\n");
+    }
+
+    #[test]
+    fn growth_is_read_where_it_is_printed() {
+        let expected = Growth { live_bytes: 1000, rss_bytes: 1250, rss_worst_permille: 1300 };
+        assert_eq!(growth(LINE), Some(expected));
+        assert_eq!(growth(b"workload=pair16 ops=1 checksum=0"), None);
+    }
+
+    #[test]
+    fn the_list_of_workloads_is_read() {
+        let list = parse_list("pair16\tmicro\t1\nserver\tthreads\t2\n").unwrap();
+        assert_eq!(list[1], Label { name: "server".into(), group: "threads".into(), threads: 2 });
+        assert!(parse_list("pair16 micro 1").is_err());
+        assert!(parse_list("pair16\tmicro\tmany").is_err());
+    }
+}

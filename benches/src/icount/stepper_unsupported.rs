@@ -1,0 +1,15 @@
+//! Stand-in where single steps are not implemented.
+
+use std::path::Path;
+
+use super::Counts;
+use super::locations::Places;
+use crate::error::{Error, Result};
+
+/// Always fails.
+///
+/// # Errors
+/// Instructions are counted on x86-64 only.
+pub fn count(_: &Path, _: &[String], _: &[(String, String)], _: &mut Places) -> Result<Counts> {
+    Err(Error::new("instructions are counted on x86-64 only"))
+}

@@ -1,0 +1,225 @@
+//! Runs all cases under all allocators, interleaved.
+//!
+//! A round takes every case once, and each case under every allocator in an order of its own, so that
+//! what drifts on the machine meets all of them; ratios are taken within a round.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::allocator::Allocator;
+use crate::case::{Case, Growth, Label, comparable, growth};
+use crate::error::{Context, Result};
+use crate::launch::{Finished, Launcher, Usage};
+use crate::machine::Machine;
+use crate::pool_stats::PoolStats;
+use crate::random::Random;
+
+/// Everything that was measured, and what is needed to read it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Matrix {
+    /// What it was measured on.
+    pub machine: Machine,
+    /// The command line.
+    pub command: String,
+    /// Rounds asked for.
+    pub rounds: u32,
+    /// Scale of the work.
+    pub scale: f64,
+    /// Seed of the order and of the workloads.
+    pub seed: u64,
+    /// Name of the allocator that ratios refer to.
+    pub reference: String,
+    /// The columns.
+    pub allocators: Vec<Allocator>,
+    /// The rows.
+    pub cases: Vec<Label>,
+    /// One entry per run.
+    pub runs: Vec<Run>,
+    /// What our pools held, from separate runs that are not timed.
+    pub pools: Vec<Pool>,
+}
+
+/// One run of a case under an allocator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Name of the case.
+    pub case: String,
+    /// Name of the allocator.
+    pub allocator: String,
+    /// Round, from 0.
+    pub round: u32,
+    /// Why the run does not count, if it does not.
+    pub failure: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// Growth of the resident set, where the workload reports it.
+    pub growth: Option<Growth>,
+}
+
+/// What one of our pools held while it served a case.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pool {
+    /// Name of the case.
+    pub case: String,
+    /// Name of the allocator.
+    pub allocator: String,
+    /// Its report.
+    pub stats: PoolStats,
+}
+
+/// What to run.
+pub struct Plan<'a> {
+    /// The rows.
+    pub cases: &'a [Case],
+    /// The columns.
+    pub allocators: &'a [Allocator],
+    /// Rounds, at least one.
+    pub rounds: u32,
+    /// Seed of the order.
+    pub seed: u64,
+    /// How programs are started.
+    pub launcher: &'a Launcher,
+}
+
+/// What the first correct run of a case printed; later runs must print the same.
+#[derive(Default)]
+struct Expected(BTreeMap<String, Vec<u8>>);
+
+impl Expected {
+    fn judge(&mut self, case: &str, finished: &Finished) -> Option<String> {
+        if let Some(failure) = finished.usage.failure() {
+            let complaint = finished.complaints.lines().last().unwrap_or("");
+            return Some(if complaint.is_empty() {
+                failure
+            } else {
+                format!("{failure}: {complaint}")
+            });
+        }
+        // The dynamic linker only warns when it cannot preload a library: nothing would be measured.
+        if finished.complaints.contains("cannot be preloaded") {
+            return Some("the library could not be preloaded".to_owned());
+        }
+        let output = comparable(&finished.output);
+        let expected = self.0.entry(case.to_owned()).or_insert_with(|| output.clone());
+        (*expected != output).then(|| "its output differs".to_owned())
+    }
+}
+
+impl Plan<'_> {
+    /// Runs everything. `progress` is told what comes next and how far it is, from 0 to 1.
+    ///
+    /// # Errors
+    /// A program that cannot be started. Runs that end badly are recorded, not errors.
+    pub fn run(&self, mut progress: impl FnMut(&str, f64)) -> Result<(Vec<Run>, Vec<Pool>)> {
+        let mut random = Random::new(self.seed);
+        let mut expected = Expected::default();
+        let mut runs = Vec::new();
+        let total = (self.rounds as usize * self.cases.len() * self.allocators.len()).max(1);
+        self.warm_up(&mut expected)?;
+        for round in 0..self.rounds {
+            for case in self.cases {
+                let mut order: Vec<&Allocator> = self.allocators.iter().collect();
+                random.shuffle(&mut order);
+                for allocator in order {
+                    let name = &case.label.name;
+                    progress(
+                        &format!("{name} under {}", allocator.name),
+                        runs.len() as f64 / total as f64,
+                    );
+                    let finished = case.run(self.launcher, &allocator.environment())?;
+                    runs.push(Run {
+                        case: name.clone(),
+                        allocator: allocator.name.clone(),
+                        round,
+                        failure: expected.judge(name, &finished),
+                        growth: growth(&finished.output),
+                        usage: finished.usage,
+                    });
+                }
+            }
+        }
+        Ok((runs, self.pools()?))
+    }
+
+    /// One run of each case that is not counted: files come into memory, and the output under the first
+    /// allocator is what the others are compared with.
+    fn warm_up(&self, expected: &mut Expected) -> Result<()> {
+        if let Some(first) = self.allocators.first() {
+            for case in self.cases {
+                let finished = case.run(self.launcher, &first.environment())?;
+                let _ = expected.judge(&case.label.name, &finished);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs each case once more under each of ours with statistics on.
+    fn pools(&self) -> Result<Vec<Pool>> {
+        let mut pools = Vec::new();
+        for allocator in self.allocators.iter().filter(|allocator| allocator.ours) {
+            for case in self.cases {
+                if let Some(stats) = self.pool_of(case, allocator)? {
+                    let (case, allocator) = (case.label.name.clone(), allocator.name.clone());
+                    pools.push(Pool { case, allocator, stats });
+                }
+            }
+        }
+        Ok(pools)
+    }
+
+    fn pool_of(&self, case: &Case, allocator: &Allocator) -> Result<Option<PoolStats>> {
+        let directory = self.launcher.directory.join("stats");
+        recreate(&directory)?;
+        let mut environment = allocator.environment();
+        // A trailing dash asks for the process number at the end of the name.
+        let file = directory.join("stats-").display().to_string();
+        environment.push(("VMMALLOC_STATS".to_owned(), "json".to_owned()));
+        environment.push(("VMMALLOC_STATS_FILE".to_owned(), file));
+        case.run(self.launcher, &environment)?;
+        Ok(PoolStats::combine(&PoolStats::read_all(&directory)?))
+    }
+}
+
+fn recreate(directory: &Path) -> Result<()> {
+    let what = || directory.display().to_string();
+    if directory.exists() {
+        fs::remove_dir_all(directory).context(what)?;
+    }
+    fs::create_dir_all(directory).context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(output: &str, exit_status: i32, complaints: &str) -> Finished {
+        Finished {
+            usage: Usage { exit_status, ..Usage::default() },
+            output: output.as_bytes().to_owned(),
+            complaints: complaints.to_owned(),
+        }
+    }
+
+    #[test]
+    fn later_output_must_equal_the_first_correct_one() {
+        let mut expected = Expected::default();
+        assert_eq!(
+            expected.judge("a", &finished("broken", 1, "oh\nno")).unwrap(),
+            "exit status 1: no"
+        );
+        assert_eq!(expected.judge("a", &finished("1", 0, "")), None);
+        assert_eq!(expected.judge("a", &finished("1", 0, "")), None);
+        assert_eq!(expected.judge("b", &finished("2", 0, "")), None);
+        assert_eq!(expected.judge("a", &finished("2", 0, "")).unwrap(), "its output differs");
+    }
+
+    #[test]
+    fn a_library_that_was_not_preloaded_does_not_count() {
+        let warning = "ERROR: ld.so: object 'x.so' from LD_PRELOAD cannot be preloaded: ignored.";
+        let failure = Expected::default().judge("a", &finished("1", 0, warning));
+        assert_eq!(failure.unwrap(), "the library could not be preloaded");
+    }
+}

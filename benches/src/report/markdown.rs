@@ -1,0 +1,160 @@
+//! The tables.
+
+use std::fmt::Write as _;
+
+use crate::matrix::Matrix;
+use crate::summary::{Cell, Mean, Row, Summary};
+
+/// Text of a cell that has no value.
+const NONE: &str = "–";
+
+fn number(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+fn ratio_cell(cell: &Cell) -> String {
+    match (&cell.failure, cell.cpu) {
+        (Some(failure), _) => format!("**{}**", failure.replace('|', "\\|")),
+        (None, None) => NONE.to_owned(),
+        (None, Some(cpu)) => format!("{:.2} ({:.2}–{:.2})", cpu.median, cpu.min, cpu.max),
+    }
+}
+
+fn header(text: &mut String, first: &str, matrix: &Matrix) {
+    let names: Vec<&str> =
+        matrix.allocators.iter().map(|allocator| allocator.name.as_str()).collect();
+    let _ = writeln!(text, "| {first} | {} |", names.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---:|".repeat(names.len()));
+}
+
+fn table(text: &mut String, matrix: &Matrix, rows: &[Row], value: impl Fn(&Cell) -> String) {
+    header(text, "case", matrix);
+    for row in rows {
+        let cells: Vec<String> = row.cells.iter().map(&value).collect();
+        let _ = writeln!(text, "| {} | {} |", row.case, cells.join(" | "));
+    }
+    text.push('\n');
+}
+
+fn means(
+    text: &mut String,
+    matrix: &Matrix,
+    means: &[Mean],
+    value: impl Fn(&Mean) -> &[Option<f64>],
+) {
+    header(text, "group (cases)", matrix);
+    for mean in means {
+        let cells: Vec<String> = value(mean).iter().map(|value| number(*value, 2)).collect();
+        let _ = writeln!(text, "| {} ({}) | {} |", mean.group, mean.cases, cells.join(" | "));
+    }
+    text.push('\n');
+}
+
+fn conditions(text: &mut String, matrix: &Matrix) {
+    let machine = &matrix.machine;
+    let _ = writeln!(
+        text,
+        "{}, {} processors, {} GiB, kernel {}, {}, governor {}, huge pages for anonymous memory: {}. \
+         Commit {}, seed {}, scale {}, {} rounds. `{}`\n",
+        machine.processor,
+        machine.processors,
+        machine.memory_bytes >> 30,
+        machine.kernel,
+        machine.libc,
+        machine.governor,
+        machine.huge_pages,
+        machine.commit,
+        matrix.seed,
+        matrix.scale,
+        matrix.rounds,
+        matrix.command,
+    );
+    for allocator in &matrix.allocators {
+        let _ = writeln!(text, "- **{}**: {}", allocator.name, allocator.description);
+    }
+    text.push('\n');
+}
+
+/// All tables of a matrix.
+pub fn render(matrix: &Matrix) -> String {
+    let summary = Summary::of(matrix);
+    let reference = &matrix.reference;
+    let mut text = String::new();
+    conditions(&mut text, matrix);
+
+    let _ = writeln!(
+        text,
+        "### CPU time, geometric means\n\nUser and system time, {reference} = 1.00; below is faster.\n"
+    );
+    means(&mut text, matrix, &summary.means, |mean| &mean.cpu);
+    let _ = writeln!(text, "### Wall time, geometric means\n\n{reference} = 1.00.\n");
+    means(&mut text, matrix, &summary.means, |mean| &mean.wall);
+    let _ = writeln!(
+        text,
+        "### Memory, geometric means\n\nPeak resident set, or peak pool size where that is larger; {reference} = 1.00.\n"
+    );
+    means(&mut text, matrix, &summary.means, |mean| &mean.memory);
+
+    let _ = writeln!(
+        text,
+        "### CPU time by case\n\nMedian of the paired ratios to {reference}, with the smallest and largest.\n"
+    );
+    table(&mut text, matrix, &summary.rows, ratio_cell);
+    let _ =
+        writeln!(text, "### Wall time by case\n\nMedian of the paired ratios to {reference}.\n");
+    table(&mut text, matrix, &summary.rows, |cell| number(cell.wall.map(|wall| wall.median), 2));
+    text.push_str("### System time by case\n\nSeconds, median.\n\n");
+    table(&mut text, matrix, &summary.rows, |cell| number(cell.system_seconds, 3));
+    text.push_str("### Page faults by case\n\nMedian.\n\n");
+    table(&mut text, matrix, &summary.rows, |cell| number(cell.faults, 0));
+    text.push_str("### Memory by case\n\nPeak resident set in MiB; for pools, the peak of the pool's file after the plus sign (most of it is part of the resident set).\n\n");
+    table(&mut text, matrix, &summary.rows, |cell| {
+        let rss = number(cell.rss_kib.map(|kib| kib / 1024.0), 1);
+        match cell.pool_kib {
+            Some(pool) => format!("{rss} + {:.1}", pool / 1024.0),
+            None => rss,
+        }
+    });
+    let grown: Vec<Row> = summary
+        .rows
+        .iter()
+        .filter(|row| row.cells.iter().any(|cell| cell.growth_permille.is_some()))
+        .cloned()
+        .collect();
+    if !grown.is_empty() {
+        text.push_str(
+            "### Fragmentation\n\nLargest resident growth per live byte in steady state.\n\n",
+        );
+        table(&mut text, matrix, &grown, |cell| {
+            number(cell.growth_permille.map(|permille| permille / 1000.0), 2)
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::tests::example;
+
+    #[test]
+    fn the_tables_hold_the_ratios() {
+        let text = render(&example());
+        assert!(text.contains("| case | mimalloc | vmmalloc |\n|---|---:|---:|\n"), "{text}");
+        assert!(text.contains("| pair16 | 1.00 (1.00–1.00) | 0.50 (0.50–0.50) |"), "{text}");
+        assert!(text.contains("| all (2) | 1.00 | 1.00 |"), "{text}");
+        assert!(text.contains("| lua | 1.0 | 1.0 + 3.9 |"), "{text}");
+        assert!(!text.contains("Fragmentation"), "{text}");
+    }
+
+    #[test]
+    fn a_failure_is_shown_in_its_cell() {
+        let mut matrix = example();
+        for run in &mut matrix.runs {
+            if run.case == "lua" && run.allocator == "vmmalloc" {
+                run.failure = Some("signal 11".to_owned());
+            }
+        }
+        assert!(render(&matrix).contains("| lua | 1.00 (1.00–1.00) | **signal 11** |"));
+    }
+}
