@@ -7,7 +7,7 @@
 use crate::cache::{self, Cache};
 use crate::config::PAGE;
 use crate::pool::{Block, Pool, PoolInner};
-use crate::size_class::{CLASS_COUNT, ClassId};
+use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL, TABLE_MAX};
 use crate::stats::{CallCounts, Stats};
 use crate::{thread, tls};
 use core::ptr::{self, NonNull};
@@ -151,12 +151,29 @@ impl<R: Runtime> Heap<R> {
     /// Allocates `size` bytes, aligned to 16 (to 8 for sizes up to 8). Null when out of memory.
     #[inline(always)]
     pub fn alloc(&self, size: usize) -> *mut u8 {
+        if size > TABLE_MAX {
+            return self.alloc_medium(size);
+        }
         // SAFETY: the calling thread's cache.
         let slot = unsafe { Cache::pop(self.fast_cache(), size) };
         if slot.is_null() {
             return self.alloc_slow(size);
         }
         slot
+    }
+
+    /// [`Heap::alloc`] above a kilobyte, where the class is computed.
+    #[inline(never)]
+    fn alloc_medium(&self, size: usize) -> *mut u8 {
+        if size <= MAX_SMALL {
+            let class = ClassId::for_medium(size);
+            // SAFETY: the calling thread's cache.
+            let slot = unsafe { Cache::pop_class(self.fast_cache(), class) };
+            if !slot.is_null() {
+                return slot;
+            }
+        }
+        self.alloc_slow(size)
     }
 
     /// Frees a block; null is ignored.
@@ -190,6 +207,13 @@ impl<R: Runtime> Heap<R> {
     pub fn alloc_aligned(&self, align: usize, size: usize) -> *mut u8 {
         if align <= 8 || align == 16 && size > 8 {
             return self.alloc(size);
+        }
+        if let Some(class) = ClassId::for_aligned(size, align) {
+            // SAFETY: the calling thread's cache.
+            let slot = unsafe { Cache::pop_class(self.fast_cache(), class) };
+            if !slot.is_null() {
+                return slot;
+            }
         }
         let guard = ErrnoGuard::new();
         let block = self.with_pool(align, size, false, |pool, cache| {
