@@ -13,7 +13,10 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn fork_with(mode: ForkMode, in_child: impl FnOnce() -> bool, in_parent: impl FnOnce()) -> bool {
     // SAFETY: the handlers are called as they ask for; the child only uses the pool and exits.
     unsafe {
-        fork::prepare(mode).unwrap();
+        if let Err(error) = fork::prepare(mode) {
+            fork::parent();
+            panic!("{error:?}");
+        }
         let pid = libc::fork();
         if pid == 0 {
             let fine = fork::child().is_ok() && in_child();
@@ -94,10 +97,10 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-fn isolation(pool: &Pool, mode: ForkMode, rounds: usize) {
+fn isolation(make_pool: impl Fn() -> Pool, mode: ForkMode, rounds: usize) {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let stop = AtomicBool::new(false);
-    let (stop, pool) = (&stop, &pool);
+    // Made under the lock: a fork of another test would prepare this pool too.
+    let (stop, pool) = (&AtomicBool::new(false), &make_pool());
     std::thread::scope(|scope| {
         let _stop = StopAtEnd(stop);
         for stamp in [1, 2] {
@@ -163,23 +166,23 @@ fn file_pool() -> Pool {
 
 #[test]
 fn private_mode_isolates_parent_and_child() {
-    isolation(&file_pool(), ForkMode::Private, 5);
+    isolation(file_pool, ForkMode::Private, 5);
 }
 
 #[test]
 fn copy_mode_isolates_parent_and_child() {
-    isolation(&file_pool(), ForkMode::Copy, 3);
-    isolation(&file_pool(), ForkMode::CopyOrPrivate, 2);
+    isolation(file_pool, ForkMode::Copy, 3);
+    isolation(file_pool, ForkMode::CopyOrPrivate, 2);
 }
 
 #[test]
 fn share_mode_keeps_the_allocator_sound() {
-    isolation(&file_pool(), ForkMode::Share, 3);
+    isolation(file_pool, ForkMode::Share, 3);
 }
 
 #[test]
 fn anonymous_pools_need_nothing() {
-    isolation(&pool(Source::anonymous(512 << 20).unwrap()), ForkMode::Private, 3);
+    isolation(|| pool(Source::anonymous(512 << 20).unwrap()), ForkMode::Private, 3);
 }
 
 #[test]
@@ -214,8 +217,8 @@ fn a_closed_descriptor_does_not_matter() {
 
 #[test]
 fn after_a_fork_new_blocks_of_the_parent_come_from_the_file() {
-    let pool = file_pool();
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let pool = file_pool();
     let kept = Block::new(&pool, 1 << 20, 7);
     assert!(fork_with(ForkMode::Private, || kept.holds(7), || {}));
     let before = pool.stats().resident_bytes;
@@ -226,15 +229,11 @@ fn after_a_fork_new_blocks_of_the_parent_come_from_the_file() {
 
 #[test]
 fn huge_page_pools_are_copied() {
-    match Source::memfd(64 << 20, Some(HugePageSize::Mib2)) {
-        Ok(source) => {
-            let pool = pool(source);
-            if pool.alloc(64).is_null() {
-                println!("NOT CHECKED: no free huge pages (vm.nr_hugepages)");
-                return;
-            }
-            isolation(&pool, ForkMode::Private, 2);
-        }
-        Err(error) => println!("NOT CHECKED: no huge pages: {error}"),
+    let source = || Source::memfd(64 << 20, Some(HugePageSize::Mib2));
+    let first_block = source().map(|source| pool(source).alloc(64));
+    if !first_block.is_ok_and(|block| !block.is_null()) {
+        println!("NOT CHECKED: no free huge pages (vm.nr_hugepages)");
+        return;
     }
+    isolation(|| pool(source().unwrap()), ForkMode::Private, 2);
 }
