@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
-use crate::launch::{Finished, Launcher, Task};
+use crate::launch::{Finished, Launcher, Running, Task};
 
 /// One row.
 #[derive(Clone, Debug)]
@@ -34,16 +34,20 @@ pub enum Work {
     /// A program that ends by itself.
     Program(Task),
     /// A server that is measured while clients, which are not, use it.
-    Server {
-        /// The measured server.
-        server: Task,
-        /// Succeeds as soon as the server answers.
-        ready: Task,
-        /// The load.
-        client: Task,
-        /// Ends the server.
-        stop: Task,
-    },
+    Server(Box<Server>),
+}
+
+/// A server and those who use it.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The measured server.
+    pub server: Task,
+    /// Succeeds as soon as the server answers.
+    pub ready: Task,
+    /// The load.
+    pub client: Task,
+    /// Ends the server.
+    pub stop: Task,
 }
 
 impl Case {
@@ -55,37 +59,64 @@ impl Case {
         let name = &self.label.name;
         match &self.work {
             Work::Program(task) => launcher.run(task, settings, name),
-            Work::Server { server, ready, client, stop } => {
-                let running = launcher.start(server, settings, name)?;
-                let load = load_server(launcher, name, ready, client);
-                // Also after a failed load: the server must not stay behind.
-                let stopped = launcher.run(stop, &[], &format!("{name}-stop"))?;
-                let mut finished = running.wait()?;
-                let load = load?;
-                if let Some(failure) = load.usage.failure().or(stopped.usage.failure()) {
-                    finished
-                        .complaints
-                        .push_str(&format!("\nclient: {failure}\n{}", load.complaints));
-                    finished.usage.exit_status = finished.usage.exit_status.max(1);
-                }
-                // What a server prints has times in it; its clients' success is what is compared.
-                finished.output.clear();
-                Ok(finished)
-            }
+            Work::Server(server) => server.run(launcher, name, settings),
         }
     }
 }
 
-/// Waits for the server, at most ten seconds, then runs the client.
-fn load_server(launcher: &Launcher, name: &str, ready: &Task, client: &Task) -> Result<Finished> {
-    for _ in 0..200 {
-        let answer = launcher.run(ready, &[], &format!("{name}-ready"))?;
-        if answer.usage.failure().is_none() {
-            return launcher.run(client, &[], &format!("{name}-client"));
+impl Server {
+    fn run(
+        &self,
+        launcher: &Launcher,
+        name: &str,
+        settings: &[(String, String)],
+    ) -> Result<Finished> {
+        let mut running = launcher.start(&self.server, settings, name)?;
+        let failure = self.load(launcher, name, &mut running)?;
+        // Also after a failed load: the server must not stay behind. If it is gone already, this fails.
+        let stopped = launcher.run(&self.stop, &[], &format!("{name}-stop"))?;
+        let mut finished = running.wait()?;
+        let failure = failure.or_else(|| {
+            stopped
+                .usage
+                .failure()
+                .map(|how| format!("stopping it: {how}"))
+        });
+        if let Some(failure) = failure {
+            finished.complaints.push('\n');
+            finished.complaints.push_str(&failure);
+            if finished.usage.failure().is_none() {
+                finished.usage.exit_status = 1;
+            }
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        // What a server prints has times in it; its clients' success is what is compared.
+        finished.output.clear();
+        Ok(finished)
     }
-    Err(Error::new(format!("{name}: the server did not answer within ten seconds")))
+
+    /// Waits for the server, at most ten seconds, then runs the client; what went wrong, if something did.
+    fn load(
+        &self,
+        launcher: &Launcher,
+        name: &str,
+        running: &mut Running,
+    ) -> Result<Option<String>> {
+        for _ in 0..200 {
+            let answer = launcher.run(&self.ready, &[], &format!("{name}-ready"))?;
+            if answer.usage.failure().is_none() {
+                let client = launcher.run(&self.client, &[], &format!("{name}-client"))?;
+                return Ok(client
+                    .usage
+                    .failure()
+                    .map(|how| format!("its client: {how}")));
+            }
+            if running.has_ended()? {
+                return Ok(Some("ended before it answered".to_owned()));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Ok(Some("no answer within ten seconds".to_owned()))
+    }
 }
 
 /// Output that must be the same under every allocator: fields about the resident set are left out.
@@ -94,8 +125,10 @@ pub fn comparable(output: &[u8]) -> Vec<u8> {
         return output.to_owned();
     }
     let text = String::from_utf8_lossy(output);
-    let kept: Vec<&str> =
-        text.split_whitespace().filter(|field| !field.starts_with("rss_")).collect();
+    let kept: Vec<&str> = text
+        .split_whitespace()
+        .filter(|field| !field.starts_with("rss_"))
+        .collect();
     kept.join(" ").into_bytes()
 }
 
@@ -131,8 +164,14 @@ fn parse_list(list: &str) -> Result<Vec<Label>> {
             let [name, group, threads] = fields[..] else {
                 return Err(Error::new(format!("list of workloads: {line:?}")));
             };
-            let threads = threads.parse().context(|| format!("list of workloads: {line:?}"))?;
-            Ok(Label { name: name.to_owned(), group: group.to_owned(), threads })
+            let threads = threads
+                .parse()
+                .context(|| format!("list of workloads: {line:?}"))?;
+            Ok(Label {
+                name: name.to_owned(),
+                group: group.to_owned(),
+                threads,
+            })
         })
         .collect()
 }
@@ -153,8 +192,15 @@ pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
             let options =
                 ["--scale", &scale.to_string(), "--seed", &seed.to_string()].map(str::to_owned);
             let arguments = std::iter::once(label.name.clone()).chain(options).collect();
-            let task = Task { program: program.to_owned(), arguments, settings: Vec::new() };
-            Case { label, work: Work::Program(task) }
+            let task = Task {
+                program: program.to_owned(),
+                arguments,
+                settings: Vec::new(),
+            };
+            Case {
+                label,
+                work: Work::Program(task),
+            }
         })
         .collect())
 }
@@ -167,13 +213,23 @@ mod tests {
 
     #[test]
     fn the_resident_set_is_no_part_of_the_comparison() {
-        assert_eq!(comparable(LINE), b"workload=long-run ops=9 checksum=00ff live_bytes=1000");
-        assert_eq!(comparable(b"rss_bytes=1 of a program\n"), b"rss_bytes=1 of a program\n");
+        assert_eq!(
+            comparable(LINE),
+            b"workload=long-run ops=9 checksum=00ff live_bytes=1000"
+        );
+        assert_eq!(
+            comparable(b"rss_bytes=1 of a program\n"),
+            b"rss_bytes=1 of a program\n"
+        );
     }
 
     #[test]
     fn growth_is_read_where_it_is_printed() {
-        let expected = Growth { live_bytes: 1000, rss_bytes: 1250, rss_worst_permille: 1300 };
+        let expected = Growth {
+            live_bytes: 1000,
+            rss_bytes: 1250,
+            rss_worst_permille: 1300,
+        };
         assert_eq!(growth(LINE), Some(expected));
         assert_eq!(growth(b"workload=pair16 ops=1 checksum=0"), None);
     }
@@ -181,7 +237,14 @@ mod tests {
     #[test]
     fn the_list_of_workloads_is_read() {
         let list = parse_list("pair16\tmicro\t1\nserver\tthreads\t2\n").unwrap();
-        assert_eq!(list[1], Label { name: "server".into(), group: "threads".into(), threads: 2 });
+        assert_eq!(
+            list[1],
+            Label {
+                name: "server".into(),
+                group: "threads".into(),
+                threads: 2
+            }
+        );
         assert!(parse_list("pair16 micro 1").is_err());
         assert!(parse_list("pair16\tmicro\tmany").is_err());
     }

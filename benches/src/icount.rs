@@ -41,11 +41,21 @@ pub struct Probe {
 }
 
 const fn pair(size: usize, count: u64) -> Probe {
-    Probe { pattern: Pattern::Pair, size, count, rounds: 1 }
+    Probe {
+        pattern: Pattern::Pair,
+        size,
+        count,
+        rounds: 1,
+    }
 }
 
 const fn batch(size: usize) -> Probe {
-    Probe { pattern: Pattern::Batch, size, count: 200, rounds: 5 }
+    Probe {
+        pattern: Pattern::Batch,
+        size,
+        count: 200,
+        rounds: 2,
+    }
 }
 
 /// All probes, small sizes first. A step costs tens of microseconds in a virtual machine, so the counts are
@@ -67,6 +77,14 @@ impl Probe {
         match self.pattern {
             Pattern::Pair => vec!["pair".to_owned(), size, count],
             Pattern::Batch => vec!["batch".to_owned(), size, count, self.rounds.to_string()],
+        }
+    }
+
+    /// Name for a filter: "pair 16 B" or "batch 64 B".
+    pub fn name(&self) -> String {
+        match self.pattern {
+            Pattern::Pair => format!("pair {}", self.size_text()),
+            Pattern::Batch => format!("batch {}", self.size_text()),
         }
     }
 
@@ -121,13 +139,18 @@ fn figures(probe: &Probe, counts: &Counts) -> Vec<Figure> {
     }
 }
 
-/// Counts all probes under one allocator.
+/// Counts the probes whose name is wanted under one allocator.
 ///
 /// # Errors
 /// The tracee cannot be started, ends early, or runs for ever.
-pub fn measure(tracee: &Path, allocator: &Allocator, locations: &mut Locations) -> Result<Column> {
+pub fn measure(
+    tracee: &Path,
+    allocator: &Allocator,
+    wanted: impl Fn(&str) -> bool,
+    locations: &mut Locations,
+) -> Result<Column> {
     let mut all = Vec::new();
-    for probe in &PROBES {
+    for probe in PROBES.iter().filter(|probe| wanted(&probe.name())) {
         let mut arguments = vec!["instruction-probe".to_owned()];
         arguments.extend(probe.arguments());
         let mut places = locations.start(&allocator.name, &arguments[1..].join(" "));
@@ -142,13 +165,19 @@ pub fn measure(tracee: &Path, allocator: &Allocator, locations: &mut Locations) 
         locations.finish(places);
         all.extend(figures(probe, &counts));
     }
-    Ok(Column { allocator: allocator.name.clone(), figures: all })
+    Ok(Column {
+        allocator: allocator.name.clone(),
+        figures: all,
+    })
 }
 
 /// The table: operations down, allocators across; system calls where there are any.
 pub fn markdown(columns: &[Column]) -> String {
     let mut text = String::new();
-    let names: Vec<&str> = columns.iter().map(|column| column.allocator.as_str()).collect();
+    let names: Vec<&str> = columns
+        .iter()
+        .map(|column| column.allocator.as_str())
+        .collect();
     let _ = writeln!(text, "| instructions | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---:|".repeat(columns.len()));
     let operations = columns.first().map_or(&[][..], |column| &column.figures);
@@ -158,7 +187,10 @@ pub fn markdown(columns: &[Column]) -> String {
             .map(|column| {
                 let figure = &column.figures[row];
                 if figure.system_calls > 0.0 {
-                    format!("{:.0} + {:.3} system calls", figure.instructions, figure.system_calls)
+                    format!(
+                        "{:.0} + {:.3} system calls",
+                        figure.instructions, figure.system_calls
+                    )
                 } else {
                     format!("{:.0}", figure.instructions)
                 }
@@ -179,7 +211,10 @@ pub fn regressions(kept: &[Column], now: &[Column], tolerance_percent: f64) -> V
             continue;
         };
         for figure in &column.figures {
-            let Some(old) = before.figures.iter().find(|old| old.operation == figure.operation)
+            let Some(old) = before
+                .figures
+                .iter()
+                .find(|old| old.operation == figure.operation)
             else {
                 continue;
             };
@@ -208,13 +243,20 @@ mod tests {
         let operation = "pair 16 B".to_owned();
         Column {
             allocator: "vmmalloc".to_owned(),
-            figures: vec![Figure { operation, instructions, system_calls }],
+            figures: vec![Figure {
+                operation,
+                instructions,
+                system_calls,
+            }],
         }
     }
 
     #[test]
     fn counts_become_figures_per_operation() {
-        let counts = Counts { instructions: [18_000, 22_000], system_calls: [0, 500] };
+        let counts = Counts {
+            instructions: [7_200, 8_800],
+            system_calls: [0, 200],
+        };
         let figures = figures(&batch(64), &counts);
         assert_eq!(figures[0].operation, "malloc 64 B");
         assert_eq!(figures[0].instructions, 18.0);
@@ -228,7 +270,10 @@ mod tests {
     #[test]
     fn the_table_shows_system_calls_where_there_are_any() {
         let text = markdown(&[column(32.4, 0.0), column(900.0, 2.0)]);
-        assert!(text.contains("| pair 16 B | 32 | 900 + 2.000 system calls |"), "{text}");
+        assert!(
+            text.contains("| pair 16 B | 32 | 900 + 2.000 system calls |"),
+            "{text}"
+        );
     }
 
     #[test]

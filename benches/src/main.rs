@@ -16,7 +16,10 @@ use pmem_bench::{peers, program, report};
 use regex_lite::Regex;
 
 #[derive(Parser)]
-#[command(version, about = "Measures memory allocators against each other by LD_PRELOAD")]
+#[command(
+    version,
+    about = "Measures memory allocators against each other by LD_PRELOAD"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Action,
@@ -32,10 +35,11 @@ enum Action {
     Peers(Where),
     /// List the allocators and cases, and what is missing
     List(Where),
-    /// Render the tables and the chart of a kept JSON file again
+    /// Render the tables and the chart of kept JSON files, put together if there are several
     Report {
-        /// JSON file that `preload --json` wrote
-        json: PathBuf,
+        /// JSON files that `preload --json` wrote, with the same allocators and different cases
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
         #[command(flatten)]
         output: Output,
     },
@@ -115,6 +119,9 @@ struct Icount {
     /// Allocators, separated by commas [default: all there are; see `list`]
     #[arg(long = "peers", value_name = "NAMES", value_delimiter = ',')]
     allocators: Option<Vec<String>>,
+    /// Only probes whose name ("pair 16 B", "batch 64 B") matches this regular expression
+    #[arg(long, value_name = "RE")]
+    filter: Option<String>,
     /// Write the counts as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -140,7 +147,10 @@ fn sources() -> &'static Path {
 /// Directory of this program: its siblings are the workloads, the launcher and our library.
 fn own_directory() -> Result<PathBuf> {
     let program = std::env::current_exe().context(|| "own path".to_owned())?;
-    program.parent().map(Path::to_owned).ok_or_else(|| Error::new("this program has no directory"))
+    program
+        .parent()
+        .map(Path::to_owned)
+        .ok_or_else(|| Error::new("this program has no directory"))
 }
 
 impl Where {
@@ -148,10 +158,19 @@ impl Where {
         let own = own_directory()?;
         let beside = own.parent().unwrap_or(&own);
         Ok(Places {
-            library: self.library.clone().unwrap_or_else(|| own.join("libvmmalloc.so")),
-            peers: self.peers_dir.clone().unwrap_or_else(|| beside.join("peers")),
+            library: self
+                .library
+                .clone()
+                .unwrap_or_else(|| own.join("libvmmalloc.so")),
+            peers: self
+                .peers_dir
+                .clone()
+                .unwrap_or_else(|| beside.join("peers")),
             memory: self.memory_dir.clone(),
-            disk: self.disk_dir.clone().unwrap_or_else(|| beside.join("bench-pools")),
+            disk: self
+                .disk_dir
+                .clone()
+                .unwrap_or_else(|| beside.join("bench-pools")),
             pool_size: self.pool_size.clone(),
             prealloc_size: self.prealloc_size.clone(),
         })
@@ -163,7 +182,10 @@ fn choose(places: &Places, wanted: Option<&[String]>) -> Result<Vec<Allocator>> 
     std::fs::create_dir_all(&places.disk).context(|| places.disk.display().to_string())?;
     let candidates = allocator::candidates(places);
     if wanted.is_none() {
-        for missing in candidates.iter().filter_map(|candidate| candidate.as_ref().err()) {
+        for missing in candidates
+            .iter()
+            .filter_map(|candidate| candidate.as_ref().err())
+        {
             eprintln!("pmem-bench: without {}: {}", missing.name, missing.remedy);
         }
     }
@@ -194,11 +216,15 @@ fn all_cases(directory: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+fn pattern(filter: &str) -> Result<Regex> {
+    Regex::new(filter).context(|| format!("--filter {filter:?}"))
+}
+
 fn filtered(cases: Vec<Case>, filter: Option<&str>) -> Result<Vec<Case>> {
     let Some(filter) = filter else {
         return Ok(cases);
     };
-    let pattern = Regex::new(filter).context(|| format!("--filter {filter:?}"))?;
+    let pattern = pattern(filter)?;
     let kept: Vec<Case> = cases
         .into_iter()
         .filter(|case| pattern.is_match(&case.label.name) || pattern.is_match(&case.label.group))
@@ -242,7 +268,9 @@ fn write_output(output: &Output, matrix: &Matrix) -> Result<()> {
 }
 
 fn preload(options: &Preload) -> Result<ExitCode> {
-    let scale = options.scale.unwrap_or(if options.quick { 0.05 } else { 1.0 });
+    let scale = options
+        .scale
+        .unwrap_or(if options.quick { 0.05 } else { 1.0 });
     if !(scale.is_finite() && scale > 0.0) {
         return Err(Error::new(format!("--scale {scale}: must be above 0")));
     }
@@ -254,7 +282,10 @@ fn preload(options: &Preload) -> Result<ExitCode> {
         directory: scratch.0.clone(),
         timeout_s: options.timeout,
     };
-    let cases = filtered(all_cases(&scratch.0, scale, options.seed)?, options.filter.as_deref())?;
+    let cases = filtered(
+        all_cases(&scratch.0, scale, options.seed)?,
+        options.filter.as_deref(),
+    )?;
     let machine = Machine::observe(sources());
     let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 5 });
     let plan = Plan {
@@ -264,7 +295,7 @@ fn preload(options: &Preload) -> Result<ExitCode> {
         seed: options.seed,
         launcher: &launcher,
     };
-    let (runs, pools) = plan.run(show)?;
+    let results = plan.run(show)?;
     show("", 1.0);
     let matrix = Matrix {
         machine,
@@ -275,8 +306,9 @@ fn preload(options: &Preload) -> Result<ExitCode> {
         reference,
         cases: cases.into_iter().map(|case| case.label).collect(),
         allocators,
-        runs,
-        pools,
+        runs: results.runs,
+        pools: results.pools,
+        pool_failures: results.pool_failures,
     };
     write_output(&options.output, &matrix)?;
     Ok(judge(&matrix))
@@ -288,15 +320,28 @@ fn judge(matrix: &Matrix) -> ExitCode {
     let mut ours_failed = false;
     for run in &matrix.runs {
         if let Some(failure) = &run.failure {
-            let ours =
-                matrix.allocators.iter().any(|known| known.ours && known.name == run.allocator);
+            let ours = matrix
+                .allocators
+                .iter()
+                .any(|known| known.ours && known.name == run.allocator);
             ours_failed |= ours;
             if told.insert((&run.case, &run.allocator)) {
-                eprintln!("pmem-bench: {} under {}: {failure}", run.case, run.allocator);
+                eprintln!(
+                    "pmem-bench: {} under {}: {failure}",
+                    run.case, run.allocator
+                );
             }
         }
     }
-    if ours_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    for failure in &matrix.pool_failures {
+        eprintln!("pmem-bench: {failure}");
+        ours_failed = true;
+    }
+    if ours_failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn count_instructions(options: &Icount) -> Result<ExitCode> {
@@ -308,11 +353,24 @@ fn count_instructions(options: &Icount) -> Result<ExitCode> {
             tracee.display()
         )));
     }
+    let pattern = options.filter.as_deref().map(pattern).transpose()?;
+    let wanted = |name: &str| {
+        pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(name))
+    };
+    if !icount::PROBES.iter().any(|probe| wanted(&probe.name())) {
+        let names: Vec<String> = icount::PROBES.iter().map(icount::Probe::name).collect();
+        return Err(Error::new(format!(
+            "--filter matches none of: {}",
+            names.join(", ")
+        )));
+    }
     let mut locations = Locations::default();
     let mut columns: Vec<Column> = Vec::new();
     for (index, allocator) in allocators.iter().enumerate() {
         show(&allocator.name, index as f64 / allocators.len() as f64);
-        columns.push(icount::measure(&tracee, allocator, &mut locations)?);
+        columns.push(icount::measure(&tracee, allocator, wanted, &mut locations)?);
     }
     show("", 1.0);
     if let Some(path) = &options.json {
@@ -337,7 +395,11 @@ fn count_instructions(options: &Icount) -> Result<ExitCode> {
     for line in &worse {
         eprintln!("pmem-bench: more instructions than kept: {line}");
     }
-    Ok(if worse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if worse.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn list(options: &Where) -> Result<ExitCode> {
@@ -353,7 +415,10 @@ fn list(options: &Where) -> Result<ExitCode> {
     println!("Cases:");
     let scratch = Scratch::new()?;
     for case in all_cases(&scratch.0, 0.001, 1)? {
-        println!("  {:18} {}, {} thread(s)", case.label.name, case.label.group, case.label.threads);
+        println!(
+            "  {:18} {}, {} thread(s)",
+            case.label.name, case.label.group, case.label.threads
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -370,8 +435,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Action::List(options) => list(options),
-        Action::Report { json, output } => {
-            write_output(output, &report::read_json(json)?)?;
+        Action::Report { files, output } => {
+            let mut parts = files.iter().map(|file| report::read_json(file));
+            let mut matrix = parts.next().unwrap_or_else(|| Err(Error::new("no file")))?;
+            for part in parts {
+                matrix.merge(part?)?;
+            }
+            write_output(output, &matrix)?;
             Ok(ExitCode::SUCCESS)
         }
     }

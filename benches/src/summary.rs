@@ -64,6 +64,25 @@ pub struct Summary {
     pub rows: Vec<Row>,
     /// The means: each group, then all.
     pub means: Vec<Mean>,
+    /// Means over the cases that need at least [`LARGE_KIB`] under some allocator: in small processes the
+    /// tables and the first huge page of an allocator are all that shows.
+    pub large: Mean,
+}
+
+/// A process from this size on says something about how densely an allocator packs.
+pub const LARGE_KIB: f64 = 50.0 * 1024.0;
+
+/// One of our allocators in one case against the fastest of the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Name of the case.
+    pub case: String,
+    /// Name of our allocator.
+    pub allocator: String,
+    /// Name of the fastest other one.
+    pub best: String,
+    /// CPU time of ours divided by that of the best.
+    pub ratio: f64,
 }
 
 /// The values of one case and allocator by round; a round that does not count is a hole.
@@ -182,7 +201,43 @@ impl Summary {
             })
             .collect();
         means.push(mean("all", &rows.iter().collect::<Vec<_>>(), columns));
-        Self { rows, means }
+        let is_large = |row: &&Row| {
+            row.cells
+                .iter()
+                .any(|cell| cell.memory_kib.is_some_and(|kib| kib >= LARGE_KIB))
+        };
+        let large = mean(
+            "50 MiB and more",
+            &rows.iter().filter(is_large).collect::<Vec<_>>(),
+            columns,
+        );
+        Self { rows, means, large }
+    }
+
+    /// How ours stand against the best of the others, the slowest case first.
+    pub fn standings(&self, matrix: &Matrix) -> Vec<Standing> {
+        let mut all = Vec::new();
+        for row in &self.rows {
+            let timed = |ours: bool| {
+                matrix
+                    .allocators
+                    .iter()
+                    .zip(&row.cells)
+                    .filter(move |(allocator, _)| allocator.ours == ours)
+                    .filter_map(|(allocator, cell)| Some((&allocator.name, cell.cpu?.median)))
+            };
+            let Some((best, fastest)) = timed(false).min_by(|a, b| a.1.total_cmp(&b.1)) else {
+                continue;
+            };
+            all.extend(timed(true).map(|(allocator, ratio)| Standing {
+                case: row.case.clone(),
+                allocator: allocator.clone(),
+                best: best.clone(),
+                ratio: ratio / fastest,
+            }));
+        }
+        all.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
+        all
     }
 }
 
@@ -261,6 +316,7 @@ pub(crate) mod tests {
                 allocator: "vmmalloc".into(),
                 stats: PoolStats { peak_committed_bytes: 4000 * 1024, ..PoolStats::default() },
             }],
+            pool_failures: Vec::new(),
         }
     }
 
@@ -290,6 +346,33 @@ pub(crate) mod tests {
         assert_eq!(cell.memory_kib, Some(4000.0));
         assert_eq!(cell.memory, Some(4.0));
         assert_eq!(summary.rows[0].cells[1].memory, Some(1.0));
+    }
+
+    #[test]
+    fn ours_stand_against_the_fastest_other_one() {
+        let matrix = example();
+        let standings = Summary::of(&matrix).standings(&matrix);
+        let seen: Vec<(&str, &str, f64)> = standings
+            .iter()
+            .map(|s| (s.case.as_str(), s.best.as_str(), s.ratio))
+            .collect();
+        assert_eq!(
+            seen,
+            [("lua", "mimalloc", 2.0), ("pair16", "mimalloc", 0.5)]
+        );
+    }
+
+    #[test]
+    fn only_large_processes_count_for_the_mean_of_large_ones() {
+        let mut matrix = example();
+        assert_eq!(Summary::of(&matrix).large.cases, 0);
+        for run in &mut matrix.runs {
+            if run.case == "lua" {
+                run.usage.peak_rss_kib = 60 << 10;
+            }
+        }
+        let large = Summary::of(&matrix).large;
+        assert_eq!((large.cases, large.memory[1]), (1, Some(1.0)));
     }
 
     #[test]

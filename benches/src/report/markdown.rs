@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::matrix::Matrix;
-use crate::summary::{Cell, Mean, Row, Summary};
+use crate::summary::{Cell, Mean, Row, Standing, Summary};
 
 /// Text of a cell that has no value.
 const NONE: &str = "–";
@@ -75,6 +75,26 @@ fn conditions(text: &mut String, matrix: &Matrix) {
     text.push('\n');
 }
 
+/// Where ours are slowest in comparison with the best of the others.
+fn standings(text: &mut String, matrix: &Matrix, summary: &Summary) {
+    let all = summary.standings(matrix);
+    if all.is_empty() {
+        return;
+    }
+    text.push_str("### Ours against the best of the others\n\nCPU time; the cases with the largest ratios.\n\n");
+    text.push_str("| case | ours | best | ratio |\n|---|---|---|---:|\n");
+    for standing in all.iter().take(20) {
+        let Standing {
+            case,
+            allocator,
+            best,
+            ratio,
+        } = standing;
+        let _ = writeln!(text, "| {case} | {allocator} | {best} | {ratio:.2} |");
+    }
+    text.push('\n');
+}
+
 /// All tables of a matrix.
 pub fn render(matrix: &Matrix) -> String {
     let summary = Summary::of(matrix);
@@ -91,9 +111,13 @@ pub fn render(matrix: &Matrix) -> String {
     means(&mut text, matrix, &summary.means, |mean| &mean.wall);
     let _ = writeln!(
         text,
-        "### Memory, geometric means\n\nPeak resident set, or peak pool size where that is larger; {reference} = 1.00.\n"
+        "### Memory, geometric means\n\nPeak resident set, or peak pool size where that is larger; {reference} = 1.00. \
+         The last row leaves out the cases that stay below 50 MiB under every allocator.\n"
     );
-    means(&mut text, matrix, &summary.means, |mean| &mean.memory);
+    let mut memory = summary.means.clone();
+    memory.push(summary.large.clone());
+    means(&mut text, matrix, &memory, |mean| &mean.memory);
+    standings(&mut text, matrix, &summary);
 
     let _ = writeln!(
         text,
@@ -144,6 +168,10 @@ mod tests {
         assert!(text.contains("| pair16 | 1.00 (1.00–1.00) | 0.50 (0.50–0.50) |"), "{text}");
         assert!(text.contains("| all (2) | 1.00 | 1.00 |"), "{text}");
         assert!(text.contains("| lua | 1.0 | 1.0 + 3.9 |"), "{text}");
+        assert!(
+            text.contains("| lua | vmmalloc | mimalloc | 2.00 |"),
+            "{text}"
+        );
         assert!(!text.contains("Fragmentation"), "{text}");
     }
 
