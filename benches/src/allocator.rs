@@ -66,11 +66,7 @@ pub struct Missing {
 const PACKAGED: [(&str, &str, &str); 3] = [
     ("mimalloc-debian", "libmimalloc.so.2", "libmimalloc2.0"),
     ("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
-    (
-        "tcmalloc",
-        "libtcmalloc_minimal.so.4",
-        "libtcmalloc-minimal4",
-    ),
+    ("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
 ];
 
 /// A peer that `pmem-bench peers` builds.
@@ -82,12 +78,7 @@ struct Built {
 }
 
 const fn built_as_is(name: &'static str, file: &'static str) -> Built {
-    Built {
-        name,
-        file,
-        settings: &[],
-        remark: "",
-    }
+    Built { name, file, settings: &[], remark: "" }
 }
 
 const BUILT: [Built; 6] = [
@@ -124,15 +115,11 @@ fn system_library(file: &str) -> Option<PathBuf> {
 /// The file a link leads to: carries the full version.
 fn file_version(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real.file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    real.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
-    settings
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn glibc() -> Candidate {
@@ -147,10 +134,7 @@ fn glibc() -> Candidate {
             settings: Vec::new(),
             ours: false,
         }),
-        None => Err(Missing {
-            name,
-            remedy: "libc.so.6 was not found".to_owned(),
-        }),
+        None => Err(Missing { name, remedy: "libc.so.6 was not found".to_owned() }),
     }
 }
 
@@ -164,10 +148,7 @@ fn packaged(name: &str, file: &str, package: &str) -> Candidate {
             settings: Vec::new(),
             ours: false,
         }),
-        None => Err(Missing {
-            name,
-            remedy: format!("install the Debian package {package}"),
-        }),
+        None => Err(Missing { name, remedy: format!("install the Debian package {package}") }),
     }
 }
 
@@ -175,10 +156,7 @@ fn built(places: &Places, peer: &Built) -> Candidate {
     let library = places.peers.join(peer.file);
     let name = peer.name.to_owned();
     if !library.exists() {
-        return Err(Missing {
-            name,
-            remedy: "run `pmem-bench peers` once".to_owned(),
-        });
+        return Err(Missing { name, remedy: "run `pmem-bench peers` once".to_owned() });
     }
     let version = std::fs::read_to_string(library.with_extension("version")).unwrap_or_default();
     Ok(Allocator {
@@ -220,33 +198,11 @@ fn ours(places: &Places, name: &str, directory: &Path, space: &str, size: &str) 
 /// All allocators the harness knows, in the order of the tables.
 pub fn candidates(places: &Places) -> Vec<Candidate> {
     let mut all = vec![glibc()];
-    all.extend(
-        PACKAGED
-            .iter()
-            .map(|(name, file, package)| packaged(name, file, package)),
-    );
+    all.extend(PACKAGED.iter().map(|(name, file, package)| packaged(name, file, package)));
     all.extend(BUILT.iter().map(|peer| built(places, peer)));
-    all.push(ours(
-        places,
-        "vmmalloc",
-        &places.memory,
-        "lazy",
-        &places.pool_size,
-    ));
-    all.push(ours(
-        places,
-        "vmmalloc-prealloc",
-        &places.memory,
-        "prealloc",
-        &places.prealloc_size,
-    ));
-    all.push(ours(
-        places,
-        "vmmalloc-disk",
-        &places.disk,
-        "lazy",
-        &places.pool_size,
-    ));
+    all.push(ours(places, "vmmalloc", &places.memory, "lazy", &places.pool_size));
+    all.push(ours(places, "vmmalloc-prealloc", &places.memory, "prealloc", &places.prealloc_size));
+    all.push(ours(places, "vmmalloc-disk", &places.disk, "lazy", &places.pool_size));
     all
 }
 
@@ -264,20 +220,12 @@ pub fn choose(candidates: Vec<Candidate>, wanted: Option<&[String]>) -> Result<V
     };
     wanted
         .iter()
-        .map(|name| {
-            match candidates
-                .iter()
-                .find(|candidate| name_of(candidate) == *name)
-            {
-                Some(Ok(allocator)) => Ok(allocator.clone()),
-                Some(Err(missing)) => Err(Error::new(format!("{name}: {}", missing.remedy))),
-                None => {
-                    let known: Vec<String> = candidates.iter().map(name_of).collect();
-                    Err(Error::new(format!(
-                        "no allocator '{name}'; known: {}",
-                        known.join(", ")
-                    )))
-                }
+        .map(|name| match candidates.iter().find(|candidate| name_of(candidate) == *name) {
+            Some(Ok(allocator)) => Ok(allocator.clone()),
+            Some(Err(missing)) => Err(Error::new(format!("{name}: {}", missing.remedy))),
+            None => {
+                let known: Vec<String> = candidates.iter().map(name_of).collect();
+                Err(Error::new(format!("no allocator '{name}'; known: {}", known.join(", "))))
             }
         })
         .collect()
@@ -320,35 +268,21 @@ mod tests {
     }
 
     fn missing(name: &str) -> Candidate {
-        Err(Missing {
-            name: name.to_owned(),
-            remedy: "run `make it`".to_owned(),
-        })
+        Err(Missing { name: name.to_owned(), remedy: "run `make it`".to_owned() })
     }
 
     #[test]
     fn without_a_wish_all_that_are_there_are_taken() {
-        let chosen = choose(
-            vec![Ok(allocator("a")), missing("b"), Ok(allocator("c"))],
-            None,
-        )
-        .unwrap();
-        let names: Vec<&str> = chosen
-            .iter()
-            .map(|allocator| allocator.name.as_str())
-            .collect();
+        let chosen =
+            choose(vec![Ok(allocator("a")), missing("b"), Ok(allocator("c"))], None).unwrap();
+        let names: Vec<&str> = chosen.iter().map(|allocator| allocator.name.as_str()).collect();
         assert_eq!(names, ["a", "c"]);
     }
 
     #[test]
     fn a_wish_keeps_its_order_and_a_missing_one_names_the_remedy() {
         let all = || vec![Ok(allocator("a")), missing("b"), Ok(allocator("c"))];
-        let wish = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
+        let wish = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let chosen = choose(all(), Some(&wish(&["c", "a"]))).unwrap();
         assert_eq!(chosen[0].name, "c");
         let error = choose(all(), Some(&wish(&["b"]))).unwrap_err().to_string();
@@ -359,11 +293,7 @@ mod tests {
 
     #[test]
     fn the_newest_mimalloc_is_the_reference_unless_another_is_named() {
-        let chosen = [
-            allocator("glibc"),
-            allocator("mimalloc-debian"),
-            allocator("mimalloc"),
-        ];
+        let chosen = [allocator("glibc"), allocator("mimalloc-debian"), allocator("mimalloc")];
         assert_eq!(reference(&chosen, None).unwrap(), "mimalloc");
         assert_eq!(reference(&chosen[..2], None).unwrap(), "mimalloc-debian");
         assert_eq!(reference(&chosen[..1], None).unwrap(), "glibc");
@@ -375,10 +305,7 @@ mod tests {
     #[test]
     fn the_preload_comes_with_the_settings() {
         let environment = allocator("a").environment();
-        assert_eq!(
-            environment,
-            owned(&[("LD_PRELOAD", "/lib/x.so"), ("A", "1")])
-        );
+        assert_eq!(environment, owned(&[("LD_PRELOAD", "/lib/x.so"), ("A", "1")]));
     }
 
     #[test]
@@ -392,9 +319,8 @@ mod tests {
             pool_size: "8G".to_owned(),
             prealloc_size: "1G".to_owned(),
         };
-        let error = choose(candidates(&places), Some(&["vmmalloc".to_owned()]))
-            .unwrap_err()
-            .to_string();
+        let error =
+            choose(candidates(&places), Some(&["vmmalloc".to_owned()])).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/libvmmalloc.so"), "{error}");
         assert!(error.contains("cargo build --release"), "{error}");
     }

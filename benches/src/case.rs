@@ -76,12 +76,8 @@ impl Server {
         // Also after a failed load: the server must not stay behind. If it is gone already, this fails.
         let stopped = launcher.run(&self.stop, &[], &format!("{name}-stop"))?;
         let mut finished = running.wait()?;
-        let failure = failure.or_else(|| {
-            stopped
-                .usage
-                .failure()
-                .map(|how| format!("stopping it: {how}"))
-        });
+        let failure =
+            failure.or_else(|| stopped.usage.failure().map(|how| format!("stopping it: {how}")));
         if let Some(failure) = failure {
             finished.complaints.push('\n');
             finished.complaints.push_str(&failure);
@@ -105,10 +101,7 @@ impl Server {
             let answer = launcher.run(&self.ready, &[], &format!("{name}-ready"))?;
             if answer.usage.failure().is_none() {
                 let client = launcher.run(&self.client, &[], &format!("{name}-client"))?;
-                return Ok(client
-                    .usage
-                    .failure()
-                    .map(|how| format!("its client: {how}")));
+                return Ok(client.usage.failure().map(|how| format!("its client: {how}")));
             }
             if running.has_ended()? {
                 return Ok(Some("ended before it answered".to_owned()));
@@ -125,10 +118,8 @@ pub fn comparable(output: &[u8]) -> Vec<u8> {
         return output.to_owned();
     }
     let text = String::from_utf8_lossy(output);
-    let kept: Vec<&str> = text
-        .split_whitespace()
-        .filter(|field| !field.starts_with("rss_"))
-        .collect();
+    let kept: Vec<&str> =
+        text.split_whitespace().filter(|field| !field.starts_with("rss_")).collect();
     kept.join(" ").into_bytes()
 }
 
@@ -164,14 +155,8 @@ fn parse_list(list: &str) -> Result<Vec<Label>> {
             let [name, group, threads] = fields[..] else {
                 return Err(Error::new(format!("list of workloads: {line:?}")));
             };
-            let threads = threads
-                .parse()
-                .context(|| format!("list of workloads: {line:?}"))?;
-            Ok(Label {
-                name: name.to_owned(),
-                group: group.to_owned(),
-                threads,
-            })
+            let threads = threads.parse().context(|| format!("list of workloads: {line:?}"))?;
+            Ok(Label { name: name.to_owned(), group: group.to_owned(), threads })
         })
         .collect()
 }
@@ -192,15 +177,8 @@ pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
             let options =
                 ["--scale", &scale.to_string(), "--seed", &seed.to_string()].map(str::to_owned);
             let arguments = std::iter::once(label.name.clone()).chain(options).collect();
-            let task = Task {
-                program: program.to_owned(),
-                arguments,
-                settings: Vec::new(),
-            };
-            Case {
-                label,
-                work: Work::Program(task),
-            }
+            let task = Task { program: program.to_owned(), arguments, settings: Vec::new() };
+            Case { label, work: Work::Program(task) }
         })
         .collect())
 }
@@ -213,23 +191,13 @@ mod tests {
 
     #[test]
     fn the_resident_set_is_no_part_of_the_comparison() {
-        assert_eq!(
-            comparable(LINE),
-            b"workload=long-run ops=9 checksum=00ff live_bytes=1000"
-        );
-        assert_eq!(
-            comparable(b"rss_bytes=1 of a program\n"),
-            b"rss_bytes=1 of a program\n"
-        );
+        assert_eq!(comparable(LINE), b"workload=long-run ops=9 checksum=00ff live_bytes=1000");
+        assert_eq!(comparable(b"rss_bytes=1 of a program\n"), b"rss_bytes=1 of a program\n");
     }
 
     #[test]
     fn growth_is_read_where_it_is_printed() {
-        let expected = Growth {
-            live_bytes: 1000,
-            rss_bytes: 1250,
-            rss_worst_permille: 1300,
-        };
+        let expected = Growth { live_bytes: 1000, rss_bytes: 1250, rss_worst_permille: 1300 };
         assert_eq!(growth(LINE), Some(expected));
         assert_eq!(growth(b"workload=pair16 ops=1 checksum=0"), None);
     }
@@ -237,14 +205,7 @@ mod tests {
     #[test]
     fn the_list_of_workloads_is_read() {
         let list = parse_list("pair16\tmicro\t1\nserver\tthreads\t2\n").unwrap();
-        assert_eq!(
-            list[1],
-            Label {
-                name: "server".into(),
-                group: "threads".into(),
-                threads: 2
-            }
-        );
+        assert_eq!(list[1], Label { name: "server".into(), group: "threads".into(), threads: 2 });
         assert!(parse_list("pair16 micro 1").is_err());
         assert!(parse_list("pair16\tmicro\tmany").is_err());
     }

@@ -41,21 +41,11 @@ pub struct Probe {
 }
 
 const fn pair(size: usize, count: u64) -> Probe {
-    Probe {
-        pattern: Pattern::Pair,
-        size,
-        count,
-        rounds: 1,
-    }
+    Probe { pattern: Pattern::Pair, size, count, rounds: 1 }
 }
 
 const fn batch(size: usize) -> Probe {
-    Probe {
-        pattern: Pattern::Batch,
-        size,
-        count: 200,
-        rounds: 2,
-    }
+    Probe { pattern: Pattern::Batch, size, count: 200, rounds: 2 }
 }
 
 /// All probes, small sizes first. A step costs tens of microseconds in a virtual machine, so the counts are
@@ -165,19 +155,13 @@ pub fn measure(
         locations.finish(places);
         all.extend(figures(probe, &counts));
     }
-    Ok(Column {
-        allocator: allocator.name.clone(),
-        figures: all,
-    })
+    Ok(Column { allocator: allocator.name.clone(), figures: all })
 }
 
 /// The table: operations down, allocators across; system calls where there are any.
 pub fn markdown(columns: &[Column]) -> String {
     let mut text = String::new();
-    let names: Vec<&str> = columns
-        .iter()
-        .map(|column| column.allocator.as_str())
-        .collect();
+    let names: Vec<&str> = columns.iter().map(|column| column.allocator.as_str()).collect();
     let _ = writeln!(text, "| instructions | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---:|".repeat(columns.len()));
     let operations = columns.first().map_or(&[][..], |column| &column.figures);
@@ -187,10 +171,7 @@ pub fn markdown(columns: &[Column]) -> String {
             .map(|column| {
                 let figure = &column.figures[row];
                 if figure.system_calls > 0.0 {
-                    format!(
-                        "{:.0} + {:.3} system calls",
-                        figure.instructions, figure.system_calls
-                    )
+                    format!("{:.0} + {:.3} system calls", figure.instructions, figure.system_calls)
                 } else {
                     format!("{:.0}", figure.instructions)
                 }
@@ -211,10 +192,7 @@ pub fn regressions(kept: &[Column], now: &[Column], tolerance_percent: f64) -> V
             continue;
         };
         for figure in &column.figures {
-            let Some(old) = before
-                .figures
-                .iter()
-                .find(|old| old.operation == figure.operation)
+            let Some(old) = before.figures.iter().find(|old| old.operation == figure.operation)
             else {
                 continue;
             };
@@ -243,20 +221,13 @@ mod tests {
         let operation = "pair 16 B".to_owned();
         Column {
             allocator: "vmmalloc".to_owned(),
-            figures: vec![Figure {
-                operation,
-                instructions,
-                system_calls,
-            }],
+            figures: vec![Figure { operation, instructions, system_calls }],
         }
     }
 
     #[test]
     fn counts_become_figures_per_operation() {
-        let counts = Counts {
-            instructions: [7_200, 8_800],
-            system_calls: [0, 200],
-        };
+        let counts = Counts { instructions: [7_200, 8_800], system_calls: [0, 200] };
         let figures = figures(&batch(64), &counts);
         assert_eq!(figures[0].operation, "malloc 64 B");
         assert_eq!(figures[0].instructions, 18.0);
@@ -270,10 +241,7 @@ mod tests {
     #[test]
     fn the_table_shows_system_calls_where_there_are_any() {
         let text = markdown(&[column(32.4, 0.0), column(900.0, 2.0)]);
-        assert!(
-            text.contains("| pair 16 B | 32 | 900 + 2.000 system calls |"),
-            "{text}"
-        );
+        assert!(text.contains("| pair 16 B | 32 | 900 + 2.000 system calls |"), "{text}");
     }
 
     #[test]

@@ -151,10 +151,7 @@ impl Running {
     /// # Errors
     /// The launcher cannot be waited for.
     pub fn has_ended(&mut self) -> Result<bool> {
-        let status = self
-            .child
-            .try_wait()
-            .context(|| self.program.display().to_string())?;
+        let status = self.child.try_wait().context(|| self.program.display().to_string())?;
         Ok(status.is_some())
     }
 

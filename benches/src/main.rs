@@ -16,10 +16,7 @@ use pmem_bench::{peers, program, report};
 use regex_lite::Regex;
 
 #[derive(Parser)]
-#[command(
-    version,
-    about = "Measures memory allocators against each other by LD_PRELOAD"
-)]
+#[command(version, about = "Measures memory allocators against each other by LD_PRELOAD")]
 struct Cli {
     #[command(subcommand)]
     command: Action,
@@ -147,10 +144,7 @@ fn sources() -> &'static Path {
 /// Directory of this program: its siblings are the workloads, the launcher and our library.
 fn own_directory() -> Result<PathBuf> {
     let program = std::env::current_exe().context(|| "own path".to_owned())?;
-    program
-        .parent()
-        .map(Path::to_owned)
-        .ok_or_else(|| Error::new("this program has no directory"))
+    program.parent().map(Path::to_owned).ok_or_else(|| Error::new("this program has no directory"))
 }
 
 impl Where {
@@ -158,19 +152,10 @@ impl Where {
         let own = own_directory()?;
         let beside = own.parent().unwrap_or(&own);
         Ok(Places {
-            library: self
-                .library
-                .clone()
-                .unwrap_or_else(|| own.join("libvmmalloc.so")),
-            peers: self
-                .peers_dir
-                .clone()
-                .unwrap_or_else(|| beside.join("peers")),
+            library: self.library.clone().unwrap_or_else(|| own.join("libvmmalloc.so")),
+            peers: self.peers_dir.clone().unwrap_or_else(|| beside.join("peers")),
             memory: self.memory_dir.clone(),
-            disk: self
-                .disk_dir
-                .clone()
-                .unwrap_or_else(|| beside.join("bench-pools")),
+            disk: self.disk_dir.clone().unwrap_or_else(|| beside.join("bench-pools")),
             pool_size: self.pool_size.clone(),
             prealloc_size: self.prealloc_size.clone(),
         })
@@ -182,10 +167,7 @@ fn choose(places: &Places, wanted: Option<&[String]>) -> Result<Vec<Allocator>> 
     std::fs::create_dir_all(&places.disk).context(|| places.disk.display().to_string())?;
     let candidates = allocator::candidates(places);
     if wanted.is_none() {
-        for missing in candidates
-            .iter()
-            .filter_map(|candidate| candidate.as_ref().err())
-        {
+        for missing in candidates.iter().filter_map(|candidate| candidate.as_ref().err()) {
             eprintln!("pmem-bench: without {}: {}", missing.name, missing.remedy);
         }
     }
@@ -268,9 +250,7 @@ fn write_output(output: &Output, matrix: &Matrix) -> Result<()> {
 }
 
 fn preload(options: &Preload) -> Result<ExitCode> {
-    let scale = options
-        .scale
-        .unwrap_or(if options.quick { 0.05 } else { 1.0 });
+    let scale = options.scale.unwrap_or(if options.quick { 0.05 } else { 1.0 });
     if !(scale.is_finite() && scale > 0.0) {
         return Err(Error::new(format!("--scale {scale}: must be above 0")));
     }
@@ -282,10 +262,7 @@ fn preload(options: &Preload) -> Result<ExitCode> {
         directory: scratch.0.clone(),
         timeout_s: options.timeout,
     };
-    let cases = filtered(
-        all_cases(&scratch.0, scale, options.seed)?,
-        options.filter.as_deref(),
-    )?;
+    let cases = filtered(all_cases(&scratch.0, scale, options.seed)?, options.filter.as_deref())?;
     let machine = Machine::observe(sources());
     let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 5 });
     let plan = Plan {
@@ -320,16 +297,11 @@ fn judge(matrix: &Matrix) -> ExitCode {
     let mut ours_failed = false;
     for run in &matrix.runs {
         if let Some(failure) = &run.failure {
-            let ours = matrix
-                .allocators
-                .iter()
-                .any(|known| known.ours && known.name == run.allocator);
+            let ours =
+                matrix.allocators.iter().any(|known| known.ours && known.name == run.allocator);
             ours_failed |= ours;
             if told.insert((&run.case, &run.allocator)) {
-                eprintln!(
-                    "pmem-bench: {} under {}: {failure}",
-                    run.case, run.allocator
-                );
+                eprintln!("pmem-bench: {} under {}: {failure}", run.case, run.allocator);
             }
         }
     }
@@ -337,11 +309,7 @@ fn judge(matrix: &Matrix) -> ExitCode {
         eprintln!("pmem-bench: {failure}");
         ours_failed = true;
     }
-    if ours_failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if ours_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn count_instructions(options: &Icount) -> Result<ExitCode> {
@@ -354,17 +322,10 @@ fn count_instructions(options: &Icount) -> Result<ExitCode> {
         )));
     }
     let pattern = options.filter.as_deref().map(pattern).transpose()?;
-    let wanted = |name: &str| {
-        pattern
-            .as_ref()
-            .is_none_or(|pattern| pattern.is_match(name))
-    };
+    let wanted = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.is_match(name));
     if !icount::PROBES.iter().any(|probe| wanted(&probe.name())) {
         let names: Vec<String> = icount::PROBES.iter().map(icount::Probe::name).collect();
-        return Err(Error::new(format!(
-            "--filter matches none of: {}",
-            names.join(", ")
-        )));
+        return Err(Error::new(format!("--filter matches none of: {}", names.join(", "))));
     }
     let mut locations = Locations::default();
     let mut columns: Vec<Column> = Vec::new();
@@ -395,11 +356,7 @@ fn count_instructions(options: &Icount) -> Result<ExitCode> {
     for line in &worse {
         eprintln!("pmem-bench: more instructions than kept: {line}");
     }
-    Ok(if worse.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if worse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn list(options: &Where) -> Result<ExitCode> {
@@ -415,10 +372,7 @@ fn list(options: &Where) -> Result<ExitCode> {
     println!("Cases:");
     let scratch = Scratch::new()?;
     for case in all_cases(&scratch.0, 0.001, 1)? {
-        println!(
-            "  {:18} {}, {} thread(s)",
-            case.label.name, case.label.group, case.label.threads
-        );
+        println!("  {:18} {}, {} thread(s)", case.label.name, case.label.group, case.label.threads);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -51,22 +51,13 @@ impl Matrix {
     /// The columns differ, or a case is in both.
     pub fn merge(&mut self, other: Self) -> Result<()> {
         let names = |matrix: &Self| -> Vec<String> {
-            matrix
-                .allocators
-                .iter()
-                .map(|allocator| allocator.name.clone())
-                .collect()
+            matrix.allocators.iter().map(|allocator| allocator.name.clone()).collect()
         };
         if names(self) != names(&other) || self.reference != other.reference {
-            return Err(Error::new(
-                "measurements with different allocators or references",
-            ));
+            return Err(Error::new("measurements with different allocators or references"));
         }
         if let Some(label) = other.cases.iter().find(|label| self.cases.contains(label)) {
-            return Err(Error::new(format!(
-                "case {} is in more than one measurement",
-                label.name
-            )));
+            return Err(Error::new(format!("case {} is in more than one measurement", label.name)));
         }
         self.command.push_str("; ");
         self.command.push_str(&other.command);
@@ -151,10 +142,7 @@ impl Expected {
             return Some("the library could not be preloaded".to_owned());
         }
         let output = comparable(&finished.output);
-        let expected = self
-            .0
-            .entry(case.to_owned())
-            .or_insert_with(|| output.clone());
+        let expected = self.0.entry(case.to_owned()).or_insert_with(|| output.clone());
         (*expected != output).then(|| "its output differs".to_owned())
     }
 }
@@ -192,10 +180,7 @@ impl Plan<'_> {
                 }
             }
         }
-        let mut results = Results {
-            runs,
-            ..Results::default()
-        };
+        let mut results = Results { runs, ..Results::default() };
         self.ask_pools(&mut results, progress)?;
         Ok(results)
     }
@@ -267,10 +252,7 @@ mod tests {
 
     fn finished(output: &str, exit_status: i32, complaints: &str) -> Finished {
         Finished {
-            usage: Usage {
-                exit_status,
-                ..Usage::default()
-            },
+            usage: Usage { exit_status, ..Usage::default() },
             output: output.as_bytes().to_owned(),
             complaints: complaints.to_owned(),
         }
@@ -280,18 +262,13 @@ mod tests {
     fn later_output_must_equal_the_first_correct_one() {
         let mut expected = Expected::default();
         assert_eq!(
-            expected
-                .judge("a", &finished("broken", 1, "oh\nno"))
-                .unwrap(),
+            expected.judge("a", &finished("broken", 1, "oh\nno")).unwrap(),
             "exit status 1: no"
         );
         assert_eq!(expected.judge("a", &finished("1", 0, "")), None);
         assert_eq!(expected.judge("a", &finished("1", 0, "")), None);
         assert_eq!(expected.judge("b", &finished("2", 0, "")), None);
-        assert_eq!(
-            expected.judge("a", &finished("2", 0, "")).unwrap(),
-            "its output differs"
-        );
+        assert_eq!(expected.judge("a", &finished("2", 0, "")).unwrap(), "its output differs");
     }
 
     #[test]
@@ -305,13 +282,7 @@ mod tests {
         let mut whole = part("pair16");
         whole.merge(part("lua")).unwrap();
         assert_eq!((whole.cases.len(), whole.runs.len()), (2, 8));
-        assert!(
-            whole
-                .merge(part("lua"))
-                .unwrap_err()
-                .to_string()
-                .contains("lua")
-        );
+        assert!(whole.merge(part("lua")).unwrap_err().to_string().contains("lua"));
         let mut other = part("lua");
         other.allocators.pop();
         assert!(part("pair16").merge(other).is_err());

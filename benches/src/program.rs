@@ -15,11 +15,7 @@ fn find(names: &[&str]) -> Option<PathBuf> {
     let directories = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
     names
         .iter()
-        .flat_map(|name| {
-            directories
-                .iter()
-                .map(move |directory| Path::new(directory).join(name))
-        })
+        .flat_map(|name| directories.iter().map(move |directory| Path::new(directory).join(name)))
         .find(|path| path.is_file())
 }
 
@@ -35,27 +31,13 @@ fn write(directory: &Path, name: &str, text: &str) -> Result<String> {
 }
 
 fn case(name: &str, task: Task) -> Case {
-    let label = Label {
-        name: name.to_owned(),
-        group: "programs".to_owned(),
-        threads: 1,
-    };
-    Case {
-        label,
-        work: Work::Program(task),
-    }
+    let label = Label { name: name.to_owned(), group: "programs".to_owned(), threads: 1 };
+    Case { label, work: Work::Program(task) }
 }
 
 fn task(program: &Path, arguments: &[&str]) -> Task {
-    let arguments = arguments
-        .iter()
-        .map(|argument| (*argument).to_owned())
-        .collect();
-    Task {
-        program: program.to_owned(),
-        arguments,
-        settings: Vec::new(),
-    }
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    Task { program: program.to_owned(), arguments, settings: Vec::new() }
 }
 
 /// A script for an interpreter, with the number of rounds as its argument.
@@ -118,11 +100,8 @@ fn json_records(count: u64) -> String {
     let mut text = String::from("[\n");
     for id in 0..count {
         let separator = if id + 1 == count { "" } else { "," };
-        let (user, bytes, status) = (
-            random.below(5000),
-            random.below(100_000),
-            200 + random.below(4),
-        );
+        let (user, bytes, status) =
+            (random.below(5000), random.below(100_000), 200 + random.below(4));
         let _ = writeln!(
             text,
             r#"{{"id":{id},"user":"user{user}","request":{{"path":"/items/{bytes}","status":{status}}},"sizes":[{bytes},{user}],"tags":["a{user}","b{status}"]}}{separator}"#,
@@ -175,11 +154,7 @@ fn redis(directory: &Path, scale: f64) -> Option<Case> {
     let control = find(&["redis-cli"])?;
     let socket = directory.join("redis.sock").display().to_string();
     let requests = units(200_000, scale).to_string();
-    let label = Label {
-        name: "redis".to_owned(),
-        group: "programs".to_owned(),
-        threads: 1,
-    };
+    let label = Label { name: "redis".to_owned(), group: "programs".to_owned(), threads: 1 };
     let work = Work::Server(Box::new(Server {
         server: task(
             &server,
@@ -227,11 +202,7 @@ fn redis(directory: &Path, scale: f64) -> Option<Case> {
 pub fn programs(directory: &Path, scale: f64) -> Result<Vec<Case>> {
     let mut cases = scripts(directory, scale)?;
     if let Some(program) = find(&["jq"]) {
-        let input = write(
-            directory,
-            "records.json",
-            &json_records(units(120_000, scale)),
-        )?;
+        let input = write(directory, "records.json", &json_records(units(120_000, scale)))?;
         let filter = "group_by(.user) | map({user: .[0].user, bytes: (map(.sizes[0]) | add), tags: (map(.tags[]) | unique | length)}) | sort_by(.bytes) | .[-5:]";
         cases.push(case("jq", task(&program, &["-c", filter, &input])));
     }
@@ -244,10 +215,7 @@ pub fn programs(directory: &Path, scale: f64) -> Result<Vec<Case>> {
     }
     if let Some(program) = find(&["gcc"]) {
         let input = write(directory, "functions.c", &c_source(units(500, scale)))?;
-        cases.push(case(
-            "gcc",
-            task(&program, &["-O2", "-S", "-o", "-", &input]),
-        ));
+        cases.push(case("gcc", task(&program, &["-O2", "-S", "-o", "-", &input])));
     }
     cases.extend(redis(directory, scale));
     Ok(cases)
@@ -262,11 +230,7 @@ mod tests {
         let records: serde_json::Value = serde_json::from_str(&json_records(50)).unwrap();
         let records = records.as_array().unwrap();
         assert_eq!(records.len(), 50);
-        assert!(
-            records
-                .iter()
-                .all(|record| record["tags"].as_array().unwrap().len() == 2)
-        );
+        assert!(records.iter().all(|record| record["tags"].as_array().unwrap().len() == 2));
     }
 
     #[test]

@@ -202,15 +202,10 @@ impl Summary {
             .collect();
         means.push(mean("all", &rows.iter().collect::<Vec<_>>(), columns));
         let is_large = |row: &&Row| {
-            row.cells
-                .iter()
-                .any(|cell| cell.memory_kib.is_some_and(|kib| kib >= LARGE_KIB))
+            row.cells.iter().any(|cell| cell.memory_kib.is_some_and(|kib| kib >= LARGE_KIB))
         };
-        let large = mean(
-            "50 MiB and more",
-            &rows.iter().filter(is_large).collect::<Vec<_>>(),
-            columns,
-        );
+        let large =
+            mean("50 MiB and more", &rows.iter().filter(is_large).collect::<Vec<_>>(), columns);
         Self { rows, means, large }
     }
 
@@ -352,14 +347,9 @@ pub(crate) mod tests {
     fn ours_stand_against_the_fastest_other_one() {
         let matrix = example();
         let standings = Summary::of(&matrix).standings(&matrix);
-        let seen: Vec<(&str, &str, f64)> = standings
-            .iter()
-            .map(|s| (s.case.as_str(), s.best.as_str(), s.ratio))
-            .collect();
-        assert_eq!(
-            seen,
-            [("lua", "mimalloc", 2.0), ("pair16", "mimalloc", 0.5)]
-        );
+        let seen: Vec<(&str, &str, f64)> =
+            standings.iter().map(|s| (s.case.as_str(), s.best.as_str(), s.ratio)).collect();
+        assert_eq!(seen, [("lua", "mimalloc", 2.0), ("pair16", "mimalloc", 0.5)]);
     }
 
     #[test]

@@ -20,14 +20,7 @@ fn built() -> &'static Path {
             None => panic!("no profile in {}", directory.display()),
         };
         let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "pmem-workloads",
-                "--profile",
-                profile,
-            ])
+            .args(["build", "--quiet", "--package", "pmem-workloads", "--profile", profile])
             .arg("--target-dir")
             .arg(directory.parent().expect("a target directory"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -70,12 +63,7 @@ impl Scratch {
         built();
         Command::new(BENCH)
             .args(arguments)
-            .args([
-                "--disk-dir",
-                &self.path("disk"),
-                "--memory-dir",
-                &self.path(""),
-            ])
+            .args(["--disk-dir", &self.path("disk"), "--memory-dir", &self.path("")])
             .output()
             .expect("the harness starts")
     }
@@ -101,11 +89,8 @@ fn complaints(output: &Output) -> String {
 #[cfg(target_arch = "x86_64")]
 fn known_instructions_are_counted_exactly() {
     let scratch = Scratch::new("count");
-    let (library, json, csv) = (
-        scratch.library(false),
-        scratch.path("counts.json"),
-        scratch.path("places.csv"),
-    );
+    let (library, json, csv) =
+        (scratch.library(false), scratch.path("counts.json"), scratch.path("places.csv"));
     let common = [
         "icount",
         "--library",
@@ -136,31 +121,21 @@ fn known_instructions_are_counted_exactly() {
     let lines: Vec<&str> = places.lines().skip(1).collect();
     assert_eq!(lines.len(), 12, "{places}");
     assert!(
-        lines[..6]
-            .iter()
-            .all(|line| line.starts_with("vmmalloc,pair 16 100,100,0x")),
+        lines[..6].iter().all(|line| line.starts_with("vmmalloc,pair 16 100,100,0x")),
         "{places}"
     );
     assert!(
-        lines[6..]
-            .iter()
-            .all(|line| line.starts_with("vmmalloc,batch 64 200 2,400,0x")),
+        lines[6..].iter().all(|line| line.starts_with("vmmalloc,batch 64 200 2,400,0x")),
         "{places}"
     );
-    assert!(
-        lines.iter().all(|line| line.ends_with("libbump.so")),
-        "{places}"
-    );
+    assert!(lines.iter().all(|line| line.ends_with("libbump.so")), "{places}");
 
     // The same again is no regression; a smaller kept number makes it one.
     let output = scratch.bench(&[&common[..], &["--check", &json]].concat());
     assert!(output.status.success(), "{}", complaints(&output));
     let text = std::fs::read_to_string(&json).expect("a JSON file");
-    std::fs::write(
-        &json,
-        text.replace("\"instructions\": 5.0", "\"instructions\": 4.0"),
-    )
-    .expect("written");
+    std::fs::write(&json, text.replace("\"instructions\": 5.0", "\"instructions\": 4.0"))
+        .expect("written");
     let output = scratch.bench(&[&common[..], &["--check", &json]].concat());
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -175,19 +150,11 @@ fn known_instructions_are_counted_exactly() {
 fn the_c_library_is_counted_too() {
     let scratch = Scratch::new("glibc");
     let json = scratch.path("counts.json");
-    let output = scratch.bench(&[
-        "icount",
-        "--peers",
-        "glibc",
-        "--filter",
-        "^pair 16 B$",
-        "--json",
-        &json,
-    ]);
+    let output =
+        scratch.bench(&["icount", "--peers", "glibc", "--filter", "^pair 16 B$", "--json", &json]);
     assert!(output.status.success(), "{}", complaints(&output));
-    let pair = scratch.json("counts.json")[0]["figures"][0]["instructions"]
-        .as_f64()
-        .expect("a number");
+    let pair =
+        scratch.json("counts.json")[0]["figures"][0]["instructions"].as_f64().expect("a number");
     // 129 in glibc 2.36; others differ a little, but none does it in a dozen or needs hundreds.
     assert!((40.0..300.0).contains(&pair), "{pair}");
 }
@@ -196,11 +163,8 @@ fn the_c_library_is_counted_too() {
 fn a_matrix_is_run_and_reported() {
     let scratch = Scratch::new("matrix");
     let library = scratch.library(false);
-    let (json, markdown, svg) = (
-        scratch.path("m.json"),
-        scratch.path("m.md"),
-        scratch.path("m.svg"),
-    );
+    let (json, markdown, svg) =
+        (scratch.path("m.json"), scratch.path("m.md"), scratch.path("m.svg"));
     let output = scratch.bench(&[
         "preload",
         "--library",
@@ -231,40 +195,22 @@ fn a_matrix_is_run_and_reported() {
     assert_eq!(runs.len(), 2 * 2 * cases);
     for run in runs {
         assert_eq!(run["failure"], Value::Null, "{run}");
-        assert!(
-            run["usage"]["peak_rss_kib"].as_u64().expect("a number") > 500,
-            "{run}"
-        );
-        assert!(
-            run["usage"]["minor_faults"].as_u64().expect("a number") > 20,
-            "{run}"
-        );
+        assert!(run["usage"]["peak_rss_kib"].as_u64().expect("a number") > 500, "{run}");
+        assert!(run["usage"]["minor_faults"].as_u64().expect("a number") > 20, "{run}");
     }
     let pools = matrix["pools"].as_array().expect("pools");
     assert_eq!(pools.len(), cases);
     assert_eq!(pools[0]["stats"]["program"], "pmem-workloads");
     // 20,000 blocks of 16 bytes, never reused.
-    assert!(
-        pools[0]["stats"]["peak_committed_bytes"]
-            .as_u64()
-            .expect("a number")
-            >= 320_000
-    );
+    assert!(pools[0]["stats"]["peak_committed_bytes"].as_u64().expect("a number") >= 320_000);
 
     let tables = std::fs::read_to_string(&markdown).expect("tables");
     assert!(tables.contains("| case | glibc | vmmalloc |"), "{tables}");
     assert!(tables.contains("| all (3) | 1.00 |"), "{tables}");
-    assert!(
-        std::fs::read_to_string(&svg)
-            .expect("a chart")
-            .starts_with("<svg ")
-    );
+    assert!(std::fs::read_to_string(&svg).expect("a chart").starts_with("<svg "));
 
     // The kept file gives the same tables again.
-    let again = Command::new(BENCH)
-        .args(["report", &json])
-        .output()
-        .expect("the harness starts");
+    let again = Command::new(BENCH).args(["report", &json]).output().expect("the harness starts");
     assert_eq!(String::from_utf8_lossy(&again.stdout), tables);
 }
 
@@ -294,15 +240,9 @@ fn a_failure_of_ours_is_told_and_fails_the_run() {
         complaints(&output)
     );
     let tables = String::from_utf8_lossy(&output.stdout);
+    assert!(tables.contains("| pair16 | 1.00 (1.00–1.00) | **signal 6** |"), "{tables}");
     assert!(
-        tables.contains("| pair16 | 1.00 (1.00–1.00) | **signal 6** |"),
-        "{tables}"
-    );
-    assert!(
-        scratch.json("m.json")["pool_failures"][0]
-            .as_str()
-            .expect("text")
-            .contains("signal 6")
+        scratch.json("m.json")["pool_failures"][0].as_str().expect("text").contains("signal 6")
     );
 }
 
@@ -311,52 +251,19 @@ fn what_cannot_be_done_is_said_before_anything_runs() {
     let scratch = Scratch::new("usage");
     for (arguments, complaint) in [
         (
-            &[
-                "preload",
-                "--peers",
-                "vmmalloc",
-                "--library",
-                "/nonexistent/lib.so",
-            ][..],
+            &["preload", "--peers", "vmmalloc", "--library", "/nonexistent/lib.so"][..],
             "cargo build --release",
         ),
-        (
-            &["preload", "--peers", "nonsense"],
-            "no allocator 'nonsense'",
-        ),
-        (
-            &["preload", "--peers", "glibc", "--filter", "^nothing$"],
-            "matches no case",
-        ),
-        (
-            &["preload", "--peers", "glibc", "--filter", "("],
-            "--filter \"(\"",
-        ),
-        (
-            &["preload", "--peers", "glibc", "--reference", "jemalloc"],
-            "'jemalloc' is not among",
-        ),
-        (
-            &["preload", "--peers", "glibc", "--scale", "0"],
-            "--scale 0",
-        ),
-        (
-            &["icount", "--peers", "glibc", "--filter", "^nothing$"],
-            "matches none of",
-        ),
+        (&["preload", "--peers", "nonsense"], "no allocator 'nonsense'"),
+        (&["preload", "--peers", "glibc", "--filter", "^nothing$"], "matches no case"),
+        (&["preload", "--peers", "glibc", "--filter", "("], "--filter \"(\""),
+        (&["preload", "--peers", "glibc", "--reference", "jemalloc"], "'jemalloc' is not among"),
+        (&["preload", "--peers", "glibc", "--scale", "0"], "--scale 0"),
+        (&["icount", "--peers", "glibc", "--filter", "^nothing$"], "matches none of"),
     ] {
         let output = scratch.bench(arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{arguments:?}: {}",
-            complaints(&output)
-        );
-        assert!(
-            complaints(&output).contains(complaint),
-            "{arguments:?}: {}",
-            complaints(&output)
-        );
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", complaints(&output));
+        assert!(complaints(&output).contains(complaint), "{arguments:?}: {}", complaints(&output));
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
 }

@@ -105,11 +105,7 @@ mod tests {
     fn names_cannot_break_the_markup() {
         let mut matrix = example();
         matrix.allocators[1].name = "a<b&c".to_owned();
-        for run in matrix
-            .runs
-            .iter_mut()
-            .filter(|run| run.allocator == "vmmalloc")
-        {
+        for run in matrix.runs.iter_mut().filter(|run| run.allocator == "vmmalloc") {
             run.allocator = "a<b&c".to_owned();
         }
         let svg = render(&matrix);

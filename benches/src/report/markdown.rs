@@ -84,12 +84,7 @@ fn standings(text: &mut String, matrix: &Matrix, summary: &Summary) {
     text.push_str("### Ours against the best of the others\n\nCPU time; the cases with the largest ratios.\n\n");
     text.push_str("| case | ours | best | ratio |\n|---|---|---|---:|\n");
     for standing in all.iter().take(20) {
-        let Standing {
-            case,
-            allocator,
-            best,
-            ratio,
-        } = standing;
+        let Standing { case, allocator, best, ratio } = standing;
         let _ = writeln!(text, "| {case} | {allocator} | {best} | {ratio:.2} |");
     }
     text.push('\n');
@@ -168,10 +163,7 @@ mod tests {
         assert!(text.contains("| pair16 | 1.00 (1.00–1.00) | 0.50 (0.50–0.50) |"), "{text}");
         assert!(text.contains("| all (2) | 1.00 | 1.00 |"), "{text}");
         assert!(text.contains("| lua | 1.0 | 1.0 + 3.9 |"), "{text}");
-        assert!(
-            text.contains("| lua | vmmalloc | mimalloc | 2.00 |"),
-            "{text}"
-        );
+        assert!(text.contains("| lua | vmmalloc | mimalloc | 2.00 |"), "{text}");
         assert!(!text.contains("Fragmentation"), "{text}");
     }
 
