@@ -44,6 +44,8 @@ pub struct Places {
     pub memory: PathBuf,
     /// Directory for pools on a disk file system.
     pub disk: PathBuf,
+    /// Directory for pools on memory with huge pages, if there is one.
+    pub huge: Option<PathBuf>,
     /// Size of a lazy pool, as written for the library.
     pub pool_size: String,
     /// Size of a preallocated pool: this much is taken from the file system at once.
@@ -168,8 +170,18 @@ fn built(places: &Places, peer: &Built) -> Candidate {
     })
 }
 
-fn ours(places: &Places, name: &str, directory: &Path, space: &str, size: &str) -> Candidate {
-    let name = name.to_owned();
+/// One of our columns: where its pool is, how it is made, and what else is set.
+struct Ours<'a> {
+    name: &'static str,
+    directory: &'a Path,
+    space: &'static str,
+    size: &'a str,
+    huge_pages: &'static str,
+}
+
+fn ours(places: &Places, column: &Ours<'_>) -> Candidate {
+    let Ours { name, directory, space, size, huge_pages } = column;
+    let name = (*name).to_owned();
     if !places.library.exists() {
         let remedy = format!(
             "{} does not exist: run `cargo build --release`, or name the library by --library",
@@ -178,18 +190,18 @@ fn ours(places: &Places, name: &str, directory: &Path, space: &str, size: &str) 
         return Err(Missing { name, remedy });
     }
     let directory_text = directory.display().to_string();
+    let medium = machine::medium(directory);
     Ok(Allocator {
         name,
         description: format!(
-            "libvmmalloc, {space}, {} pool on {}",
-            size,
-            machine::medium(directory)
+            "libvmmalloc, {space}, {size} pool on {medium}, huge pages: {huge_pages}"
         ),
         library: places.library.clone(),
         settings: owned(&[
             ("VMMALLOC_POOL_DIR", &directory_text),
             ("VMMALLOC_POOL_SIZE", size),
             ("VMMALLOC_SPACE", space),
+            ("VMMALLOC_HUGEPAGE", huge_pages),
         ]),
         ours: true,
     })
@@ -200,9 +212,16 @@ pub fn candidates(places: &Places) -> Vec<Candidate> {
     let mut all = vec![glibc()];
     all.extend(PACKAGED.iter().map(|(name, file, package)| packaged(name, file, package)));
     all.extend(BUILT.iter().map(|peer| built(places, peer)));
-    all.push(ours(places, "vmmalloc", &places.memory, "lazy", &places.pool_size));
-    all.push(ours(places, "vmmalloc-prealloc", &places.memory, "prealloc", &places.prealloc_size));
-    all.push(ours(places, "vmmalloc-disk", &places.disk, "lazy", &places.pool_size));
+    let (lazy, whole) = (&places.pool_size, &places.prealloc_size);
+    let column = |name, directory, space, size, huge_pages| {
+        ours(places, &Ours { name, directory, space, size, huge_pages })
+    };
+    all.push(column("vmmalloc", &places.memory, "lazy", lazy, "never"));
+    all.push(column("vmmalloc-prealloc", &places.memory, "prealloc", whole, "never"));
+    all.push(column("vmmalloc-disk", &places.disk, "lazy", lazy, "never"));
+    if let Some(huge) = &places.huge {
+        all.push(column("vmmalloc-huge", huge, "lazy", lazy, "advise"));
+    }
     all
 }
 
@@ -315,7 +334,8 @@ mod tests {
             library: nowhere.join("libvmmalloc.so"),
             peers: nowhere.clone(),
             memory: nowhere.clone(),
-            disk: nowhere,
+            disk: nowhere.clone(),
+            huge: Some(nowhere),
             pool_size: "8G".to_owned(),
             prealloc_size: "1G".to_owned(),
         };

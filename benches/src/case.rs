@@ -112,14 +112,14 @@ impl Server {
     }
 }
 
-/// Output that must be the same under every allocator: fields about the resident set are left out.
+/// Output that must be the same under every allocator: fields about times and sizes are left out.
 pub fn comparable(output: &[u8]) -> Vec<u8> {
     if !output.starts_with(b"workload=") {
         return output.to_owned();
     }
     let text = String::from_utf8_lossy(output);
-    let kept: Vec<&str> =
-        text.split_whitespace().filter(|field| !field.starts_with("rss_")).collect();
+    let differs = |field: &&str| field.starts_with("rss_") || field.starts_with("work_");
+    let kept: Vec<&str> = text.split_whitespace().filter(|field| !differs(field)).collect();
     kept.join(" ").into_bytes()
 }
 
@@ -134,18 +134,25 @@ pub struct Growth {
     pub rss_worst_permille: u64,
 }
 
+/// The value of a `name=value` field that a workload printed.
+fn field(output: &[u8], name: &str) -> Option<u64> {
+    let text = std::str::from_utf8(output).ok().filter(|text| text.starts_with("workload="))?;
+    let value = |field: &str| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+    text.split_whitespace().find_map(value)
+}
+
 /// The growth that a workload printed, if it did.
 pub fn growth(output: &[u8]) -> Option<Growth> {
-    let text = std::str::from_utf8(output).ok()?;
-    let field = |name: &str| {
-        text.split_whitespace()
-            .find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
-    };
     Some(Growth {
-        live_bytes: field("live_bytes")?,
-        rss_bytes: field("rss_bytes")?,
-        rss_worst_permille: field("rss_worst_permille")?,
+        live_bytes: field(output, "live_bytes")?,
+        rss_bytes: field(output, "rss_bytes")?,
+        rss_worst_permille: field(output, "rss_worst_permille")?,
     })
+}
+
+/// CPU time in microseconds of the work alone, without the start of the process, if a workload printed it.
+pub fn work_us(output: &[u8]) -> Option<u64> {
+    field(output, "work_us")
 }
 
 fn parse_list(list: &str) -> Result<Vec<Label>> {
@@ -187,10 +194,10 @@ pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
 mod tests {
     use super::*;
 
-    const LINE: &[u8] = b"workload=long-run ops=9 checksum=00ff live_bytes=1000 rss_bytes=1250 rss_worst_permille=1300\n";
+    const LINE: &[u8] = b"workload=long-run ops=9 checksum=00ff work_us=70 live_bytes=1000 rss_bytes=1250 rss_worst_permille=1300\n";
 
     #[test]
-    fn the_resident_set_is_no_part_of_the_comparison() {
+    fn times_and_sizes_are_no_part_of_the_comparison() {
         assert_eq!(comparable(LINE), b"workload=long-run ops=9 checksum=00ff live_bytes=1000");
         assert_eq!(comparable(b"rss_bytes=1 of a program\n"), b"rss_bytes=1 of a program\n");
     }
@@ -200,6 +207,8 @@ mod tests {
         let expected = Growth { live_bytes: 1000, rss_bytes: 1250, rss_worst_permille: 1300 };
         assert_eq!(growth(LINE), Some(expected));
         assert_eq!(growth(b"workload=pair16 ops=1 checksum=0"), None);
+        assert_eq!(work_us(LINE), Some(70));
+        assert_eq!(work_us(b"a program's own work_us=70"), None);
     }
 
     #[test]

@@ -56,11 +56,14 @@ struct Where {
     /// Directory for pools on a disk file system [default: beside this program's directory]
     #[arg(long, value_name = "DIR")]
     disk_dir: Option<PathBuf>,
+    /// Directory on a tmpfs mounted with huge=advise: adds the allocator vmmalloc-huge
+    #[arg(long, value_name = "DIR")]
+    huge_dir: Option<PathBuf>,
     /// Size of lazy pools
     #[arg(long, value_name = "SIZE", default_value = "8G")]
     pool_size: String,
     /// Size of preallocated pools
-    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    #[arg(long, value_name = "SIZE", default_value = "640M")]
     prealloc_size: String,
 }
 
@@ -156,6 +159,7 @@ impl Where {
             peers: self.peers_dir.clone().unwrap_or_else(|| beside.join("peers")),
             memory: self.memory_dir.clone(),
             disk: self.disk_dir.clone().unwrap_or_else(|| beside.join("bench-pools")),
+            huge: self.huge_dir.clone(),
             pool_size: self.pool_size.clone(),
             prealloc_size: self.prealloc_size.clone(),
         })

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::allocator::Allocator;
-use crate::case::{Case, Growth, Label, comparable, growth};
+use crate::case::{Case, Growth, Label, comparable, growth, work_us};
 use crate::error::{Context, Error, Result};
 use crate::launch::{Finished, Launcher, Usage};
 use crate::machine::Machine;
@@ -96,6 +96,8 @@ pub struct Run {
     pub usage: Usage,
     /// Growth of the resident set, where the workload reports it.
     pub growth: Option<Growth>,
+    /// CPU time of the work alone in microseconds, where the workload reports it.
+    pub work_us: Option<u64>,
 }
 
 /// What one of our pools held while it served a case.
@@ -175,6 +177,7 @@ impl Plan<'_> {
                         round,
                         failure: expected.judge(name, &finished),
                         growth: growth(&finished.output),
+                        work_us: work_us(&finished.output),
                         usage: finished.usage,
                     });
                 }

@@ -10,6 +10,8 @@ pub struct Cell {
     pub cpu: Option<Spread>,
     /// Wall time, likewise.
     pub wall: Option<Spread>,
+    /// CPU time of the work alone, likewise: without the start of the process and of its pool.
+    pub work: Option<Spread>,
     /// Memory, likewise: see [`Cell::memory_kib`].
     pub memory: Option<f64>,
     /// CPU seconds, median.
@@ -53,6 +55,8 @@ pub struct Mean {
     pub cpu: Vec<Option<f64>>,
     /// Wall ratio per allocator.
     pub wall: Vec<Option<f64>>,
+    /// Ratio of the work alone per allocator; `None` in groups with real programs, which do not tell it.
+    pub work: Vec<Option<f64>>,
     /// Memory ratio per allocator.
     pub memory: Vec<Option<f64>>,
 }
@@ -136,6 +140,7 @@ fn cell(matrix: &Matrix, case: &str, allocator: &str, reference: &Series<'_>) ->
     Cell {
         cpu: series.ratio(reference, |run| run.usage.cpu_seconds()),
         wall: series.ratio(reference, |run| run.usage.wall_us as f64),
+        work: series.ratio(reference, |run| run.work_us.map_or(f64::NAN, |work| work as f64)),
         memory: memory_kib.zip(reference_rss).map(|(own, reference)| own / reference),
         cpu_seconds: series.median(|run| run.usage.cpu_seconds()),
         system_seconds: series.median(|run| run.usage.system_us as f64 / 1e6),
@@ -166,6 +171,7 @@ fn mean(group: &str, rows: &[&Row], columns: usize) -> Mean {
         cases: complete.len(),
         cpu: column(&|cell| cell.cpu.map(|ratio| ratio.median)),
         wall: column(&|cell| cell.wall.map(|ratio| ratio.median)),
+        work: column(&|cell| cell.work.map(|ratio| ratio.median)),
         memory: column(&|cell| cell.memory),
     }
 }
@@ -202,14 +208,15 @@ impl Summary {
             .collect();
         means.push(mean("all", &rows.iter().collect::<Vec<_>>(), columns));
         let is_large = |row: &&Row| {
-            row.cells.iter().any(|cell| cell.memory_kib.is_some_and(|kib| kib >= LARGE_KIB))
+            row.cells.iter().any(|cell| cell.rss_kib.is_some_and(|kib| kib >= LARGE_KIB))
         };
         let large =
             mean("50 MiB and more", &rows.iter().filter(is_large).collect::<Vec<_>>(), columns);
         Self { rows, means, large }
     }
 
-    /// How ours stand against the best of the others, the slowest case first.
+    /// How ours stand against the best of the others, the slowest case first. Cases in which one of the
+    /// two does not count are left out.
     pub fn standings(&self, matrix: &Matrix) -> Vec<Standing> {
         let mut all = Vec::new();
         for row in &self.rows {
@@ -260,6 +267,7 @@ pub(crate) mod tests {
                 ..Usage::default()
             },
             growth: None,
+            work_us: (case == "pair16").then_some(cpu_us / 2),
         }
     }
 
@@ -330,6 +338,8 @@ pub(crate) mod tests {
         let groups: Vec<&str> = summary.means.iter().map(|mean| mean.group.as_str()).collect();
         assert_eq!(groups, ["micro", "programs", "all"]);
         assert!((summary.means[2].cpu[1].unwrap() - 1.0).abs() < 1e-12);
+        assert_eq!(summary.means[0].work, [Some(1.0), Some(0.5)]);
+        assert_eq!(summary.means[1].work, [None, None]);
         assert_eq!(summary.means[2].cases, 2);
     }
 
