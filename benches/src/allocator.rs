@@ -44,6 +44,8 @@ pub struct Places {
     pub memory: PathBuf,
     /// Directory for pools on a disk file system.
     pub disk: PathBuf,
+    /// Directory for pools on memory with huge pages, if there is one.
+    pub huge: Option<PathBuf>,
     /// Size of a lazy pool, as written for the library.
     pub pool_size: String,
     /// Size of a preallocated pool: this much is taken from the file system at once.
@@ -69,14 +71,35 @@ const PACKAGED: [(&str, &str, &str); 3] = [
     ("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
 ];
 
-/// Peers built by `pmem-bench peers`: name, file, settings, remark.
-const BUILT: [(&str, &str, &[(&str, &str)], &str); 6] = [
-    ("mimalloc", "libmimalloc3.so", &[], ""),
-    ("mimalloc-4k", "libmimalloc3.so", &[("MIMALLOC_ALLOW_THP", "0")], ", without huge pages"),
-    ("mimalloc-shared", "libmimalloc3-shared.so", &[], ", all memory from a shared file mapping"),
-    ("mimalloc2", "libmimalloc2.so", &[], ""),
-    ("snmalloc", "libsnmalloc.so", &[], ""),
-    ("rpmalloc", "librpmalloc.so", &[], ""),
+/// A peer that `pmem-bench peers` builds.
+struct Built {
+    name: &'static str,
+    file: &'static str,
+    settings: &'static [(&'static str, &'static str)],
+    remark: &'static str,
+}
+
+const fn built_as_is(name: &'static str, file: &'static str) -> Built {
+    Built { name, file, settings: &[], remark: "" }
+}
+
+const BUILT: [Built; 6] = [
+    built_as_is("mimalloc", "libmimalloc3.so"),
+    Built {
+        name: "mimalloc-4k",
+        file: "libmimalloc3.so",
+        settings: &[("MIMALLOC_ALLOW_THP", "0")],
+        remark: ", without huge pages",
+    },
+    Built {
+        name: "mimalloc-shared",
+        file: "libmimalloc3-shared.so",
+        settings: &[],
+        remark: ", all memory from a shared file mapping",
+    },
+    built_as_is("mimalloc2", "libmimalloc2.so"),
+    built_as_is("snmalloc", "libsnmalloc.so"),
+    built_as_is("rpmalloc", "librpmalloc.so"),
 ];
 
 fn system_library(file: &str) -> Option<PathBuf> {
@@ -131,30 +154,34 @@ fn packaged(name: &str, file: &str, package: &str) -> Candidate {
     }
 }
 
-fn built(
-    places: &Places,
-    name: &str,
-    file: &str,
-    settings: &[(&str, &str)],
-    remark: &str,
-) -> Candidate {
-    let library = places.peers.join(file);
-    let name = name.to_owned();
+fn built(places: &Places, peer: &Built) -> Candidate {
+    let library = places.peers.join(peer.file);
+    let name = peer.name.to_owned();
     if !library.exists() {
         return Err(Missing { name, remedy: "run `pmem-bench peers` once".to_owned() });
     }
     let version = std::fs::read_to_string(library.with_extension("version")).unwrap_or_default();
     Ok(Allocator {
         name,
-        description: format!("{}{remark}", version.trim()),
+        description: format!("{}{}", version.trim(), peer.remark),
         library,
-        settings: owned(settings),
+        settings: owned(peer.settings),
         ours: false,
     })
 }
 
-fn ours(places: &Places, name: &str, directory: &Path, space: &str, size: &str) -> Candidate {
-    let name = name.to_owned();
+/// One of our columns: where its pool is, how it is made, and what else is set.
+struct Ours<'a> {
+    name: &'static str,
+    directory: &'a Path,
+    space: &'static str,
+    size: &'a str,
+    huge_pages: &'static str,
+}
+
+fn ours(places: &Places, column: &Ours<'_>) -> Candidate {
+    let Ours { name, directory, space, size, huge_pages } = column;
+    let name = (*name).to_owned();
     if !places.library.exists() {
         let remedy = format!(
             "{} does not exist: run `cargo build --release`, or name the library by --library",
@@ -163,18 +190,18 @@ fn ours(places: &Places, name: &str, directory: &Path, space: &str, size: &str) 
         return Err(Missing { name, remedy });
     }
     let directory_text = directory.display().to_string();
+    let medium = machine::medium(directory);
     Ok(Allocator {
         name,
         description: format!(
-            "libvmmalloc, {space}, {} pool on {}",
-            size,
-            machine::medium(directory)
+            "libvmmalloc, {space}, {size} pool on {medium}, huge pages: {huge_pages}"
         ),
         library: places.library.clone(),
         settings: owned(&[
             ("VMMALLOC_POOL_DIR", &directory_text),
             ("VMMALLOC_POOL_SIZE", size),
             ("VMMALLOC_SPACE", space),
+            ("VMMALLOC_HUGEPAGE", huge_pages),
         ]),
         ours: true,
     })
@@ -184,14 +211,17 @@ fn ours(places: &Places, name: &str, directory: &Path, space: &str, size: &str) 
 pub fn candidates(places: &Places) -> Vec<Candidate> {
     let mut all = vec![glibc()];
     all.extend(PACKAGED.iter().map(|(name, file, package)| packaged(name, file, package)));
-    all.extend(
-        BUILT
-            .iter()
-            .map(|(name, file, settings, remark)| built(places, name, file, settings, remark)),
-    );
-    all.push(ours(places, "vmmalloc", &places.memory, "lazy", &places.pool_size));
-    all.push(ours(places, "vmmalloc-prealloc", &places.memory, "prealloc", &places.prealloc_size));
-    all.push(ours(places, "vmmalloc-disk", &places.disk, "lazy", &places.pool_size));
+    all.extend(BUILT.iter().map(|peer| built(places, peer)));
+    let (lazy, whole) = (&places.pool_size, &places.prealloc_size);
+    let column = |name, directory, space, size, huge_pages| {
+        ours(places, &Ours { name, directory, space, size, huge_pages })
+    };
+    all.push(column("vmmalloc", &places.memory, "lazy", lazy, "never"));
+    all.push(column("vmmalloc-prealloc", &places.memory, "prealloc", whole, "never"));
+    all.push(column("vmmalloc-disk", &places.disk, "lazy", lazy, "never"));
+    if let Some(huge) = &places.huge {
+        all.push(column("vmmalloc-huge", huge, "lazy", lazy, "advise"));
+    }
     all
 }
 
@@ -304,7 +334,8 @@ mod tests {
             library: nowhere.join("libvmmalloc.so"),
             peers: nowhere.clone(),
             memory: nowhere.clone(),
-            disk: nowhere,
+            disk: nowhere.clone(),
+            huge: Some(nowhere),
             pool_size: "8G".to_owned(),
             prealloc_size: "1G".to_owned(),
         };

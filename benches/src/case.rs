@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
-use crate::launch::{Finished, Launcher, Task};
+use crate::launch::{Finished, Launcher, Running, Task};
 
 /// One row.
 #[derive(Clone, Debug)]
@@ -34,16 +34,20 @@ pub enum Work {
     /// A program that ends by itself.
     Program(Task),
     /// A server that is measured while clients, which are not, use it.
-    Server {
-        /// The measured server.
-        server: Task,
-        /// Succeeds as soon as the server answers.
-        ready: Task,
-        /// The load.
-        client: Task,
-        /// Ends the server.
-        stop: Task,
-    },
+    Server(Box<Server>),
+}
+
+/// A server and those who use it.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The measured server.
+    pub server: Task,
+    /// Succeeds as soon as the server answers.
+    pub ready: Task,
+    /// The load.
+    pub client: Task,
+    /// Ends the server.
+    pub stop: Task,
 }
 
 impl Case {
@@ -55,47 +59,67 @@ impl Case {
         let name = &self.label.name;
         match &self.work {
             Work::Program(task) => launcher.run(task, settings, name),
-            Work::Server { server, ready, client, stop } => {
-                let running = launcher.start(server, settings, name)?;
-                let load = load_server(launcher, name, ready, client);
-                // Also after a failed load: the server must not stay behind.
-                let stopped = launcher.run(stop, &[], &format!("{name}-stop"))?;
-                let mut finished = running.wait()?;
-                let load = load?;
-                if let Some(failure) = load.usage.failure().or(stopped.usage.failure()) {
-                    finished
-                        .complaints
-                        .push_str(&format!("\nclient: {failure}\n{}", load.complaints));
-                    finished.usage.exit_status = finished.usage.exit_status.max(1);
-                }
-                // What a server prints has times in it; its clients' success is what is compared.
-                finished.output.clear();
-                Ok(finished)
+            Work::Server(server) => server.run(launcher, name, settings),
+        }
+    }
+}
+
+impl Server {
+    fn run(
+        &self,
+        launcher: &Launcher,
+        name: &str,
+        settings: &[(String, String)],
+    ) -> Result<Finished> {
+        let mut running = launcher.start(&self.server, settings, name)?;
+        let failure = self.load(launcher, name, &mut running)?;
+        // Also after a failed load: the server must not stay behind. If it is gone already, this fails.
+        let stopped = launcher.run(&self.stop, &[], &format!("{name}-stop"))?;
+        let mut finished = running.wait()?;
+        let failure =
+            failure.or_else(|| stopped.usage.failure().map(|how| format!("stopping it: {how}")));
+        if let Some(failure) = failure {
+            finished.complaints.push('\n');
+            finished.complaints.push_str(&failure);
+            if finished.usage.failure().is_none() {
+                finished.usage.exit_status = 1;
             }
         }
+        // What a server prints has times in it; its clients' success is what is compared.
+        finished.output.clear();
+        Ok(finished)
     }
-}
 
-/// Waits for the server, at most ten seconds, then runs the client.
-fn load_server(launcher: &Launcher, name: &str, ready: &Task, client: &Task) -> Result<Finished> {
-    for _ in 0..200 {
-        let answer = launcher.run(ready, &[], &format!("{name}-ready"))?;
-        if answer.usage.failure().is_none() {
-            return launcher.run(client, &[], &format!("{name}-client"));
+    /// Waits for the server, at most ten seconds, then runs the client; what went wrong, if something did.
+    fn load(
+        &self,
+        launcher: &Launcher,
+        name: &str,
+        running: &mut Running,
+    ) -> Result<Option<String>> {
+        for _ in 0..200 {
+            let answer = launcher.run(&self.ready, &[], &format!("{name}-ready"))?;
+            if answer.usage.failure().is_none() {
+                let client = launcher.run(&self.client, &[], &format!("{name}-client"))?;
+                return Ok(client.usage.failure().map(|how| format!("its client: {how}")));
+            }
+            if running.has_ended()? {
+                return Ok(Some("ended before it answered".to_owned()));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        Ok(Some("no answer within ten seconds".to_owned()))
     }
-    Err(Error::new(format!("{name}: the server did not answer within ten seconds")))
 }
 
-/// Output that must be the same under every allocator: fields about the resident set are left out.
+/// Output that must be the same under every allocator: fields about times and sizes are left out.
 pub fn comparable(output: &[u8]) -> Vec<u8> {
     if !output.starts_with(b"workload=") {
         return output.to_owned();
     }
     let text = String::from_utf8_lossy(output);
-    let kept: Vec<&str> =
-        text.split_whitespace().filter(|field| !field.starts_with("rss_")).collect();
+    let differs = |field: &&str| field.starts_with("rss_") || field.starts_with("work_");
+    let kept: Vec<&str> = text.split_whitespace().filter(|field| !differs(field)).collect();
     kept.join(" ").into_bytes()
 }
 
@@ -110,18 +134,25 @@ pub struct Growth {
     pub rss_worst_permille: u64,
 }
 
+/// The value of a `name=value` field that a workload printed.
+fn field(output: &[u8], name: &str) -> Option<u64> {
+    let text = std::str::from_utf8(output).ok().filter(|text| text.starts_with("workload="))?;
+    let value = |field: &str| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+    text.split_whitespace().find_map(value)
+}
+
 /// The growth that a workload printed, if it did.
 pub fn growth(output: &[u8]) -> Option<Growth> {
-    let text = std::str::from_utf8(output).ok()?;
-    let field = |name: &str| {
-        text.split_whitespace()
-            .find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
-    };
     Some(Growth {
-        live_bytes: field("live_bytes")?,
-        rss_bytes: field("rss_bytes")?,
-        rss_worst_permille: field("rss_worst_permille")?,
+        live_bytes: field(output, "live_bytes")?,
+        rss_bytes: field(output, "rss_bytes")?,
+        rss_worst_permille: field(output, "rss_worst_permille")?,
     })
+}
+
+/// CPU time in microseconds of the work alone, without the start of the process, if a workload printed it.
+pub fn work_us(output: &[u8]) -> Option<u64> {
+    field(output, "work_us")
 }
 
 fn parse_list(list: &str) -> Result<Vec<Label>> {
@@ -163,10 +194,10 @@ pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
 mod tests {
     use super::*;
 
-    const LINE: &[u8] = b"workload=long-run ops=9 checksum=00ff live_bytes=1000 rss_bytes=1250 rss_worst_permille=1300\n";
+    const LINE: &[u8] = b"workload=long-run ops=9 checksum=00ff work_us=70 live_bytes=1000 rss_bytes=1250 rss_worst_permille=1300\n";
 
     #[test]
-    fn the_resident_set_is_no_part_of_the_comparison() {
+    fn times_and_sizes_are_no_part_of_the_comparison() {
         assert_eq!(comparable(LINE), b"workload=long-run ops=9 checksum=00ff live_bytes=1000");
         assert_eq!(comparable(b"rss_bytes=1 of a program\n"), b"rss_bytes=1 of a program\n");
     }
@@ -176,6 +207,8 @@ mod tests {
         let expected = Growth { live_bytes: 1000, rss_bytes: 1250, rss_worst_permille: 1300 };
         assert_eq!(growth(LINE), Some(expected));
         assert_eq!(growth(b"workload=pair16 ops=1 checksum=0"), None);
+        assert_eq!(work_us(LINE), Some(70));
+        assert_eq!(work_us(b"a program's own work_us=70"), None);
     }
 
     #[test]

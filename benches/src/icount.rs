@@ -45,7 +45,7 @@ const fn pair(size: usize, count: u64) -> Probe {
 }
 
 const fn batch(size: usize) -> Probe {
-    Probe { pattern: Pattern::Batch, size, count: 200, rounds: 5 }
+    Probe { pattern: Pattern::Batch, size, count: 200, rounds: 2 }
 }
 
 /// All probes, small sizes first. A step costs tens of microseconds in a virtual machine, so the counts are
@@ -67,6 +67,14 @@ impl Probe {
         match self.pattern {
             Pattern::Pair => vec!["pair".to_owned(), size, count],
             Pattern::Batch => vec!["batch".to_owned(), size, count, self.rounds.to_string()],
+        }
+    }
+
+    /// Name for a filter: "pair 16 B" or "batch 64 B".
+    pub fn name(&self) -> String {
+        match self.pattern {
+            Pattern::Pair => format!("pair {}", self.size_text()),
+            Pattern::Batch => format!("batch {}", self.size_text()),
         }
     }
 
@@ -121,13 +129,18 @@ fn figures(probe: &Probe, counts: &Counts) -> Vec<Figure> {
     }
 }
 
-/// Counts all probes under one allocator.
+/// Counts the probes whose name is wanted under one allocator.
 ///
 /// # Errors
 /// The tracee cannot be started, ends early, or runs for ever.
-pub fn measure(tracee: &Path, allocator: &Allocator, locations: &mut Locations) -> Result<Column> {
+pub fn measure(
+    tracee: &Path,
+    allocator: &Allocator,
+    wanted: impl Fn(&str) -> bool,
+    locations: &mut Locations,
+) -> Result<Column> {
     let mut all = Vec::new();
-    for probe in &PROBES {
+    for probe in PROBES.iter().filter(|probe| wanted(&probe.name())) {
         let mut arguments = vec!["instruction-probe".to_owned()];
         arguments.extend(probe.arguments());
         let mut places = locations.start(&allocator.name, &arguments[1..].join(" "));
@@ -214,7 +227,7 @@ mod tests {
 
     #[test]
     fn counts_become_figures_per_operation() {
-        let counts = Counts { instructions: [18_000, 22_000], system_calls: [0, 500] };
+        let counts = Counts { instructions: [7_200, 8_800], system_calls: [0, 200] };
         let figures = figures(&batch(64), &counts);
         assert_eq!(figures[0].operation, "malloc 64 B");
         assert_eq!(figures[0].instructions, 18.0);

@@ -146,6 +146,15 @@ impl Launcher {
 }
 
 impl Running {
+    /// Whether the program and all its descendants have ended.
+    ///
+    /// # Errors
+    /// The launcher cannot be waited for.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let status = self.child.try_wait().context(|| self.program.display().to_string())?;
+        Ok(status.is_some())
+    }
+
     /// Waits for the end of the program.
     ///
     /// # Errors

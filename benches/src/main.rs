@@ -32,10 +32,11 @@ enum Action {
     Peers(Where),
     /// List the allocators and cases, and what is missing
     List(Where),
-    /// Render the tables and the chart of a kept JSON file again
+    /// Render the tables and the chart of kept JSON files, put together if there are several
     Report {
-        /// JSON file that `preload --json` wrote
-        json: PathBuf,
+        /// JSON files that `preload --json` wrote, with the same allocators and different cases
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
         #[command(flatten)]
         output: Output,
     },
@@ -55,11 +56,14 @@ struct Where {
     /// Directory for pools on a disk file system [default: beside this program's directory]
     #[arg(long, value_name = "DIR")]
     disk_dir: Option<PathBuf>,
+    /// Directory on a tmpfs mounted with huge=advise: adds the allocator vmmalloc-huge
+    #[arg(long, value_name = "DIR")]
+    huge_dir: Option<PathBuf>,
     /// Size of lazy pools
     #[arg(long, value_name = "SIZE", default_value = "8G")]
     pool_size: String,
     /// Size of preallocated pools
-    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    #[arg(long, value_name = "SIZE", default_value = "640M")]
     prealloc_size: String,
 }
 
@@ -115,6 +119,9 @@ struct Icount {
     /// Allocators, separated by commas [default: all there are; see `list`]
     #[arg(long = "peers", value_name = "NAMES", value_delimiter = ',')]
     allocators: Option<Vec<String>>,
+    /// Only probes whose name ("pair 16 B", "batch 64 B") matches this regular expression
+    #[arg(long, value_name = "RE")]
+    filter: Option<String>,
     /// Write the counts as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -152,6 +159,7 @@ impl Where {
             peers: self.peers_dir.clone().unwrap_or_else(|| beside.join("peers")),
             memory: self.memory_dir.clone(),
             disk: self.disk_dir.clone().unwrap_or_else(|| beside.join("bench-pools")),
+            huge: self.huge_dir.clone(),
             pool_size: self.pool_size.clone(),
             prealloc_size: self.prealloc_size.clone(),
         })
@@ -194,11 +202,15 @@ fn all_cases(directory: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+fn pattern(filter: &str) -> Result<Regex> {
+    Regex::new(filter).context(|| format!("--filter {filter:?}"))
+}
+
 fn filtered(cases: Vec<Case>, filter: Option<&str>) -> Result<Vec<Case>> {
     let Some(filter) = filter else {
         return Ok(cases);
     };
-    let pattern = Regex::new(filter).context(|| format!("--filter {filter:?}"))?;
+    let pattern = pattern(filter)?;
     let kept: Vec<Case> = cases
         .into_iter()
         .filter(|case| pattern.is_match(&case.label.name) || pattern.is_match(&case.label.group))
@@ -264,7 +276,7 @@ fn preload(options: &Preload) -> Result<ExitCode> {
         seed: options.seed,
         launcher: &launcher,
     };
-    let (runs, pools) = plan.run(show)?;
+    let results = plan.run(show)?;
     show("", 1.0);
     let matrix = Matrix {
         machine,
@@ -275,8 +287,9 @@ fn preload(options: &Preload) -> Result<ExitCode> {
         reference,
         cases: cases.into_iter().map(|case| case.label).collect(),
         allocators,
-        runs,
-        pools,
+        runs: results.runs,
+        pools: results.pools,
+        pool_failures: results.pool_failures,
     };
     write_output(&options.output, &matrix)?;
     Ok(judge(&matrix))
@@ -296,6 +309,10 @@ fn judge(matrix: &Matrix) -> ExitCode {
             }
         }
     }
+    for failure in &matrix.pool_failures {
+        eprintln!("pmem-bench: {failure}");
+        ours_failed = true;
+    }
     if ours_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -308,11 +325,17 @@ fn count_instructions(options: &Icount) -> Result<ExitCode> {
             tracee.display()
         )));
     }
+    let pattern = options.filter.as_deref().map(pattern).transpose()?;
+    let wanted = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.is_match(name));
+    if !icount::PROBES.iter().any(|probe| wanted(&probe.name())) {
+        let names: Vec<String> = icount::PROBES.iter().map(icount::Probe::name).collect();
+        return Err(Error::new(format!("--filter matches none of: {}", names.join(", "))));
+    }
     let mut locations = Locations::default();
     let mut columns: Vec<Column> = Vec::new();
     for (index, allocator) in allocators.iter().enumerate() {
         show(&allocator.name, index as f64 / allocators.len() as f64);
-        columns.push(icount::measure(&tracee, allocator, &mut locations)?);
+        columns.push(icount::measure(&tracee, allocator, wanted, &mut locations)?);
     }
     show("", 1.0);
     if let Some(path) = &options.json {
@@ -370,8 +393,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Action::List(options) => list(options),
-        Action::Report { json, output } => {
-            write_output(output, &report::read_json(json)?)?;
+        Action::Report { files, output } => {
+            let mut parts = files.iter().map(|file| report::read_json(file));
+            let mut matrix = parts.next().unwrap_or_else(|| Err(Error::new("no file")))?;
+            for part in parts {
+                matrix.merge(part?)?;
+            }
+            write_output(output, &matrix)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -10,8 +10,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::allocator::Allocator;
-use crate::case::{Case, Growth, Label, comparable, growth};
-use crate::error::{Context, Result};
+use crate::case::{Case, Growth, Label, comparable, growth, work_us};
+use crate::error::{Context, Error, Result};
 use crate::launch::{Finished, Launcher, Usage};
 use crate::machine::Machine;
 use crate::pool_stats::PoolStats;
@@ -40,6 +40,45 @@ pub struct Matrix {
     pub runs: Vec<Run>,
     /// What our pools held, from separate runs that are not timed.
     pub pools: Vec<Pool>,
+    /// What was wrong with those separate runs.
+    pub pool_failures: Vec<String>,
+}
+
+impl Matrix {
+    /// Adds the cases of another measurement with the same allocators and the same reference.
+    ///
+    /// # Errors
+    /// The columns differ, or a case is in both.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        let names = |matrix: &Self| -> Vec<String> {
+            matrix.allocators.iter().map(|allocator| allocator.name.clone()).collect()
+        };
+        if names(self) != names(&other) || self.reference != other.reference {
+            return Err(Error::new("measurements with different allocators or references"));
+        }
+        if let Some(label) = other.cases.iter().find(|label| self.cases.contains(label)) {
+            return Err(Error::new(format!("case {} is in more than one measurement", label.name)));
+        }
+        self.command.push_str("; ");
+        self.command.push_str(&other.command);
+        self.rounds = self.rounds.max(other.rounds);
+        self.cases.extend(other.cases);
+        self.runs.extend(other.runs);
+        self.pools.extend(other.pools);
+        self.pool_failures.extend(other.pool_failures);
+        Ok(())
+    }
+}
+
+/// What [`Plan::run`] brings back.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// One entry per run.
+    pub runs: Vec<Run>,
+    /// What our pools held.
+    pub pools: Vec<Pool>,
+    /// What was wrong with the runs that asked the pools.
+    pub pool_failures: Vec<String>,
 }
 
 /// One run of a case under an allocator.
@@ -57,6 +96,8 @@ pub struct Run {
     pub usage: Usage,
     /// Growth of the resident set, where the workload reports it.
     pub growth: Option<Growth>,
+    /// CPU time of the work alone in microseconds, where the workload reports it.
+    pub work_us: Option<u64>,
 }
 
 /// What one of our pools held while it served a case.
@@ -113,7 +154,7 @@ impl Plan<'_> {
     ///
     /// # Errors
     /// A program that cannot be started. Runs that end badly are recorded, not errors.
-    pub fn run(&self, mut progress: impl FnMut(&str, f64)) -> Result<(Vec<Run>, Vec<Pool>)> {
+    pub fn run(&self, mut progress: impl FnMut(&str, f64)) -> Result<Results> {
         let mut random = Random::new(self.seed);
         let mut expected = Expected::default();
         let mut runs = Vec::new();
@@ -136,12 +177,15 @@ impl Plan<'_> {
                         round,
                         failure: expected.judge(name, &finished),
                         growth: growth(&finished.output),
+                        work_us: work_us(&finished.output),
                         usage: finished.usage,
                     });
                 }
             }
         }
-        Ok((runs, self.pools()?))
+        let mut results = Results { runs, ..Results::default() };
+        self.ask_pools(&mut results, progress)?;
+        Ok(results)
     }
 
     /// One run of each case that is not counted: files come into memory, and the output under the first
@@ -157,20 +201,25 @@ impl Plan<'_> {
     }
 
     /// Runs each case once more under each of ours with statistics on.
-    fn pools(&self) -> Result<Vec<Pool>> {
-        let mut pools = Vec::new();
+    fn ask_pools(&self, results: &mut Results, mut progress: impl FnMut(&str, f64)) -> Result<()> {
         for allocator in self.allocators.iter().filter(|allocator| allocator.ours) {
             for case in self.cases {
-                if let Some(stats) = self.pool_of(case, allocator)? {
-                    let (case, allocator) = (case.label.name.clone(), allocator.name.clone());
-                    pools.push(Pool { case, allocator, stats });
+                let what = format!("statistics of {} under {}", case.label.name, allocator.name);
+                progress(&what, 1.0);
+                match self.pool_of(case, allocator)? {
+                    Ok(stats) => results.pools.push(Pool {
+                        case: case.label.name.clone(),
+                        allocator: allocator.name.clone(),
+                        stats,
+                    }),
+                    Err(failure) => results.pool_failures.push(format!("{what}: {failure}")),
                 }
             }
         }
-        Ok(pools)
+        Ok(())
     }
 
-    fn pool_of(&self, case: &Case, allocator: &Allocator) -> Result<Option<PoolStats>> {
+    fn pool_of(&self, case: &Case, allocator: &Allocator) -> Result<Result<PoolStats, String>> {
         let directory = self.launcher.directory.join("stats");
         recreate(&directory)?;
         let mut environment = allocator.environment();
@@ -178,8 +227,16 @@ impl Plan<'_> {
         let file = directory.join("stats-").display().to_string();
         environment.push(("VMMALLOC_STATS".to_owned(), "json".to_owned()));
         environment.push(("VMMALLOC_STATS_FILE".to_owned(), file));
-        case.run(self.launcher, &environment)?;
-        Ok(PoolStats::combine(&PoolStats::read_all(&directory)?))
+        let finished = case.run(self.launcher, &environment)?;
+        if let Some(failure) = finished.usage.failure() {
+            return Ok(Err(failure));
+        }
+        Ok(match PoolStats::read_all(&directory) {
+            Ok(reports) => {
+                PoolStats::combine(&reports).ok_or_else(|| "no report was written".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        })
     }
 }
 
@@ -194,6 +251,7 @@ fn recreate(directory: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summary::tests::example;
 
     fn finished(output: &str, exit_status: i32, complaints: &str) -> Finished {
         Finished {
@@ -214,6 +272,23 @@ mod tests {
         assert_eq!(expected.judge("a", &finished("1", 0, "")), None);
         assert_eq!(expected.judge("b", &finished("2", 0, "")), None);
         assert_eq!(expected.judge("a", &finished("2", 0, "")).unwrap(), "its output differs");
+    }
+
+    #[test]
+    fn measurements_of_different_cases_can_be_put_together() {
+        let part = |case: &str| {
+            let mut matrix = example();
+            matrix.cases.retain(|label| label.name == case);
+            matrix.runs.retain(|run| run.case == case);
+            matrix
+        };
+        let mut whole = part("pair16");
+        whole.merge(part("lua")).unwrap();
+        assert_eq!((whole.cases.len(), whole.runs.len()), (2, 8));
+        assert!(whole.merge(part("lua")).unwrap_err().to_string().contains("lua"));
+        let mut other = part("lua");
+        other.allocators.pop();
+        assert!(part("pair16").merge(other).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::case::{Case, Label, Work};
+use crate::case::{Case, Label, Server, Work};
 use crate::error::{Context, Result};
 use crate::launch::Task;
 use crate::random::Random;
@@ -155,7 +155,7 @@ fn redis(directory: &Path, scale: f64) -> Option<Case> {
     let socket = directory.join("redis.sock").display().to_string();
     let requests = units(200_000, scale).to_string();
     let label = Label { name: "redis".to_owned(), group: "programs".to_owned(), threads: 1 };
-    let work = Work::Server {
+    let work = Work::Server(Box::new(Server {
         server: task(
             &server,
             &[
@@ -191,7 +191,7 @@ fn redis(directory: &Path, scale: f64) -> Option<Case> {
             ],
         ),
         stop: task(&control, &["-s", &socket, "shutdown", "nosave"]),
-    };
+    }));
     Some(Case { label, work })
 }
 

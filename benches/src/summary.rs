@@ -10,6 +10,8 @@ pub struct Cell {
     pub cpu: Option<Spread>,
     /// Wall time, likewise.
     pub wall: Option<Spread>,
+    /// CPU time of the work alone, likewise: without the start of the process and of its pool.
+    pub work: Option<Spread>,
     /// Memory, likewise: see [`Cell::memory_kib`].
     pub memory: Option<f64>,
     /// CPU seconds, median.
@@ -53,6 +55,8 @@ pub struct Mean {
     pub cpu: Vec<Option<f64>>,
     /// Wall ratio per allocator.
     pub wall: Vec<Option<f64>>,
+    /// Ratio of the work alone per allocator; `None` in groups with real programs, which do not tell it.
+    pub work: Vec<Option<f64>>,
     /// Memory ratio per allocator.
     pub memory: Vec<Option<f64>>,
 }
@@ -64,6 +68,25 @@ pub struct Summary {
     pub rows: Vec<Row>,
     /// The means: each group, then all.
     pub means: Vec<Mean>,
+    /// Means over the cases that need at least [`LARGE_KIB`] under some allocator: in small processes the
+    /// tables and the first huge page of an allocator are all that shows.
+    pub large: Mean,
+}
+
+/// A process from this size on says something about how densely an allocator packs.
+pub const LARGE_KIB: f64 = 50.0 * 1024.0;
+
+/// One of our allocators in one case against the fastest of the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Name of the case.
+    pub case: String,
+    /// Name of our allocator.
+    pub allocator: String,
+    /// Name of the fastest other one.
+    pub best: String,
+    /// CPU time of ours divided by that of the best.
+    pub ratio: f64,
 }
 
 /// The values of one case and allocator by round; a round that does not count is a hole.
@@ -117,6 +140,7 @@ fn cell(matrix: &Matrix, case: &str, allocator: &str, reference: &Series<'_>) ->
     Cell {
         cpu: series.ratio(reference, |run| run.usage.cpu_seconds()),
         wall: series.ratio(reference, |run| run.usage.wall_us as f64),
+        work: series.ratio(reference, |run| run.work_us.map_or(f64::NAN, |work| work as f64)),
         memory: memory_kib.zip(reference_rss).map(|(own, reference)| own / reference),
         cpu_seconds: series.median(|run| run.usage.cpu_seconds()),
         system_seconds: series.median(|run| run.usage.system_us as f64 / 1e6),
@@ -147,6 +171,7 @@ fn mean(group: &str, rows: &[&Row], columns: usize) -> Mean {
         cases: complete.len(),
         cpu: column(&|cell| cell.cpu.map(|ratio| ratio.median)),
         wall: column(&|cell| cell.wall.map(|ratio| ratio.median)),
+        work: column(&|cell| cell.work.map(|ratio| ratio.median)),
         memory: column(&|cell| cell.memory),
     }
 }
@@ -182,7 +207,39 @@ impl Summary {
             })
             .collect();
         means.push(mean("all", &rows.iter().collect::<Vec<_>>(), columns));
-        Self { rows, means }
+        let is_large = |row: &&Row| {
+            row.cells.iter().any(|cell| cell.rss_kib.is_some_and(|kib| kib >= LARGE_KIB))
+        };
+        let large =
+            mean("50 MiB and more", &rows.iter().filter(is_large).collect::<Vec<_>>(), columns);
+        Self { rows, means, large }
+    }
+
+    /// How ours stand against the best of the others, the slowest case first. Cases in which one of the
+    /// two does not count are left out.
+    pub fn standings(&self, matrix: &Matrix) -> Vec<Standing> {
+        let mut all = Vec::new();
+        for row in &self.rows {
+            let timed = |ours: bool| {
+                matrix
+                    .allocators
+                    .iter()
+                    .zip(&row.cells)
+                    .filter(move |(allocator, _)| allocator.ours == ours)
+                    .filter_map(|(allocator, cell)| Some((&allocator.name, cell.cpu?.median)))
+            };
+            let Some((best, fastest)) = timed(false).min_by(|a, b| a.1.total_cmp(&b.1)) else {
+                continue;
+            };
+            all.extend(timed(true).map(|(allocator, ratio)| Standing {
+                case: row.case.clone(),
+                allocator: allocator.clone(),
+                best: best.clone(),
+                ratio: ratio / fastest,
+            }));
+        }
+        all.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
+        all
     }
 }
 
@@ -210,6 +267,7 @@ pub(crate) mod tests {
                 ..Usage::default()
             },
             growth: None,
+            work_us: (case == "pair16").then_some(cpu_us / 2),
         }
     }
 
@@ -261,6 +319,7 @@ pub(crate) mod tests {
                 allocator: "vmmalloc".into(),
                 stats: PoolStats { peak_committed_bytes: 4000 * 1024, ..PoolStats::default() },
             }],
+            pool_failures: Vec::new(),
         }
     }
 
@@ -279,6 +338,8 @@ pub(crate) mod tests {
         let groups: Vec<&str> = summary.means.iter().map(|mean| mean.group.as_str()).collect();
         assert_eq!(groups, ["micro", "programs", "all"]);
         assert!((summary.means[2].cpu[1].unwrap() - 1.0).abs() < 1e-12);
+        assert_eq!(summary.means[0].work, [Some(1.0), Some(0.5)]);
+        assert_eq!(summary.means[1].work, [None, None]);
         assert_eq!(summary.means[2].cases, 2);
     }
 
@@ -290,6 +351,28 @@ pub(crate) mod tests {
         assert_eq!(cell.memory_kib, Some(4000.0));
         assert_eq!(cell.memory, Some(4.0));
         assert_eq!(summary.rows[0].cells[1].memory, Some(1.0));
+    }
+
+    #[test]
+    fn ours_stand_against_the_fastest_other_one() {
+        let matrix = example();
+        let standings = Summary::of(&matrix).standings(&matrix);
+        let seen: Vec<(&str, &str, f64)> =
+            standings.iter().map(|s| (s.case.as_str(), s.best.as_str(), s.ratio)).collect();
+        assert_eq!(seen, [("lua", "mimalloc", 2.0), ("pair16", "mimalloc", 0.5)]);
+    }
+
+    #[test]
+    fn only_large_processes_count_for_the_mean_of_large_ones() {
+        let mut matrix = example();
+        assert_eq!(Summary::of(&matrix).large.cases, 0);
+        for run in &mut matrix.runs {
+            if run.case == "lua" {
+                run.usage.peak_rss_kib = 60 << 10;
+            }
+        }
+        let large = Summary::of(&matrix).large;
+        assert_eq!((large.cases, large.memory[1]), (1, Some(1.0)));
     }
 
     #[test]

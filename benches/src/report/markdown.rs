@@ -75,6 +75,29 @@ fn conditions(text: &mut String, matrix: &Matrix) {
     text.push('\n');
 }
 
+/// Rows per allocator in the table of the slowest cases.
+const MOST_STANDINGS: usize = 12;
+
+/// Where each of ours is slowest in comparison with the best of the others.
+fn standings(text: &mut String, matrix: &Matrix, summary: &Summary) {
+    let all = summary.standings(matrix);
+    for ours in matrix.allocators.iter().filter(|allocator| allocator.ours) {
+        let _ = writeln!(
+            text,
+            "### {} against the best of the others\n\nCPU time; the cases with the largest ratios.\n\n\
+             | case | best | ratio |\n|---|---|---:|",
+            ours.name
+        );
+        for standing in
+            all.iter().filter(|standing| standing.allocator == ours.name).take(MOST_STANDINGS)
+        {
+            let _ =
+                writeln!(text, "| {} | {} | {:.2} |", standing.case, standing.best, standing.ratio);
+        }
+        text.push('\n');
+    }
+}
+
 /// All tables of a matrix.
 pub fn render(matrix: &Matrix) -> String {
     let summary = Summary::of(matrix);
@@ -87,13 +110,31 @@ pub fn render(matrix: &Matrix) -> String {
         "### CPU time, geometric means\n\nUser and system time, {reference} = 1.00; below is faster.\n"
     );
     means(&mut text, matrix, &summary.means, |mean| &mean.cpu);
+    let told: Vec<Mean> = summary
+        .means
+        .iter()
+        .filter(|mean| mean.work.iter().any(Option::is_some))
+        .cloned()
+        .collect();
+    if !told.is_empty() {
+        let _ = writeln!(
+            text,
+            "### CPU time of the work alone, geometric means\n\nWithout the start of the process and of its pool, \
+             which the synthetic cases can tell; {reference} = 1.00.\n"
+        );
+        means(&mut text, matrix, &told, |mean| &mean.work);
+    }
     let _ = writeln!(text, "### Wall time, geometric means\n\n{reference} = 1.00.\n");
     means(&mut text, matrix, &summary.means, |mean| &mean.wall);
     let _ = writeln!(
         text,
-        "### Memory, geometric means\n\nPeak resident set, or peak pool size where that is larger; {reference} = 1.00.\n"
+        "### Memory, geometric means\n\nPeak resident set, or peak pool size where that is larger; {reference} = 1.00. \
+         The last row leaves out the cases that stay below 50 MiB under every allocator.\n"
     );
-    means(&mut text, matrix, &summary.means, |mean| &mean.memory);
+    let mut memory = summary.means.clone();
+    memory.push(summary.large.clone());
+    means(&mut text, matrix, &memory, |mean| &mean.memory);
+    standings(&mut text, matrix, &summary);
 
     let _ = writeln!(
         text,
@@ -144,6 +185,7 @@ mod tests {
         assert!(text.contains("| pair16 | 1.00 (1.00–1.00) | 0.50 (0.50–0.50) |"), "{text}");
         assert!(text.contains("| all (2) | 1.00 | 1.00 |"), "{text}");
         assert!(text.contains("| lua | 1.0 | 1.0 + 3.9 |"), "{text}");
+        assert!(text.contains("| lua | mimalloc | 2.00 |"), "{text}");
         assert!(!text.contains("Fragmentation"), "{text}");
     }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* A named case: a workload with the parameters of one row of the tables. */
@@ -128,6 +129,20 @@ void run_threads(uint64_t threads, void *(*body)(void *), void *arguments, size_
         pthread_join(ids[i], NULL);
 }
 
+/* CPU time of this process and the children it waited for, in microseconds. */
+static uint64_t cpu_time(void)
+{
+    uint64_t sum = 0;
+    const int whose[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+    for (size_t i = 0; i < LENGTH(whose); i++) {
+        struct rusage usage;
+        getrusage(whose[i], &usage);
+        sum += (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000;
+        sum += (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    }
+    return sum;
+}
+
 static void usage(FILE *out)
 {
     fputs("usage: pmem-workloads NAME [--OPTION VALUE]...\n"
@@ -136,7 +151,8 @@ static void usage(FILE *out)
           "NAME is a case of the list below, or a workload with parameters of your own.\n"
           "Options: --scale F, --seed N, --ops N, --size B, --min B, --max B, --count N, --slots N,\n"
           "         --threads N, --order lifo|fifo|random\n"
-          "Prints: name, units of work done, checksum (the same under every allocator).\n"
+          "Prints: name, units of work done, checksum (the same under every allocator), CPU time of the work\n"
+          "without the start of the process.\n"
           "\nWorkloads:\n",
           out);
     for (size_t i = 0; i < LENGTH(workloads); i++)
@@ -242,8 +258,10 @@ int main(int argc, char **argv)
         bad_usage("--min is above --max for", argv[1]);
 
     struct outcome outcome = {0};
+    uint64_t before = cpu_time();
     workload->run(&options, &outcome);
-    printf("workload=%s ops=%" PRIu64 " checksum=%016" PRIx64, argv[1], outcome.ops, outcome.checksum);
+    printf("workload=%s ops=%" PRIu64 " checksum=%016" PRIx64 " work_us=%" PRIu64, argv[1], outcome.ops,
+           outcome.checksum, cpu_time() - before);
     if (outcome.live_bytes)
         printf(" live_bytes=%" PRIu64 " rss_bytes=%" PRIu64 " rss_worst_permille=%" PRIu64,
                outcome.live_bytes, outcome.rss_bytes, outcome.rss_worst);
