@@ -81,6 +81,9 @@ pub struct Source {
     granule: usize,
     kind: SourceKind,
     starts_zeroed: bool,
+    /// Whether the bytes live in page-sized pieces of memory (tmpfs, memfd, anonymous), so that
+    /// bringing pages in costs no input or output.
+    in_memory: bool,
     huge: Option<HugePageSize>,
     /// Only held for its drop, which unmaps; none for a caller's region.
     _region: Option<Region>,

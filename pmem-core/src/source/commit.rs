@@ -29,6 +29,27 @@ impl Source {
         unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error)
     }
 
+    /// As [`commit`](Self::commit), for a range that will be written soon: where the medium is
+    /// memory the pages are brought in at once, in one system call instead of an allocation and a
+    /// fault for each page.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_for_use(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let address = self.range(offset, len)?;
+        if !self.in_memory || len == 0 || cfg!(miri) {
+            return self.commit(offset, len);
+        }
+        self.injected_fault()?;
+        // SAFETY: inside our own range; populating changes no content.
+        match unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error) {
+            Ok(()) => Ok(()),
+            Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => Err(errno),
+            // Not known to the kernel, or forbidden by a sandbox.
+            Err(_) => self.commit(offset, len),
+        }
+    }
+
     /// `None` when the descriptor cannot do it and the mapping has to.
     fn commit_by_descriptor(&self, offset: u64, len: u64) -> Option<Result<(), Errno>> {
         let file = self.file.as_ref()?;

@@ -141,7 +141,7 @@ impl Source {
                 .map_err(Error::of("mmap"))?;
         }
         let source = Source::bare(SourceKind::Anonymous, region.base(), len, granule);
-        Ok(Source { _region: Some(region), starts_zeroed: true, ..source })
+        Ok(Source { _region: Some(region), starts_zeroed: true, in_memory: true, ..source })
     }
 
     /// Private zero pages that come from the given NUMA nodes.
@@ -220,7 +220,8 @@ impl Source {
     ) -> Result<Source, Error> {
         let region = map_shared(fd, len, granule.max(BASE_ALIGNMENT))?;
         let source = Source::bare(kind, region.base(), len, granule);
-        Ok(Source { _region: Some(region), file: Some(file), ..source })
+        let in_memory = granule == self::granule() && sys::is_on_tmpfs(fd);
+        Ok(Source { _region: Some(region), file: Some(file), in_memory, ..source })
     }
 
     fn bare(kind: SourceKind, base: NonNull<u8>, len: usize, granule: usize) -> Source {
@@ -233,6 +234,7 @@ impl Source {
             starts_zeroed: false,
             huge: None,
             _region: None,
+            in_memory: false,
             file: None,
             directory: None,
             can_purge: AtomicBool::new(kind.is_file() || kind == SourceKind::Anonymous),

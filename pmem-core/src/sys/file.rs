@@ -197,6 +197,17 @@ pub fn file_status(fd: Fd) -> Result<FileStatus, Errno> {
     })
 }
 
+/// Whether the file lies on tmpfs: its pages are the medium.
+pub fn is_on_tmpfs(fd: Fd) -> bool {
+    let mut status = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the buffer is writable and large enough.
+    match once(|| unsafe { libc::fstatfs(fd.0, status.as_mut_ptr()) }) {
+        // SAFETY: a successful fstatfs fills the structure.
+        Ok(_) => unsafe { status.assume_init() }.f_type == libc::TMPFS_MAGIC,
+        Err(_) => false,
+    }
+}
+
 fn offset(n: u64) -> Result<libc::off_t, Errno> {
     libc::off_t::try_from(n).map_err(|_| Errno::EFBIG)
 }

@@ -9,8 +9,8 @@
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
 use crate::config::{
-    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, PAGE_SHIFT, PURGE_BUDGET_PAGES,
-    PURGE_RUN_PAGES,
+    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, PAGE_SHIFT, POPULATE_MAX_PAGES,
+    PURGE_BUDGET_PAGES, PURGE_RUN_PAGES,
 };
 use crate::extent::{Extent, State};
 use crate::extent_bins::ExtentBins;
@@ -373,6 +373,7 @@ impl Arena {
     ) -> Result<(), Errno> {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
+        let written_soon = end - start <= POPULATE_MAX_PAGES;
         // SAFETY: contract.
         let limit = unsafe { (*extent).end() };
         let mut at = start;
@@ -389,8 +390,8 @@ impl Arena {
                 let hole_end = bits.next_run(last, wanted, true).map_or(wanted, |run| run.0);
                 done = hole_end.next_multiple_of(granule).max(exact);
             }
-            if done == exact || self.commit_range(first, done).is_err() {
-                self.commit_range(first, exact)?;
+            if done == exact || self.commit_range(first, done, written_soon).is_err() {
+                self.commit_range(first, exact, written_soon)?;
                 done = exact;
             }
             let counted = first.max(self.first_page);
@@ -404,11 +405,17 @@ impl Arena {
         Ok(())
     }
 
-    fn commit_range(&self, first: usize, end: usize) -> Result<(), Errno> {
+    /// `written_soon`: the pages are worth bringing in at once.
+    fn commit_range(&self, first: usize, end: usize, written_soon: bool) -> Result<(), Errno> {
         if self.is_detached() {
             return Ok(());
         }
-        self.source.commit(first << PAGE_SHIFT, (end - first) << PAGE_SHIFT)
+        let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
+        if written_soon {
+            self.source.commit_for_use(offset, len)
+        } else {
+            self.source.commit(offset, len)
+        }
     }
 
     /// Whether the pages of a run are known to read as zero.

@@ -37,6 +37,10 @@ pub const COMMIT_STEP_MAX: usize = 1024;
 /// Space committed ahead is at most this fraction of what is committed already.
 pub const COMMIT_STEP_FRACTION: usize = 8;
 
+/// Pages of runs up to this size are brought into memory as they are committed: slabs are written
+/// all over soon, while a large block may never be.
+pub const POPULATE_MAX_PAGES: usize = 16;
+
 /// Milliseconds after which a freed extent is given back, unless options say otherwise.
 pub const DEFAULT_PURGE_MS: u32 = 1000;
 /// Most pages given back by one slow-path call that finds purging due (bounds its latency).
