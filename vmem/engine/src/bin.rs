@@ -9,7 +9,7 @@
 
 use crate::arena::Arena;
 use crate::cache::BIN_BYTES;
-use crate::config::BATCH_BLOCKS;
+use crate::config::{BATCH_BLOCKS, CACHE_PINNED_FRACTION};
 use crate::extent::{Extent, ExtentList, State};
 use crate::fatal;
 use crate::size_class::ClassId;
@@ -155,7 +155,9 @@ impl Bin {
     /// # Safety
     /// As [`Bin::give_to_slabs`].
     pub(crate) unsafe fn give(&mut self, arena: &Arena, class: ClassId, slots: &[*mut u8]) {
-        let room = TRANSFER_SLOTS.min(TRANSFER_BYTES / class.size());
+        let room = TRANSFER_SLOTS
+            .min(TRANSFER_BYTES / class.size())
+            .min(arena.map.pages() / CACHE_PINNED_FRACTION);
         if slots.len() >= 4 && self.transfer_len as usize + slots.len() <= room {
             if self.transfer.is_null() {
                 let block = arena.meta.lock().take_block(TRANSFER_SLOTS * size_of::<*mut u8>());

@@ -15,7 +15,7 @@
 
 use crate::config::{
     BATCH_BLOCKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES, CACHE_MIN_BLOCKS,
-    CACHE_POOL_FRACTION, PAGE_SHIFT,
+    CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
 };
 use crate::meta::Meta;
 use crate::pool::PoolInner;
@@ -130,7 +130,6 @@ impl Cache {
     pub(crate) unsafe fn init(memory: NonNull<u8>, pool: &PoolInner) -> NonNull<Cache> {
         let cache = memory.cast::<Cache>();
         let map = &pool.arena.map;
-        let pool_share = (map.pages() << PAGE_SHIFT) / CACHE_POOL_FRACTION;
         // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
         unsafe {
             ptr::copy_nonoverlapping(empty(), cache.as_ptr(), 1);
@@ -142,7 +141,7 @@ impl Cache {
             cache.until_scavenge = SCAVENGE_VISITS;
             for class in ClassId::all() {
                 cache.stacks[usize::from(class.0)].max_capacity =
-                    max_capacity(class.size(), pool_share) as u16;
+                    max_capacity(class.size(), map.pages()) as u16;
             }
         }
         cache
@@ -397,12 +396,11 @@ fn stack_bytes(capacity: usize) -> usize {
     (capacity + 1) * size_of::<*mut u8>()
 }
 
-/// Most slots of `size` bytes that a thread may keep of a pool whose share per class is
-/// `pool_share` bytes.
-fn max_capacity(size: usize, pool_share: usize) -> usize {
-    let by_pool = pool_share / size;
+/// Most slots of `size` bytes that a thread may keep of a pool of `pages` pages.
+fn max_capacity(size: usize, pages: usize) -> usize {
+    let by_pool = (pages << PAGE_SHIFT) / CACHE_POOL_FRACTION / size;
     let by_size = (CACHE_MAX_BYTES / size).max(CACHE_MIN_BLOCKS);
-    by_size.min(by_pool).min(CACHE_MAX_BLOCKS - 1)
+    by_size.min(by_pool).min(pages / CACHE_PINNED_FRACTION).min(CACHE_MAX_BLOCKS - 1)
 }
 
 const _: () = {

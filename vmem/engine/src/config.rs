@@ -21,6 +21,9 @@ pub const CACHE_FIRST_CAPACITY: usize = 8;
 pub const BATCH_BLOCKS: usize = 64;
 /// A cache never holds more of one class than this fraction of its pool.
 pub const CACHE_POOL_FRACTION: usize = 1024;
+/// A cache, and the transfer array of a bin, hold at most as many blocks of one class as this
+/// fraction of the pool has pages: each could be the only one that keeps a slab from being given up.
+pub const CACHE_PINNED_FRACTION: usize = 256;
 
 /// In a full pool a request may take a slot this many times as large as its own class's, or one of a
 /// page.

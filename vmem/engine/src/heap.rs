@@ -93,7 +93,8 @@ struct Counters {
     frees: AtomicU64,
     foreign_frees: AtomicU64,
     failures: AtomicU64,
-    /// Usable bytes of the blocks handed out and not taken back, now and at most.
+    /// Usable bytes of the blocks of the pool (not the overflow) handed out and not taken back, now
+    /// and at most.
     live_bytes: AtomicU64,
     peak_live_bytes: AtomicU64,
     /// Blocks and requested bytes by class; index 0 stands for blocks of whole pages.
@@ -300,15 +301,20 @@ impl<R: Runtime> Heap<R> {
         self.counts.allocations.fetch_add(1, Ordering::Relaxed);
         self.counts.class_calls[class].fetch_add(1, Ordering::Relaxed);
         self.counts.class_requested[class].fetch_add(size as u64, Ordering::Relaxed);
-        let usable = self.own_usable_size(pointer).unwrap_or(0) as u64;
+        let usable = self.counted_size(pointer);
         let live = self.counts.live_bytes.fetch_add(usable, Ordering::Relaxed) + usable;
         self.counts.peak_live_bytes.fetch_max(live, Ordering::Relaxed);
     }
 
-    /// Counts a block of `usable` bytes out.
-    fn uncount(&self, usable: usize) {
+    /// Counts a block of `usable` bytes (see [`Heap::counted_size`]) out.
+    fn uncount(&self, usable: u64) {
         self.counts.frees.fetch_add(1, Ordering::Relaxed);
-        self.counts.live_bytes.fetch_sub(usable as u64, Ordering::Relaxed);
+        self.counts.live_bytes.fetch_sub(usable, Ordering::Relaxed);
+    }
+
+    /// Usable bytes of a block of the pool, 0 for one of the overflow.
+    fn counted_size(&self, pointer: *const u8) -> u64 {
+        self.pools()[0].and_then(|pool| pool.usable_size(pointer)).unwrap_or(0) as u64
     }
 
     /// The calling thread's cache of the default pool, also put into the thread slot.
@@ -357,7 +363,7 @@ impl<R: Runtime> Heap<R> {
         match self.owner(pointer) {
             Some((pool, cache)) => {
                 if counting {
-                    self.uncount(pool.usable_size(pointer).unwrap_or(0));
+                    self.uncount(self.counted_size(pointer));
                 }
                 // SAFETY: contract of `free`.
                 unsafe { pool.free(cache, pointer) }
@@ -387,15 +393,16 @@ impl<R: Runtime> Heap<R> {
             // SAFETY: contract; not ours.
             return unsafe { self.runtime.foreign_realloc(pointer, size) };
         };
-        let old = pool.usable_size(pointer).unwrap_or(0);
+        let counted = self.counting.load(Ordering::Relaxed).then(|| self.counted_size(pointer));
         // SAFETY: contract.
         if unsafe { pool.resize_in_place(pointer, size) } {
-            if self.counting.load(Ordering::Relaxed) {
-                self.uncount(old);
+            if let Some(counted) = counted {
+                self.uncount(counted);
                 self.count(pointer, size);
             }
             return pointer;
         }
+        let old = pool.usable_size(pointer).unwrap_or(0);
         drop(guard);
         if size < old {
             // SAFETY: contract; the copy stays inside both blocks.
@@ -404,8 +411,8 @@ impl<R: Runtime> Heap<R> {
                 if new.is_null() {
                     let _errno = ErrnoGuard::new();
                     pool.shrink_in_place(pointer, size);
-                    if self.counting.load(Ordering::Relaxed) {
-                        self.uncount(old);
+                    if let Some(counted) = counted {
+                        self.uncount(counted);
                         self.count(pointer, size);
                     }
                     return pointer;

@@ -64,7 +64,7 @@ pub struct CallCounts {
     pub foreign_frees: u64,
     /// Allocations that failed.
     pub failures: u64,
-    /// Usable bytes of the blocks handed out and not taken back.
+    /// Usable bytes of the blocks of the pool (not the overflow) handed out and not taken back.
     pub live_bytes: u64,
     /// Largest value of `live_bytes` so far.
     pub peak_live_bytes: u64,
