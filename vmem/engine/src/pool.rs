@@ -105,6 +105,9 @@ impl PoolInner {
         }
         let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
         let head_pages = options.head_bytes.div_ceil(PAGE);
+        if head_pages >= source.len() >> PAGE_SHIFT {
+            return Err(fail("pool size")(Errno::EINVAL));
+        }
         let arena = Arena::new(source, head_pages, purge).map_err(fail("mmap of pool metadata"))?;
         if options.prealloc
             && let Err(errno) = arena.commit_all()
@@ -593,7 +596,7 @@ impl Pool {
     /// Makes a pool of all of `source`.
     ///
     /// # Errors
-    /// EINVAL when the source is smaller than 14 MiB or larger than 16 TiB; ENOSPC and the like
+    /// EINVAL when the source is smaller than 14 MiB or larger than 16 TiB, or all head; ENOSPC and the like
     /// when preallocation finds no space; ENOMEM when there is no DRAM for metadata; EMFILE when
     /// there are too many pools.
     pub fn create(source: Source, options: &PoolOptions) -> Result<Pool, Error> {
