@@ -1,6 +1,7 @@
 //! A program of the standard library whose whole heap is in a pool.
 //!
-//! Run it elsewhere with `VMEM_ALLOC_DIR=/mnt/pmem cargo run --example global`.
+//! Run it elsewhere with `VMEM_ALLOC_DIR=/mnt/pmem cargo run --example global`. An argument says how
+//! many strings it keeps.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -31,8 +32,9 @@ fn main() {
     let digits: usize = total.values().sum();
     println!("digits of 0..200000: {digits}");
 
-    let kept: Vec<String> = (0..100_000).map(|n| format!("string {n}")).collect();
-    assert!(A.contains(kept[99_999].as_ptr()));
+    let count = std::env::args().nth(1).map_or(100_000, |n| n.parse().expect("a number"));
+    let kept: Vec<String> = (0..count).map(|n| format!("string {n}")).collect();
+    assert!(kept.iter().all(|text| A.contains(text.as_ptr())));
     let stats = A.stats().expect("the pool was made by the first allocation");
     println!("backing:            {:?}", A.backing());
     println!("pool bytes:         {}", stats.pool_bytes);
@@ -40,6 +42,9 @@ fn main() {
     println!("committed bytes:    {}", stats.committed_bytes);
     println!("resident bytes:     {}", stats.resident_bytes);
     println!("thread cache bytes: {}", stats.thread_cache_bytes);
+    if let Some(overflow) = A.overflow_stats() {
+        println!("overflow bytes:     {}", overflow.allocated_bytes);
+    }
     for class in stats.classes.iter().filter(|class| class.live >= 1000) {
         println!("blocks of {:5} bytes: {}", class.size, class.live);
     }

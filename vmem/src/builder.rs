@@ -11,7 +11,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
-use vmem_engine::config::{MIN_POOL_BYTES, PAGE};
+use vmem_engine::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
 use vmem_engine::{HugePages, PoolOptions, PurgePolicy, fork};
 
 /// How a pool is to behave; the methods named after places make it.
@@ -61,7 +61,7 @@ impl PoolBuilder {
         PoolBuilder::default()
     }
 
-    /// The size limit in bytes, from 14 MiB to 16 TiB, rounded up to whole pages of the place. The
+    /// The size limit in bytes, at least 14 MiB and less than 16 TiB, rounded up to whole pages of the place. The
     /// blocks and what is lost between them fit into it; metadata lies elsewhere.
     pub fn size(mut self, bytes: usize) -> PoolBuilder {
         self.size = Some(bytes);
@@ -225,9 +225,8 @@ impl PoolBuilder {
 
     /// The size, before anything is made that would have to be removed again.
     fn checked_size(&self, attempt: Attempt<'_>) -> Result<usize, Cause> {
-        let most = (u32::MAX as usize) * PAGE;
         match attempt.size {
-            size @ MIN_POOL_BYTES.. if size <= most => Ok(size),
+            size @ MIN_POOL_BYTES..=MAX_POOL_BYTES => Ok(size),
             _ => Err(Cause::new("size", Errno::EINVAL)),
         }
     }

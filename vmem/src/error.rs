@@ -200,3 +200,96 @@ impl From<Error> for io::Error {
         io::Error::new(io::Error::from_raw_os_error(error.errno()).kind(), error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each failure of the system becomes: variant, text, and the parts it is made of.
+    #[test]
+    fn every_variant_names_the_value_the_reason_and_the_remedy() {
+        let missing = Cause::new("open", Errno::ENOENT);
+        let path = Path::new("/mnt/pmem");
+        let attempt = |kind, path| Attempt { kind, path, size: 1 << 30 };
+        let full = Cause::new("posix_fallocate", Errno::ENOSPC);
+        let cases = [
+            (
+                Attempt { size: 5, ..attempt(SourceKind::Directory, Some(path)) }
+                    .failed(Cause::new("size", Errno::EINVAL)),
+                "5 bytes are no size of a pool; use a size of at least 14 MiB and less than 16 TiB",
+                ("size", Errno::EINVAL, None),
+            ),
+            (
+                attempt(SourceKind::NamedFile, Some(path)).failed(missing),
+                "cannot open /mnt/pmem (open: No such file or directory); \
+                 make the file and the directory it is in, or name another",
+                ("open", Errno::ENOENT, Some(path)),
+            ),
+            (
+                attempt(SourceKind::DeviceDax, Some(path))
+                    .failed(Cause::new("flock", Errno::EWOULDBLOCK)),
+                "/mnt/pmem is in use; end the process that uses it, or name another",
+                ("flock", Errno::EWOULDBLOCK, Some(path)),
+            ),
+            (
+                attempt(SourceKind::Directory, Some(path))
+                    .failed(Cause::new("ftruncate", Errno::EFBIG)),
+                "a file of 1073741824 bytes is too large (ftruncate: File too large); \
+                 make the pool smaller, or raise the limit on file sizes (ulimit -f)",
+                ("ftruncate", Errno::EFBIG, None),
+            ),
+            (
+                attempt(SourceKind::Directory, Some(path)).failed(full),
+                "no space for 1073741824 bytes in /mnt/pmem (posix_fallocate: No space left on \
+                 device); make the pool smaller, or free space there",
+                ("posix_fallocate", Errno::ENOSPC, Some(path)),
+            ),
+            (
+                attempt(SourceKind::Memfd, None).failed(full),
+                "no space for 1073741824 bytes (posix_fallocate: No space left on device); make \
+                 the pool smaller; huge pages must be reserved first (sysctl vm.nr_hugepages)",
+                ("posix_fallocate", Errno::ENOSPC, None),
+            ),
+            (
+                Error::Nodes { nodes: vec![3, 5], cause: Cause::new("mbind", Errno::EINVAL) },
+                "cannot use the nodes [3, 5] (mbind: Invalid argument); \
+                 name nodes that have memory (/sys/devices/system/node/has_memory)",
+                ("mbind", Errno::EINVAL, None),
+            ),
+            (
+                Error::Region {
+                    address: 0x1001,
+                    size: 77,
+                    cause: Cause::new("region", Errno::EINVAL),
+                },
+                "the region at 0x1001 of 77 bytes cannot be a pool; \
+                 give a region that starts on a page and has at least 14 MiB",
+                ("region", Errno::EINVAL, None),
+            ),
+            (
+                attempt(SourceKind::Directory, Some(path))
+                    .failed(Cause::new("mmap", Errno::ENOMEM)),
+                "no memory for a pool of 1073741824 bytes (mmap: Cannot allocate memory); \
+                 make the pool smaller, or raise the limit on address space (ulimit -v)",
+                ("mmap", Errno::ENOMEM, None),
+            ),
+            (
+                attempt(SourceKind::Anonymous, None)
+                    .failed(Cause::new("too many pools", Errno::EMFILE)),
+                "cannot make a pool (too many pools: Too many open files); \
+                 drop pools that are no longer used",
+                ("too many pools", Errno::EMFILE, None),
+            ),
+        ];
+        for (error, text, (operation, errno, path)) in cases {
+            assert_eq!(error.to_string(), text);
+            assert_eq!(error.operation(), operation);
+            assert_eq!(error.errno(), errno.0);
+            assert_eq!(error.path(), path);
+            assert!(text.ends_with(error.remedy()) && !error.remedy().is_empty());
+            let converted = io::Error::from(error.clone());
+            assert_eq!(converted.kind(), io::Error::from_raw_os_error(errno.0).kind());
+            assert_eq!(converted.to_string(), text);
+        }
+    }
+}

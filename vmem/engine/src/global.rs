@@ -205,8 +205,8 @@ impl VmemAlloc {
         VmemAlloc { heap: Heap::new(Global::new(Settings::new(place, size))) }
     }
 
-    /// An allocator in a file without a name in `directory`, of at most `size` bytes (14 MiB to
-    /// 16 TiB). Space is taken as it is needed.
+    /// An allocator in a file without a name in `directory`, of at most `size` bytes (at least
+    /// 14 MiB, less than 16 TiB). Space is taken as it is needed.
     pub const fn in_dir(directory: &'static CStr, size: usize) -> VmemAlloc {
         VmemAlloc::new(Place::Directory(directory), size)
     }

@@ -26,7 +26,7 @@ pub fn remedy(kind: SourceKind, error: &Error) -> &'static str {
         },
         "memfd_create" => "use a kernel with pages of this size, or ordinary pages",
         "region" => "give a region that starts on a page and has at least 14 MiB",
-        "size" | "pool size" => "use a size from 14 MiB to 16 TiB",
+        "size" | "pool size" => "use a size of at least 14 MiB and less than 16 TiB",
         "too many pools" => "drop pools that are no longer used",
         _ => resource(kind, error.errno),
     }

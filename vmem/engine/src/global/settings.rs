@@ -1,7 +1,7 @@
 //! What a [`VmemAlloc`](super::VmemAlloc) is to make: as the program says, then as the environment
 //! says. Pure: no system call but in [`Settings::make`].
 
-use crate::config::MIN_POOL_BYTES;
+use crate::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
 use crate::heap::Overflow;
 use crate::pool::{HugePages, Pool, PoolOptions};
 use crate::{PurgePolicy, remedy};
@@ -104,12 +104,12 @@ impl<G: Fn(&'static CStr) -> Option<&'static CStr>> Variables<G> {
             name: NAME,
             value,
             why,
-            expected: "a number of bytes from 14M to 16T; K, M, G and T may follow it",
+            expected: "a number of bytes, at least 14M and less than 16T",
         };
         let size = parse_size(value.to_bytes()).map_err(|why| invalid(Some(why)))?;
         *setting = usize::try_from(size)
             .ok()
-            .filter(|size| *size >= MIN_POOL_BYTES)
+            .filter(|size| (MIN_POOL_BYTES..=MAX_POOL_BYTES).contains(size))
             .ok_or(invalid(None))?;
         Ok(())
     }
@@ -306,7 +306,7 @@ mod tests {
             (&[(c"VMEM_ALLOC_SIZE", c"14MB")], "VMEM_ALLOC_SIZE=14MB has an unknown suffix"),
             (
                 &[(c"VMEM_ALLOC_SIZE", c"13M")],
-                "VMEM_ALLOC_SIZE=13M; use a number of bytes from 14M",
+                "VMEM_ALLOC_SIZE=13M; use a number of bytes, at least 14M",
             ),
             (&[(c"VMEM_ALLOC_SPACE", c"Lazy")], "VMEM_ALLOC_SPACE=Lazy; use lazy or prealloc"),
             (&[(c"VMEM_ALLOC_PURGE_MS", c"+5")], "VMEM_ALLOC_PURGE_MS=+5; use a number of milli"),
