@@ -44,7 +44,7 @@ pub use memory::{
 pub use numa::{bind_memory, node_of_address};
 pub use process::{
     abort_with, current_cpu, fill_random, is_secure, limit_file_size, limit_open_files,
-    monotonic_ms, page_size, process_id, thread_id, yield_now,
+    machine_memory, monotonic_ms, page_size, process_id, thread_id, yield_now,
 };
 pub use signal::SignalBlock;
 pub use thread::{ExitKey, at_fork};

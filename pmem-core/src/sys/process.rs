@@ -72,6 +72,18 @@ pub fn yield_now() {
     let _ = once(|| unsafe { libc::sched_yield() });
 }
 
+/// Bytes of memory and swap space of the machine; 0 when the system does not tell.
+#[must_use]
+pub fn machine_memory() -> u64 {
+    // SAFETY: zero is a valid value of this plain structure.
+    let mut info = unsafe { core::mem::zeroed::<libc::sysinfo>() };
+    // SAFETY: `info` is writable.
+    match once(|| unsafe { libc::sysinfo(&raw mut info) }) {
+        Ok(_) => info.totalram.saturating_add(info.totalswap).saturating_mul(info.mem_unit.into()),
+        Err(_) => 0,
+    }
+}
+
 /// Milliseconds of a coarse clock that never goes back; cheap (no system call where the kernel
 /// offers it in user space).
 #[must_use]

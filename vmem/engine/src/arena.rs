@@ -35,6 +35,16 @@ pub enum PurgePolicy {
     AfterMs(u32),
 }
 
+impl From<core::time::Duration> for PurgePolicy {
+    /// To the millisecond, but no time at all only for [`PurgePolicy::Immediate`].
+    fn from(decay: core::time::Duration) -> PurgePolicy {
+        match u32::try_from(decay.as_millis()).unwrap_or(u32::MAX) {
+            _ if decay.is_zero() => PurgePolicy::Immediate,
+            ms => PurgePolicy::AfterMs(ms.max(1)),
+        }
+    }
+}
+
 /// Counters of an arena, in pages.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct PageCounts {

@@ -7,6 +7,8 @@ pub const PAGE_SHIFT: u32 = 12;
 
 /// Smallest pool in bytes (the contract of libvmem and libvmmalloc).
 pub const MIN_POOL_BYTES: usize = 14 << 20;
+/// Largest pool in bytes: pages are counted in 32 bits. A page less than 16 TiB.
+pub const MAX_POOL_BYTES: usize = (u32::MAX as usize) << PAGE_SHIFT;
 
 /// Most free blocks of one class that a thread cache may hold, whatever their size.
 pub const CACHE_MAX_BLOCKS: usize = 2048;

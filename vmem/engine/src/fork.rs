@@ -25,10 +25,10 @@ use crate::pool::PoolInner;
 use crate::registry::{self, REGISTRY};
 use crate::size_class::ClassId;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use pmem_core::errno::Errno;
 use pmem_core::source::{FileClone, Source, SourceKind};
-use pmem_core::sync::{ThreadId, set_fork_owner};
+use pmem_core::sync::{Mutex, Rank, ThreadId, set_fork_owner};
 use pmem_core::sys;
 
 /// What a fork does with pools over shared mappings; the values of `VMMALLOC_FORK`.
@@ -130,6 +130,7 @@ pub unsafe fn parent() {
 /// # Safety
 /// The calling thread is the only one of a process made by a fork, after [`prepare`].
 pub unsafe fn child() -> Result<(), ForkError> {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     let mut result = Ok(());
     {
         let registry = registry::lock();
@@ -153,6 +154,14 @@ pub unsafe fn child() -> Result<(), ForkError> {
     result
 }
 
+/// How many forks, with handlers, lie between this process and the program's start.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Tells threads of this process from those that a fork left in the parent.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
 /// The mode that handlers installed by [`install`] use.
 static MODE: AtomicU8 = AtomicU8::new(ForkMode::Private as u8);
 
@@ -162,7 +171,7 @@ static MODE: AtomicU8 = AtomicU8::new(ForkMode::Private as u8);
 /// # Errors
 /// ENOMEM from `pthread_atfork`.
 pub fn install() -> Result<(), Errno> {
-    static INSTALLED: AtomicU8 = AtomicU8::new(0);
+    static INSTALLED: Mutex<bool> = Mutex::new(Rank::UNRANKED, false);
     extern "C" fn before() {
         let mode = match MODE.load(Ordering::Relaxed) {
             0 => ForkMode::Share,
@@ -185,8 +194,11 @@ pub fn install() -> Result<(), Errno> {
             sys::abort_with(b"vmem: a pool could not be mapped after fork()\n");
         }
     }
-    if INSTALLED.swap(1, Ordering::AcqRel) == 0 {
+    // Whoever comes second must not go on before the handlers are there.
+    let mut installed = INSTALLED.lock();
+    if !*installed {
         sys::at_fork(before, in_parent, in_child)?;
+        *installed = true;
     }
     Ok(())
 }

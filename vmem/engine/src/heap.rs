@@ -9,7 +9,7 @@ use crate::config::PAGE;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL, TABLE_MAX};
 use crate::stats::{CallCounts, Stats};
-use crate::{thread, tls};
+use crate::{fork, thread, tls};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use pmem_core::errno::ErrnoGuard;
@@ -69,19 +69,42 @@ pub trait Runtime: Sync + 'static {
 const MIN_ALIGN: usize = 16;
 
 const NEW: u32 = 0;
+/// Low bits of a state in which a thread makes the pool; the fork generation it lives in is above
+/// them, because a fork leaves that thread behind.
 const STARTING: u32 = 1;
 const READY: u32 = 2;
 const FAILED: u32 = 3;
 
+/// `STARTING` by a thread of this process.
+fn starting_now() -> u32 {
+    STARTING | fork::generation() << 2
+}
+
+/// Whether `state` means that a thread makes the pool.
+fn is_starting(state: u32) -> bool {
+    state & 3 == STARTING
+}
+
+/// Waits a moment for the thread that makes a pool. If it is one of the parent's, which a fork left
+/// behind, the pool counts as not begun again.
+fn await_starter(state: &AtomicU32, seen: u32) {
+    if seen == starting_now() {
+        sys::yield_now();
+    } else {
+        // When the exchange fails another thread was faster.
+        let _ = state.compare_exchange(seen, NEW, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
 /// See the module text.
 pub struct Heap<R: Runtime> {
-    runtime: R,
+    pub(crate) runtime: R,
     state: AtomicU32,
     /// Thread that makes the pool, to recognise recursion.
     starter: AtomicI32,
     pool: AtomicPtr<PoolInner>,
     overflow: AtomicPtr<PoolInner>,
-    /// 0 not asked for yet, 1 being made, 2 done.
+    /// `READY` also when there is none.
     overflow_state: AtomicU32,
     counting: AtomicBool,
     counts: Counters,
@@ -490,7 +513,12 @@ impl<R: Runtime> Heap<R> {
         }
         let me = sys::thread_id();
         loop {
-            match self.state.compare_exchange(NEW, STARTING, Ordering::AcqRel, Ordering::Acquire) {
+            match self.state.compare_exchange(
+                NEW,
+                starting_now(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => {
                     self.starter.store(me, Ordering::Relaxed);
                     let pool = self.runtime.create().map(Pool::into_inner);
@@ -499,8 +527,12 @@ impl<R: Runtime> Heap<R> {
                         .store(pool.map_or(ptr::null_mut(), NonNull::as_ptr), Ordering::Release);
                     self.state.store(state, Ordering::Release);
                 }
-                Err(STARTING) if self.starter.load(Ordering::Relaxed) == me => return None,
-                Err(STARTING) => sys::yield_now(),
+                Err(seen) if is_starting(seen) => {
+                    if self.starter.load(Ordering::Relaxed) == me {
+                        return None;
+                    }
+                    await_starter(&self.state, seen);
+                }
                 Err(FAILED) => return None,
                 // SAFETY: ready: the pool is set and never deleted.
                 Err(_) => return unsafe { self.pool.load(Ordering::Acquire).as_ref() },
@@ -510,19 +542,26 @@ impl<R: Runtime> Heap<R> {
 
     #[cold]
     fn overflow_pool(&self) -> Option<&PoolInner> {
-        if self.overflow_state.load(Ordering::Acquire) == NEW
-            && self
-                .overflow_state
-                .compare_exchange(NEW, STARTING, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-        {
-            if let Some(pool) = self.runtime.create_overflow() {
-                self.overflow.store(pool.into_inner().as_ptr(), Ordering::Release);
+        let state = &self.overflow_state;
+        loop {
+            match state.load(Ordering::Acquire) {
+                NEW => {
+                    let begun = state.compare_exchange(
+                        NEW,
+                        starting_now(),
+                        Ordering::AcqRel,
+                        Ordering::Relaxed,
+                    );
+                    if begun.is_ok() {
+                        if let Some(pool) = self.runtime.create_overflow() {
+                            self.overflow.store(pool.into_inner().as_ptr(), Ordering::Release);
+                        }
+                        state.store(READY, Ordering::Release);
+                    }
+                }
+                seen if is_starting(seen) => await_starter(state, seen),
+                _ => break,
             }
-            self.overflow_state.store(READY, Ordering::Release);
-        }
-        while self.overflow_state.load(Ordering::Acquire) == STARTING {
-            sys::yield_now();
         }
         // SAFETY: pools of a heap are never deleted.
         unsafe { self.overflow.load(Ordering::Acquire).as_ref() }
@@ -573,7 +612,7 @@ impl<R: Runtime> Heap<R> {
             count.store(0, Ordering::Relaxed);
         }
         for state in [&self.state, &self.overflow_state] {
-            if state.load(Ordering::Relaxed) == STARTING {
+            if is_starting(state.load(Ordering::Relaxed)) {
                 state.store(NEW, Ordering::Relaxed);
             }
         }

@@ -2,6 +2,7 @@
 //! [`Source`](pmem_core::source::Source).
 //!
 //! ```text
+//! global, layout     Rust's calls: GlobalAlloc, Layout
 //! Heap / Pool        the calls: alloc, free, realloc ...
 //!   tls, thread      which cache the calling thread has
 //!   cache            per thread: a stack of free slots for each size class      no lock
@@ -27,12 +28,15 @@ mod extent;
 mod extent_bins;
 mod fatal;
 pub mod fork;
+mod global;
 mod heap;
+mod layout;
 mod meta;
 mod page_map;
 mod pool;
 mod rank;
 mod registry;
+mod remedy;
 mod size_class;
 mod slab;
 mod stats;
@@ -41,7 +45,9 @@ mod tls;
 
 pub use arena::PurgePolicy;
 pub use check::Fault;
+pub use global::{Backing, Policy, VmemAlloc};
 pub use heap::{Heap, Overflow, Runtime};
 pub use pool::{HugePages, Pool, PoolOptions};
+pub use remedy::remedy;
 pub use size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 pub use stats::{CallCounts, ClassStats, Stats};

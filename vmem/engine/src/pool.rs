@@ -6,7 +6,7 @@
 use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
-use crate::config::{BORROW_FACTOR, MIN_POOL_BYTES, PAGE, PAGE_SHIFT};
+use crate::config::{BORROW_FACTOR, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE, PAGE_SHIFT};
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
@@ -97,7 +97,7 @@ impl Block {
 impl PoolInner {
     fn create(source: Source, options: &PoolOptions) -> Result<NonNull<PoolInner>, Error> {
         let fail = |operation: &'static str| move |errno| Error { operation, errno };
-        if source.len() < MIN_POOL_BYTES || source.len() >> PAGE_SHIFT > u32::MAX as usize {
+        if !(MIN_POOL_BYTES..=MAX_POOL_BYTES).contains(&source.len()) {
             return Err(fail("pool size")(Errno::EINVAL));
         }
         if options.huge_pages == HugePages::Advise {
@@ -105,6 +105,9 @@ impl PoolInner {
         }
         let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
         let head_pages = options.head_bytes.div_ceil(PAGE);
+        if head_pages >= source.len() >> PAGE_SHIFT {
+            return Err(fail("pool size")(Errno::EINVAL));
+        }
         let arena = Arena::new(source, head_pages, purge).map_err(fail("mmap of pool metadata"))?;
         if options.prealloc
             && let Err(errno) = arena.commit_all()
@@ -593,7 +596,7 @@ impl Pool {
     /// Makes a pool of all of `source`.
     ///
     /// # Errors
-    /// EINVAL when the source is smaller than 14 MiB or larger than 16 TiB; ENOSPC and the like
+    /// EINVAL when the source is smaller than 14 MiB, or 16 TiB and larger, or all head; ENOSPC and the like
     /// when preallocation finds no space; ENOMEM when there is no DRAM for metadata; EMFILE when
     /// there are too many pools.
     pub fn create(source: Source, options: &PoolOptions) -> Result<Pool, Error> {
