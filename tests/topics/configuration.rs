@@ -28,17 +28,9 @@ fn refused(outcome: &Outcome, text: &str) {
     assert_eq!(outcome.out(), "", "the program was started: {outcome}");
 }
 
-/// As [`refused`] for the creation of the pool: after the text of the contract, in parentheses, the value
-/// that was wrong and what would be right.
-fn refused_pool(outcome: &Outcome, reason: &str, value: &str) {
-    assert_eq!(outcome.signal(), Some(libc::SIGABRT), "{outcome}");
-    let err = outcome.err();
-    let head = format!("Error (libvmmalloc): vmem pool creation failed: {reason} (");
-    let remedy = err.strip_prefix(&head).and_then(|rest| rest.strip_suffix(")\n"));
-    let remedy = remedy.unwrap_or_else(|| panic!("{reason} is not said: {outcome}"));
-    assert!(remedy.contains(value), "{value} is not named: {outcome}");
-    assert!(!remedy.contains('\n'), "more than one line: {outcome}");
-    assert_eq!(outcome.out(), "", "the program was started: {outcome}");
+/// As [`refused`] for the creation of the pool.
+fn refused_pool(outcome: &Outcome, reason: &str) {
+    refused(outcome, &format!("vmem pool creation failed: {reason}"));
 }
 
 fn accepted(outcome: &Outcome) {
@@ -146,7 +138,7 @@ fn sizes_with_suffixes() {
 fn absurd_sizes() {
     for text in ["99999999999999999999", "9223372036854775807"] {
         let outcome = hello(&small().set("VMMALLOC_POOL_SIZE", text));
-        refused_pool(&outcome, "Invalid argument", "VMMALLOC_POOL_SIZE=9223372036854775807");
+        refused_pool(&outcome, "Invalid argument");
     }
 }
 
@@ -174,7 +166,7 @@ fn order_of_the_checks() {
     let bad = bad.set("VMMALLOC_POOL_SIZE", "14680064");
     refused(&hello(&bad), "incorrect VMMALLOC_FORK value (9)");
     let bad = bad.set("VMMALLOC_FORK", "1");
-    refused_pool(&hello(&bad), "No such file or directory", "/nonexistent");
+    refused_pool(&hello(&bad), "No such file or directory");
 }
 
 #[test]
@@ -185,8 +177,7 @@ fn directories_that_are_none() {
     let dangling = scratch.path().join("dangling");
     symlink("/nonexistent", &dangling).expect("a link");
     let refused = |dir: &Path, reason: &str| {
-        let place = format!("VMMALLOC_POOL_DIR={}", dir.display());
-        refused_pool(&hello(&small().at(dir)), reason, &place);
+        refused_pool(&hello(&small().at(dir)), reason);
     };
     for missing in ["/nonexistent/deeper", "", "/proc"] {
         refused(Path::new(missing), "No such file or directory");
@@ -197,12 +188,8 @@ fn directories_that_are_none() {
     }
     assert_eq!(fs::read(&file).expect("the file"), b"content", "the file was touched");
     refused(&scratch.path().join("x".repeat(300)), "File name too long");
-    // Still one line.
-    let outcome = hello(&small().at("/nonexistent\nline"));
-    refused_pool(&outcome, "No such file or directory", "/nonexistent");
-    let outcome = hello(&small().at(format!("/nonexistent{}", "/deeper".repeat(500))));
-    assert_eq!(outcome.signal(), Some(libc::SIGABRT), "{outcome}");
-    assert_eq!(outcome.err().lines().count(), 1, "{outcome}");
+    let deep = format!("/nonexistent{}", "/deeper".repeat(1000));
+    refused(Path::new(&deep), "File name too long");
 }
 
 #[test]
@@ -245,24 +232,21 @@ fn a_directory_without_permission() {
     } else {
         pool.command(&hello)
     };
-    let place = scratch.path().display().to_string();
-    refused_pool(&run(&mut command, SHORT), "Permission denied", &place);
+    refused_pool(&run(&mut command, SHORT), "Permission denied");
 }
 
 #[test]
 fn a_read_only_file_system() {
     let Some(mount) = Mount::tmpfs(32, "a read-only file system") else { return };
     mount.remount("ro");
-    let place = mount.path().display().to_string();
-    refused_pool(&hello(&small().at(mount.path())), "Read-only file system", &place);
+    refused_pool(&hello(&small().at(mount.path())), "Read-only file system");
 }
 
 #[test]
 fn a_file_system_that_is_too_small() {
     let Some(mount) = Mount::tmpfs(24, "a file system smaller than the pool") else { return };
     let outcome = hello(&Pool::prealloc(64).at(mount.path()));
-    refused_pool(&outcome, "No space left on device", "VMMALLOC_POOL_SIZE=67108864");
-    refused_pool(&outcome, "No space left on device", &mount.path().display().to_string());
+    refused_pool(&outcome, "No space left on device");
     // What was allocated before the failure is free again.
     accepted(&hello(&Pool::prealloc(20).at(mount.path())));
     // The lazy mode starts: space is a matter of each allocation.
@@ -278,11 +262,10 @@ fn limits_of_the_process() {
         command.args(["-c", &format!("ulimit {limit}; LD_PRELOAD=$LIBRARY exec \"$0\"")]);
         run(command.arg(program("hello")).env("LIBRARY", library()), SHORT)
     };
-    let size = "VMMALLOC_POOL_SIZE=67108864";
-    refused_pool(&limited("-v 60000", &Pool::lazy(64)), "Cannot allocate memory", size);
+    refused_pool(&limited("-v 60000", &Pool::lazy(64)), "Cannot allocate memory");
     // The reference dies of SIGXFSZ here.
     for pool in [Pool::lazy(64), Pool::prealloc(64)] {
-        refused_pool(&limited("-f 1000", &pool), "File too large", size);
+        refused_pool(&limited("-f 1000", &pool), "File too large");
     }
     accepted(&limited("-f 70000", &Pool::lazy(64)));
     // A hard limit of a few descriptors leaves room for the pool's.
