@@ -234,6 +234,20 @@ CASE(a_sandbox_forbids_files)
     check_heap();
 }
 
+/* What a user at the quota sees, on a file system that is far from full. */
+CASE(an_exceeded_quota_shows_as_enomem)
+{
+    static const int calls[] = {SYS_fallocate};
+    set_fill(&before, 2 * MIB, 1);
+    forbid(calls, ARRAY_LENGTH(calls), EDQUOT);
+    for (size_t size = 64; size <= 8 * MIB; size *= 8) {
+        struct link *chain = NULL;
+        fill(&chain, size, SIZE_MAX / 2); /* ends with NULL and ENOMEM */
+        free_chain(&chain);
+    }
+    check_heap_may_fail();
+}
+
 CASE(a_sandbox_knows_no_madvise)
 {
     static const int calls[] = {SYS_madvise};

@@ -39,7 +39,7 @@ static void fill_twice(size_t size)
     size_t before = room();
     size_t first = fill_and_write(&chain, size, SIZE_MAX / 2);
     CHECK_GE(first + size, before / 100 * 85);
-    CHECK_GE(before, first);
+    CHECK_GE(before + MIB, first);
     free_chain(&chain);
     CHECK_GE(fill_and_write(&chain, size, SIZE_MAX / 2) + size / 4, first / 100 * 98);
     free_chain(&chain);
@@ -129,12 +129,14 @@ CASE(eight_threads_fill_the_file_system)
     free_chain(&chain);
 }
 
-/* Another file takes everything the file system has left. */
-static int take_the_rest(char *path, size_t size)
+/* Another file takes everything the file system has left, until it is closed. */
+static int take_the_rest(void)
 {
-    snprintf(path, size, "%s/other", getenv("VMMALLOC_POOL_DIR"));
+    char path[4096];
+    snprintf(path, sizeof path, "%s/other", getenv("VMMALLOC_POOL_DIR"));
     int fd = open(path, O_CREAT | O_RDWR, 0600);
     CHECK(fd >= 0);
+    CHECK_EQ(unlink(path), 0);
     size_t step = MIB, at = 0;
     while (step >= 4096) {
         if (fallocate(fd, 0, (off_t)at, (off_t)step) == 0)
@@ -157,15 +159,13 @@ static void write_all_that_can_be_had(void)
 CASE(another_file_takes_the_rest)
 {
     static struct set set;
-    char path[4096];
     set_fill(&set, 6 * MIB, 1);
-    int fd = take_the_rest(path, sizeof path);
+    int fd = take_the_rest();
     write_all_that_can_be_had();
     set_check(&set, 1);
     set_stamp(&set, 2);
     set_check(&set, 2);
     close(fd);
-    CHECK_EQ(unlink(path), 0);
     struct link *chain = NULL;
     CHECK_GE(fill_and_write(&chain, 10000, SIZE_MAX / 2), 12 * MIB);
     free_chain(&chain);
@@ -174,26 +174,23 @@ CASE(another_file_takes_the_rest)
 CASE(another_file_takes_what_was_given_back)
 {
     static struct set set;
-    char path[4096];
     set_fill(&set, 16 * MIB, 1);
     set_free(&set);
     malloc_trim(0);
     size_t back = room();
     CHECK_GE(back, 20 * MIB);
-    int fd = take_the_rest(path, sizeof path);
+    int fd = take_the_rest();
     write_all_that_can_be_had();
     close(fd);
-    CHECK_EQ(unlink(path), 0);
     set_fill(&set, 16 * MIB, 1);
     set_check(&set, 1);
 }
 
 CASE(threads_start_on_a_full_file_system)
 {
-    char path[4096];
     struct link *chain = NULL;
     fill_and_write(&chain, 100, SIZE_MAX / 2);
-    int fd = take_the_rest(path, sizeof path);
+    int fd = take_the_rest();
     for (int i = 0; i < 20; i++) {
         pthread_t thread;
         int error = pthread_create(&thread, NULL, fill_and_free, (void *)(size_t)100);
@@ -215,9 +212,8 @@ CASE(closed_descriptors_on_a_full_file_system)
 CASE(fork_on_a_full_file_system)
 {
     static struct set set;
-    char path[4096];
     set_fill(&set, 6 * MIB, 1);
-    int fd = take_the_rest(path, sizeof path);
+    int fd = take_the_rest();
     for (int i = 0; i < 3; i++) {
         pid_t pid = fork();
         CHECK(pid >= 0);
@@ -238,18 +234,15 @@ CASE(fork_on_a_full_file_system)
 CASE(preallocated_space_stays_ours)
 {
     struct link *chain = NULL;
-    char path[4096];
-    int fd = take_the_rest(path, sizeof path);
+    int fd = take_the_rest();
     size_t first = fill_and_write(&chain, 1000, SIZE_MAX / 2);
     CHECK_GE(first, pool_bytes() / 10 * 9);
     free_chain(&chain);
     for (int i = 0; i < 30; i++) {
-        free(malloc(5000));
+        free(OK(malloc(5000)));
         sleep_ms(10);
     }
-    int more = open(path, O_RDWR);
-    for (off_t at = 64 << 20; fallocate(more, 0, at, 65536) == 0; at += 65536) {
-    }
+    int more = take_the_rest();
     CHECK_GE(fill_and_write(&chain, 1000, SIZE_MAX / 2), first / 100 * 98);
     free_chain(&chain);
     close(more);

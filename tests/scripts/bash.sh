@@ -15,7 +15,10 @@ sleep 0.05 & first=$!
 wait $second; echo "second said $?"
 wait $first; echo "first said $?"
 sleep 1000 & job=$!
-kill -STOP $job; kill -CONT $job; kill %%; wait $job; echo "job said $?"
+kill -STOP $job; wait $job; echo "stopped: $?"
+kill -CONT $job; kill %%
+code=147; while [ $code = 147 ]; do wait $job; code=$?; done
+echo "job said $code"
 diff <(seq 1 100) <(seq 1 100) && echo "same"
 cat <<END | while read -r a b; do echo "$b-$a"; done
 one two

@@ -73,6 +73,12 @@ impl Pool {
         &self.dir
     }
 
+    /// The directory of the reports; see [`Pool::with_reports`].
+    #[must_use]
+    pub fn report_dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// Gives `command` the pool and the preloaded library.
     pub fn preload<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         self.describe(command).env("LD_PRELOAD", artifact::library())

@@ -59,6 +59,27 @@ pub fn maps_of(pid: u32, dir: &Path) -> Vec<Mapping> {
     maps(pid).into_iter().filter(|m| m.name.starts_with(&prefix)).collect()
 }
 
+/// The kernel's flags (`VmFlags`, as ` rd wr sh dd `) of the mappings that show files of `dir`.
+#[must_use]
+pub fn flags_of(pid: u32, dir: &Path) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let place = format!(" {}/", dir.display());
+    let mut inside = false;
+    let mut flags = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("VmFlags:") {
+            Some(found) if inside => flags.push(format!("{} ", found.trim_end())),
+            Some(_) => {}
+            // Lines of numbers start with a word and a colon, lines of mappings with addresses.
+            None if !line.split(' ').next().is_some_and(|word| word.ends_with(':')) => {
+                inside = line.contains(&place);
+            }
+            None => {}
+        }
+    }
+    flags
+}
+
 /// Bytes of storage the deleted files of `dir` take that process `pid` holds open.
 #[must_use]
 pub fn storage_of(pid: u32, dir: &Path) -> u64 {

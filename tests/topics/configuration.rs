@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use pmem_e2e::artifact::{library, need, program};
 use pmem_e2e::mount::Mount;
 use pmem_e2e::preload::{Pool, plain};
-use pmem_e2e::procfs::{maps_of, storage_of};
+use pmem_e2e::procfs::{flags_of, maps_of, storage_of};
 use pmem_e2e::run::{Outcome, SHORT, Server, await_value, run};
 use pmem_e2e::scratch::Scratch;
 
@@ -25,6 +26,11 @@ fn refused(outcome: &Outcome, text: &str) {
     assert_eq!(outcome.signal(), Some(libc::SIGABRT), "{outcome}");
     assert_eq!(outcome.err(), format!("Error (libvmmalloc): {text}\n"), "{outcome}");
     assert_eq!(outcome.out(), "", "the program was started: {outcome}");
+}
+
+/// As [`refused`] for the creation of the pool.
+fn refused_pool(outcome: &Outcome, reason: &str) {
+    refused(outcome, &format!("vmem pool creation failed: {reason}"));
 }
 
 fn accepted(outcome: &Outcome) {
@@ -131,10 +137,8 @@ fn sizes_with_suffixes() {
 #[test]
 fn absurd_sizes() {
     for text in ["99999999999999999999", "9223372036854775807"] {
-        refused(
-            &hello(&small().set("VMMALLOC_POOL_SIZE", text)),
-            "vmem pool creation failed: Invalid argument",
-        );
+        let outcome = hello(&small().set("VMMALLOC_POOL_SIZE", text));
+        refused_pool(&outcome, "Invalid argument");
     }
 }
 
@@ -162,7 +166,7 @@ fn order_of_the_checks() {
     let bad = bad.set("VMMALLOC_POOL_SIZE", "14680064");
     refused(&hello(&bad), "incorrect VMMALLOC_FORK value (9)");
     let bad = bad.set("VMMALLOC_FORK", "1");
-    refused(&hello(&bad), "vmem pool creation failed: No such file or directory");
+    refused_pool(&hello(&bad), "No such file or directory");
 }
 
 #[test]
@@ -172,17 +176,20 @@ fn directories_that_are_none() {
     fs::write(&file, "content").expect("a file");
     let dangling = scratch.path().join("dangling");
     symlink("/nonexistent", &dangling).expect("a link");
-    let missing = "vmem pool creation failed: No such file or directory";
-    refused(&hello(&small().at("/nonexistent/deeper")), missing);
-    refused(&hello(&small().at("")), missing);
-    refused(&hello(&small().at("/proc")), missing);
-    refused(&hello(&small().at(&dangling)), missing);
-    let none = "vmem pool creation failed: Not a directory";
-    refused(&hello(&small().at(&file)), none);
-    refused(&hello(&small().at("/dev/null")), none);
+    let refused = |dir: &Path, reason: &str| {
+        refused_pool(&hello(&small().at(dir)), reason);
+    };
+    for missing in ["/nonexistent/deeper", "", "/proc"] {
+        refused(Path::new(missing), "No such file or directory");
+    }
+    refused(&dangling, "No such file or directory");
+    for none in [file.as_path(), Path::new("/dev/null")] {
+        refused(none, "Not a directory");
+    }
     assert_eq!(fs::read(&file).expect("the file"), b"content", "the file was touched");
-    let long = scratch.path().join("x".repeat(300));
-    refused(&hello(&small().at(long)), "vmem pool creation failed: File name too long");
+    refused(&scratch.path().join("x".repeat(300)), "File name too long");
+    let deep = format!("/nonexistent{}", "/deeper".repeat(1000));
+    refused(Path::new(&deep), "File name too long");
 }
 
 #[test]
@@ -225,21 +232,21 @@ fn a_directory_without_permission() {
     } else {
         pool.command(&hello)
     };
-    refused(&run(&mut command, SHORT), "vmem pool creation failed: Permission denied");
+    refused_pool(&run(&mut command, SHORT), "Permission denied");
 }
 
 #[test]
 fn a_read_only_file_system() {
     let Some(mount) = Mount::tmpfs(32, "a read-only file system") else { return };
     mount.remount("ro");
-    refused(&hello(&small().at(mount.path())), "vmem pool creation failed: Read-only file system");
+    refused_pool(&hello(&small().at(mount.path())), "Read-only file system");
 }
 
 #[test]
 fn a_file_system_that_is_too_small() {
     let Some(mount) = Mount::tmpfs(24, "a file system smaller than the pool") else { return };
-    let text = "vmem pool creation failed: No space left on device";
-    refused(&hello(&Pool::prealloc(64).at(mount.path())), text);
+    let outcome = hello(&Pool::prealloc(64).at(mount.path()));
+    refused_pool(&outcome, "No space left on device");
     // What was allocated before the failure is free again.
     accepted(&hello(&Pool::prealloc(20).at(mount.path())));
     // The lazy mode starts: space is a matter of each allocation.
@@ -255,13 +262,10 @@ fn limits_of_the_process() {
         command.args(["-c", &format!("ulimit {limit}; LD_PRELOAD=$LIBRARY exec \"$0\"")]);
         run(command.arg(program("hello")).env("LIBRARY", library()), SHORT)
     };
-    refused(
-        &limited("-v 60000", &Pool::lazy(64)),
-        "vmem pool creation failed: Cannot allocate memory",
-    );
+    refused_pool(&limited("-v 60000", &Pool::lazy(64)), "Cannot allocate memory");
     // The reference dies of SIGXFSZ here.
     for pool in [Pool::lazy(64), Pool::prealloc(64)] {
-        refused(&limited("-f 1000", &pool), "vmem pool creation failed: File too large");
+        refused_pool(&limited("-f 1000", &pool), "File too large");
     }
     accepted(&limited("-f 70000", &Pool::lazy(64)));
     // A hard limit of a few descriptors leaves room for the pool's.
@@ -329,6 +333,23 @@ fn variables_of_the_reference_are_accepted() {
         ("PMDK_LOG_ALIGN", "8"),
     ] {
         accepted(&hello(&small().set(name, value)));
+    }
+}
+
+/// The kernel's flag for memory that stays out of core files.
+#[test]
+fn the_pool_can_be_kept_out_of_core_files() {
+    for (pool, kept_out) in [
+        (Pool::lazy(14).set("VMMALLOC_DUMP", "0"), true),
+        (Pool::lazy(14).set("VMMALLOC_DUMP", "1"), false),
+        (Pool::lazy(14), false),
+    ] {
+        let server = Server::start(pool.command("sleep").arg("1000"));
+        let found = await_value("the pool", SHORT, || {
+            let flags = flags_of(server.pid(), pool.dir());
+            (!flags.is_empty()).then(|| flags.iter().all(|f| f.contains(" dd ")))
+        });
+        assert_eq!(found, kept_out, "{pool:?}");
     }
 }
 

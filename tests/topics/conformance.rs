@@ -26,6 +26,11 @@ fn calls_in_a_pool_that_purges_at_once() {
 }
 
 #[test]
+fn calls_in_a_pool_with_huge_pages_advised() {
+    Cases::of(&program("conformance")).run(&Pool::lazy(64).set("VMMALLOC_HUGEPAGE", "advise"));
+}
+
+#[test]
 fn assertions_of_the_reference_tests() {
     Cases::of(&program("reference")).run(&Pool::prealloc(16));
 }

@@ -1,18 +1,14 @@
 //! A full file system is NULL and ENOMEM, never a signal, and not for ever.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pmem_e2e::MIB;
-use pmem_e2e::artifact::{need, program};
+use pmem_e2e::artifact::program;
 use pmem_e2e::cases::Cases;
 use pmem_e2e::mount::Mount;
 use pmem_e2e::preload::Pool;
 use pmem_e2e::procfs::{maps_of, storage_of};
 use pmem_e2e::run::{SHORT, Server, await_value, run};
-use pmem_e2e::scratch::Scratch;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PREALLOCATED: &str = "preallocated_space_stays_ours";
@@ -36,10 +32,7 @@ fn an_ext4_smaller_than_the_pool() {
     let what = "a full ext4";
     let Some(mount) = Mount::ext4(28, &["-O", "^has_journal"], "rw", what) else { return };
     let pool = Pool::lazy(64).at(mount.path());
-    Cases::of(&program("space"))
-        .limit(LIMIT)
-        .only(|name| name != PREALLOCATED && !name.starts_with("fork_"))
-        .run(&pool);
+    Cases::of(&program("space")).limit(LIMIT).only(|name| name != PREALLOCATED).run(&pool);
 }
 
 #[test]
@@ -47,44 +40,6 @@ fn preallocated_space_stays_ours() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::prealloc(16).at(mount.path());
     Cases::of(&program("space")).limit(LIMIT).only(|name| name == PREALLOCATED).run(&pool);
-}
-
-/// Quota: the file system has room, the user does not.
-#[test]
-fn a_user_at_the_quota() {
-    let format = ["-O", "quota", "-E", "quotatype=usrquota"];
-    let Some(mount) = Mount::ext4(64, &format, "usrquota", "a user's quota") else { return };
-    let pool = Pool::lazy(64).at(mount.path());
-    fs::set_permissions(mount.path(), fs::Permissions::from_mode(0o777)).expect("our directory");
-    let device = fs::read_to_string("/proc/mounts").expect("/proc/mounts");
-    let device = device
-        .lines()
-        .find(|line| line.split(' ').nth(1) == mount.path().to_str())
-        .and_then(|line| line.split(' ').next())
-        .expect("our mount")
-        .to_owned();
-    let quota = program("quota");
-    let set = run(Command::new(&quota).args([&device, "65534", "24"]), SHORT);
-    assert_eq!(set.code(), Some(0), "{set}");
-    let open = Scratch::new("open");
-    fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).expect("our directory");
-    let (copy, library) = (open.path().join("space"), open.path().join("libvmmalloc.so"));
-    fs::copy(program("space"), &copy).expect("a copy of the program");
-    fs::copy(pmem_e2e::artifact::library(), &library).expect("a copy of the library");
-    let setpriv = need("setpriv", "util-linux");
-    for case in [
-        "a_block_larger_than_the_file_system",
-        "calloc_until_the_file_system_is_full",
-        "eight_threads_fill_the_file_system",
-        "a_block_grows_until_the_file_system_is_full",
-    ] {
-        let mut command = pool.command(&setpriv);
-        command.env_remove("LD_PRELOAD");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "env"]);
-        command.arg(format!("LD_PRELOAD={}", library.display())).arg(&copy).arg(case);
-        let outcome = run(&mut command, LIMIT);
-        assert_eq!(outcome.out().lines().last(), Some(&*format!("ok {case}")), "{outcome}");
-    }
 }
 
 /// A lazy pool costs nothing until it is used, whatever its size.

@@ -62,12 +62,20 @@ fn preloaded_in_different_ways() {
     used_pool(run(pool.command(&mapped).env("LD_BIND_NOW", "1"), SHORT));
     let twice = format!("{0} {0}", text(library()));
     used_pool(run(pool.command(&mapped).env("LD_PRELOAD", twice), SHORT));
-    let mut command = Command::new("/lib64/ld-linux-x86-64.so.2");
+    let mut command = Command::new(interpreter(&mapped));
     pool.describe(&mut command).arg("--preload").arg(library()).arg(&mapped);
     used_pool(run(&mut command, SHORT));
     let mut command = pool.command(&mapped);
     command.env("LD_PRELOAD", "libvmmalloc.so").env("LD_LIBRARY_PATH", library().parent().unwrap());
     used_pool(run(&mut command, SHORT));
+}
+
+/// The program loader a program asks for.
+fn interpreter(program: &Path) -> String {
+    let mut command = Command::new(need("readelf", "binutils"));
+    let headers = run(command.arg("-lW").arg(program), SHORT).success().out();
+    let (_, rest) = headers.split_once("interpreter: ").expect("a dynamic program");
+    rest.split(']').next().expect("the end of the name").to_owned()
 }
 
 #[test]
