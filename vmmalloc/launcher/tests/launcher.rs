@@ -123,7 +123,7 @@ fn bad_options_and_values() {
         (&["--size", "big"], &["--size 'big' is not a size", "K, M, G or T"]),
         (&["--size", "64Q"], &["--size '64Q' is not a size"]),
         (&["--size=-64M"], &["--size '-64M' is negative"]),
-        (&["--size", "99999999999999999999"], &["does not fit the address space"]),
+        (&["--size", "99999999999999999999"], &["is larger than any pool"]),
         (&["--size="], &["--size needs a value"]),
         (&["--fork", "4"], &["--fork '4'", "0, 1, 2, 3"]),
         (&["--fork", "copy"], &["--fork 'copy'", "0, 1, 2, 3"]),
@@ -217,7 +217,7 @@ fn a_directory_without_permission() {
 fn too_little_space() {
     let scratch = Scratch::new();
     let library = scratch.library();
-    let output = run(&library, &with(&["--prealloc", "--size", "60T"]));
+    let output = run(&library, &with(&["--prealloc", "--size", "15T"]));
     assert_refused(&output, 2, &["--prealloc", "--size", "free on tmpfs", "--lazy"]);
     // The same size is allowed when nothing is taken in advance, with a word about it.
     let output = run(&library, &with(&["--size", "1T"]));
