@@ -75,7 +75,9 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
             }
         });
         let done = Finished { name: step.name, outcome, took: start.elapsed() };
-        eprintln!("        {} after {}", result_words(&done.outcome).0, seconds(done.took));
+        let (word, details) = result_words(&done.outcome);
+        let gap = if details.is_empty() { "" } else { ": " };
+        eprintln!("        {word} after {}{gap}{details}", seconds(done.took));
         finished.push(done);
     }
     std::io::stdout().write_all(summary(&finished).as_bytes())?;
