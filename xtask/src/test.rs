@@ -28,11 +28,13 @@ pub(crate) enum Outcome {
 }
 
 /// Tests of a run of a test harness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tests {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
+    /// What single tests said they could not check here.
+    pub(crate) unchecked: Vec<String>,
 }
 
 /// A finished step.
@@ -73,10 +75,13 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
             }
         });
         let done = Finished { name: step.name, outcome, took: start.elapsed() };
-        eprintln!("        {} after {}", result_words(&done.outcome).0, seconds(done.took));
+        let (word, details) = result_words(&done.outcome);
+        let gap = if details.is_empty() { "" } else { ": " };
+        eprintln!("        {word} after {}{gap}{details}", seconds(done.took));
         finished.push(done);
     }
-    summarize(&finished)
+    std::io::stdout().write_all(summary(&finished).as_bytes())?;
+    verdict(&finished)
 }
 
 /// `None` when only the list was asked for.
@@ -141,12 +146,16 @@ fn check_packages(options: &Options, chosen: &[&Step]) -> Result<Vec<Finished>, 
 /// The result as a word, and what there is to say about it.
 fn result_words(outcome: &Outcome) -> (&'static str, String) {
     let tests = |tests: &Option<Tests>| {
-        tests.map_or(String::new(), |tests| {
-            let ignored = match tests.ignored {
-                0 => String::new(),
-                ignored => format!(", {ignored} IGNORED"),
-            };
-            format!("{} tests{ignored}", tests.passed + tests.failed)
+        tests.as_ref().map_or(String::new(), |tests| {
+            let mut text = format!("{} tests", tests.passed + tests.failed);
+            for (count, word) in
+                [(tests.ignored, "ignored"), (tests.unchecked.len() as u64, "NOT CHECKED")]
+            {
+                if count > 0 {
+                    text.push_str(&format!(", {count} {word}"));
+                }
+            }
+            text
         })
     };
     match outcome {
@@ -174,10 +183,10 @@ fn count(finished: &[Finished]) -> Tests {
         match &step.outcome {
             Outcome::Passed(None) => sum.passed += 1,
             Outcome::NotChecked(_) => sum.ignored += 1,
-            Outcome::Passed(Some(tests)) => sum.add(*tests),
+            Outcome::Passed(Some(tests)) => sum.add(tests),
             Outcome::Failed(tests, _) => {
-                let tests = tests.unwrap_or_default();
-                sum.add(tests);
+                let tests = tests.clone().unwrap_or_default();
+                sum.add(&tests);
                 // Something else than a test went wrong: the build, or a crash of the harness.
                 sum.failed += u64::from(tests.failed == 0);
             }
@@ -187,14 +196,16 @@ fn count(finished: &[Finished]) -> Tests {
 }
 
 impl Tests {
-    pub(crate) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.unchecked.extend_from_slice(&other.unchecked);
     }
 }
 
-fn summarize(finished: &[Finished]) -> Result<(), Stop> {
+/// The table, what was left out, and the closing line.
+fn summary(finished: &[Finished]) -> String {
     let mut table = Table::new(&[
         ("step", Align::Left),
         ("result", Align::Left),
@@ -212,7 +223,10 @@ fn summarize(finished: &[Finished]) -> Result<(), Stop> {
         "{} passed, {} failed, {} skipped\n",
         sum.passed, sum.failed, sum.ignored
     ));
-    std::io::stdout().write_all(text.as_bytes())?;
+    text
+}
+
+fn verdict(finished: &[Finished]) -> Result<(), Stop> {
     let failed: Vec<&str> = finished
         .iter()
         .filter(|step| matches!(step.outcome, Outcome::Failed(..)))
@@ -235,7 +249,8 @@ mod tests {
 
     #[test]
     fn tests_and_checks_are_counted_once() {
-        let tests = |passed, failed, ignored| Some(Tests { passed, failed, ignored });
+        let tests =
+            |passed, failed, ignored| Some(Tests { passed, failed, ignored, ..Tests::default() });
         let steps = [
             finished(Outcome::Passed(None)),
             finished(Outcome::Passed(tests(10, 0, 1))),
@@ -244,15 +259,18 @@ mod tests {
             finished(Outcome::Failed(tests(3, 0, 0), "crashed".into())),
             finished(Outcome::NotChecked("no compiler".into())),
         ];
-        assert_eq!(count(&steps), Tests { passed: 19, failed: 4, ignored: 2 });
-        assert!(summarize(&steps).is_err());
-        assert!(summarize(&steps[..2]).is_ok());
+        let expected = Tests { passed: 19, failed: 4, ignored: 2, ..Tests::default() };
+        assert_eq!(count(&steps), expected);
+        assert!(summary(&steps).ends_with("\n19 passed, 4 failed, 2 skipped\n"));
+        assert!(verdict(&steps).is_err());
+        assert!(verdict(&steps[..2]).is_ok());
     }
 
     #[test]
-    fn ignored_tests_are_said() {
-        let tests = Tests { passed: 2, failed: 0, ignored: 1 };
-        assert_eq!(result_words(&Outcome::Passed(Some(tests))).1, "2 tests, 1 IGNORED");
+    fn what_was_left_out_is_said() {
+        let tests = Tests { passed: 2, ignored: 1, unchecked: vec!["x".into()], failed: 0 };
+        let words = result_words(&Outcome::Passed(Some(tests)));
+        assert_eq!(words, ("passed", "2 tests, 1 ignored, 1 NOT CHECKED".into()));
         assert_eq!(result_words(&Outcome::NotChecked("why".into())), ("NOT CHECKED", "why".into()));
     }
 

@@ -6,12 +6,12 @@ use std::ffi::{OsStr, OsString};
 
 /// Text of `--help`.
 pub(crate) const HELP: &str = "\
-Run PROGRAM with its heap in a file or on a device: libvmmalloc is preloaded in front of libc's malloc.
+Run PROGRAM with its heap in a file: libvmmalloc is preloaded in front of libc's malloc.
 
 Usage: vmmalloc [OPTIONS] [--] PROGRAM [ARGS...]
 
 Where the heap lives:
-  --dir D               directory of the pool file, or a device-dax character device
+  --dir D               directory of the pool file
                         [default: $VMMALLOC_POOL_DIR, else /dev/shm]
   --size S              upper limit of the pool: bytes, or with a suffix K, M, G, T (x1024); at least 14M
                         [default: $VMMALLOC_POOL_SIZE, else half of the free space, at most the machine's memory]

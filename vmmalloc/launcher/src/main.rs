@@ -1,4 +1,4 @@
-//! `vmmalloc`: runs an unmodified program with its heap in a file or on a device.
+//! `vmmalloc`: runs an unmodified program with its heap in a file.
 //!
 //! The launcher checks everything that it can before the program starts, sets the `VMMALLOC_*` variables and
 //! `LD_PRELOAD`, and becomes the program. It prints one line and starts nothing when a value is wrong.

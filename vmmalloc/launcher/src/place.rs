@@ -1,4 +1,4 @@
-//! The place of the pool, a directory or a device-dax: everything about it that would make the library abort, or
+//! The place of the pool: everything about it that would make the library abort, or
 //! the program run out of memory at once, is found here first.
 
 use crate::failure::{Failure, quoted};
@@ -18,7 +18,7 @@ const SIZE_STEP_BYTES: u64 = 2 << 20;
 /// A place that was checked.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Absolute path of the directory or device.
+    /// Absolute path of the directory.
     pub(crate) path: PathBuf,
     /// Size of the pool in bytes.
     pub(crate) size_bytes: u64,
@@ -54,12 +54,12 @@ pub(crate) fn check(settings: &Settings) -> Result<Place, Failure> {
     if file_type.is_dir() {
         directory(settings, path)
     } else if file_type.is_char_device() {
-        device(settings, path, &metadata)
+        Err(device(dir, &metadata))
     } else if file_type.is_block_device() {
         Err(bad_dir(
             dir,
             "is a block device",
-            "mount a file system on it and name a directory there (a device-dax is a character device)",
+            "mount a file system on it and name a directory there",
         ))
     } else {
         Err(bad_dir(dir, "is a file, not a directory", "name the directory it lies in, or another"))
@@ -264,44 +264,19 @@ fn nameless_file(directory: &Path) -> io::Result<File> {
     }
 }
 
-fn device(settings: &Settings, path: PathBuf, metadata: &Metadata) -> Result<Place, Failure> {
-    let dir = &settings.dir;
+/// A character device: never a place for a program's heap, but a device-dax has ways to become one.
+fn device(dir: &Sourced<OsString>, metadata: &Metadata) -> Failure {
     let (major, minor) = (libc::major(metadata.rdev()), libc::minor(metadata.rdev()));
-    let sysfs = PathBuf::from(format!("/sys/dev/char/{major}:{minor}"));
-    let subsystem = fs::canonicalize(sysfs.join("subsystem")).ok();
-    if !subsystem.is_some_and(|path| path.ends_with("dax")) {
-        return Err(bad_dir(
+    let subsystem = fs::canonicalize(format!("/sys/dev/char/{major}:{minor}/subsystem"));
+    if subsystem.is_ok_and(|path| path.ends_with("dax")) {
+        // Every process that the program starts needs a pool of its own, and the device holds one.
+        return bad_dir(
             dir,
-            "is a character device, but not a device-dax",
-            "name a directory, or a device like /dev/dax0.0",
-        ));
+            "is a device-dax, which has room for one pool while every process needs its own",
+            "give it a file system (ndctl create-namespace --mode=fsdax) and name a directory there, or make it a NUMA node (daxctl reconfigure-device --mode=system-ram)",
+        );
     }
-    os::check_access(&path, Access::ReadWrite).map_err(|error| {
-        bad_dir(
-            dir,
-            &describe(&error),
-            "have an administrator give you read and write access to the device",
-        )
-    })?;
-    let device_bytes = fs::read_to_string(sysfs.join("size"))
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok())
-        .filter(|&bytes| bytes >= MIN_POOL_BYTES)
-        .ok_or_else(|| bad_dir(dir, "has no usable size", "check the device with daxctl list"))?;
-    let size_bytes = settings.size_bytes.as_ref().map_or(device_bytes, |size| size.value);
-    if size_bytes > device_bytes {
-        return Err(bad_dir(
-            dir,
-            &format!("has {device_bytes} bytes, less than the size {size_bytes}"),
-            "leave out --size, or give a smaller one",
-        ));
-    }
-    let warnings = vec![format!(
-        "{} {} is a device: only one process at a time can have its heap there, so programs that start others need a directory",
-        dir.origin,
-        quoted(&dir.value)
-    )];
-    Ok(Place { path, size_bytes, warnings })
+    bad_dir(dir, "is a character device", "name a directory")
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use crate::cli::Options;
 use crate::failure::{Failure, quoted};
-use crate::size::{self, MAX_POOL_BYTES, MIN_POOL_BYTES, SizeError};
+use crate::size::{MAX_POOL_BYTES, MIN_POOL_BYTES};
+use pmem_core::env::{ParseSizeError, parse_size};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
@@ -104,7 +105,8 @@ pub(crate) fn resolve(
         value: DEFAULT_DIR.into(),
         origin: Origin::Default("directory"),
     });
-    let size_bytes = pick("--size", &options.size, variable::SIZE).map(parse_size).transpose()?;
+    let size_bytes =
+        pick("--size", &options.size, variable::SIZE).map(size_in_range).transpose()?;
     let space_option = if options.space.as_deref() == Some(OsStr::new("prealloc")) {
         "--prealloc"
     } else {
@@ -163,22 +165,21 @@ fn one_of<T: Copy>(given: &Sourced<OsString>, allowed: &[(&str, T)]) -> Result<T
     )
 }
 
-fn parse_size(given: Sourced<OsString>) -> Result<Sourced<u64>, Failure> {
-    let refuse = |problem: &str| {
-        Err(Failure::configuration(format!(
-            "{} {} {problem}: give bytes or a number with K, M, G or T, from {MIN_POOL_BYTES} (14M) up",
-            given.origin,
-            quoted(&given.value)
-        )))
+fn size_in_range(given: Sourced<OsString>) -> Result<Sourced<u64>, Failure> {
+    let text = given.value.as_encoded_bytes();
+    let problem = match parse_size(text) {
+        Ok(bytes) if bytes < MIN_POOL_BYTES => "is below the minimum",
+        Ok(bytes) if bytes > MAX_POOL_BYTES => "is larger than any pool",
+        Ok(bytes) => return Ok(Sourced { value: bytes, origin: given.origin }),
+        Err(_) if text.starts_with(b"-") => "is negative",
+        Err(ParseSizeError::TooLarge) => "is larger than any pool",
+        Err(_) => "is not a size",
     };
-    match given.value.to_str().map(size::parse) {
-        Some(Ok(bytes)) if bytes < MIN_POOL_BYTES => refuse("is below the minimum"),
-        Some(Ok(bytes)) if bytes > MAX_POOL_BYTES => refuse("does not fit the address space"),
-        Some(Ok(bytes)) => Ok(Sourced { value: bytes, origin: given.origin }),
-        Some(Err(SizeError::Negative)) => refuse("is negative"),
-        Some(Err(SizeError::TooLarge)) => refuse("does not fit the address space"),
-        Some(Err(SizeError::Malformed)) | None => refuse("is not a size"),
-    }
+    Err(Failure::configuration(format!(
+        "{} {} {problem}: give bytes or a number with K, M, G or T, from {MIN_POOL_BYTES} (14M) to {MAX_POOL_BYTES}",
+        given.origin,
+        quoted(&given.value)
+    )))
 }
 
 fn parse_purge(given: Sourced<OsString>) -> Result<Purge, Failure> {

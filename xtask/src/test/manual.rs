@@ -21,7 +21,7 @@ pub(crate) fn check() -> Result<Outcome, Stop> {
     let mut problems = Vec::new();
     for page in &pages {
         let output = Command::new("man")
-            .args(["--warnings", "-E", "UTF-8", "-T", "utf8", "-l"])
+            .args(["--warnings", "-E", "UTF-8", "-Tutf8", "-l"])
             .arg(page)
             .env("LC_ALL", "C.UTF-8")
             .env("MANROFFSEQ", "")

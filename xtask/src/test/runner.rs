@@ -31,6 +31,7 @@ pub(crate) struct Runner {
 #[derive(Default)]
 struct Seen {
     tests: Option<Tests>,
+    unchecked: Vec<String>,
     skip_reason: Option<String>,
 }
 
@@ -58,7 +59,10 @@ impl Runner {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let reading = self.read(reader, File::create(&log)?, Arc::clone(&seen));
         let (status, problem) = wait(child, reading)?;
-        let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(tests) = &mut seen.tests {
+            tests.unchecked = seen.unchecked;
+        }
         let outcome = match (problem, status.code()) {
             (Some(problem), _) => Outcome::Failed(seen.tests, problem),
             (None, Some(0)) => Outcome::Passed(seen.tests),
@@ -94,7 +98,13 @@ impl Runner {
                 let text = String::from_utf8_lossy(&line);
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(tests) = parse_test_result(&text) {
-                    seen.tests.get_or_insert_default().add(tests);
+                    seen.tests.get_or_insert_default().add(&tests);
+                }
+                // Lines of a test come again in the summary of its output when it fails.
+                if let Some(what) = text.trim().strip_prefix("NOT CHECKED: ")
+                    && !seen.unchecked.iter().any(|known| known == what)
+                {
+                    seen.unchecked.push(what.to_owned());
                 }
                 if let Some((_, reason)) = text.split_once("SKIPPED: ") {
                     seen.skip_reason = Some(reason.trim_end().to_owned());
@@ -151,6 +161,7 @@ fn parse_test_result(line: &str) -> Option<Tests> {
         passed: number("passed")?,
         failed: number("failed")?,
         ignored: number("ignored")?,
+        unchecked: Vec::new(),
     })
 }
 
@@ -168,13 +179,17 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+    fn expected(passed: u64, failed: u64, ignored: u64) -> Option<Tests> {
+        Some(Tests { passed, failed, ignored, unchecked: Vec::new() })
+    }
+
     #[test]
     fn closing_lines_of_the_test_harness_are_read() {
         let line = "test result: ok. 39 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!(parse_test_result(line), Some(Tests { passed: 39, failed: 0, ignored: 2 }));
+        assert_eq!(parse_test_result(line), expected(39, 0, 2));
         let line =
             "test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out\n";
-        assert_eq!(parse_test_result(line), Some(Tests { passed: 1, failed: 3, ignored: 0 }));
+        assert_eq!(parse_test_result(line), expected(1, 3, 0));
         assert_eq!(parse_test_result("test result"), None);
         assert_eq!(parse_test_result("test a::b ... ok"), None);
     }
@@ -203,7 +218,9 @@ mod tests {
     #[test]
     fn tests_of_all_harnesses_are_added() {
         let line = "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out";
-        let expected = Tests { passed: 4, failed: 0, ignored: 2 };
-        assert_eq!(run(&format!("echo '{line}'; echo '{line}'")), Outcome::Passed(Some(expected)));
+        let twice = run(&format!("echo '{line}'; echo 'NOT CHECKED: mounts'; echo '{line}'"));
+        let Outcome::Passed(Some(tests)) = twice else { panic!("{twice:?}") };
+        assert_eq!((tests.passed, tests.failed, tests.ignored), (4, 0, 2));
+        assert_eq!(tests.unchecked, ["mounts"]);
     }
 }

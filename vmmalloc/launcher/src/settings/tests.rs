@@ -65,8 +65,8 @@ fn sizes_are_checked() {
         ("-5", "negative"),
         ("many", "not a size"),
         ("64MX", "not a size"),
-        ("9999999T", "address space"),
-        ("99999999999999999999999", "address space"),
+        ("16T", "larger than any pool"),
+        ("99999999999999999999999", "larger than any pool"),
     ] {
         let message = refusal(|o| o.size = Some(text.into()));
         assert!(message.contains(problem), "{text}: {message}");
