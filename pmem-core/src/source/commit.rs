@@ -29,25 +29,38 @@ impl Source {
         unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error)
     }
 
-    /// As [`commit`](Self::commit), for a range that will be written soon: where the medium is
-    /// memory the pages are brought in at once, in one system call instead of an allocation and a
-    /// fault for each page.
+    /// As [`commit`](Self::commit), and brings the pages into memory, writable.
+    ///
+    /// Where the medium is memory this takes one system call instead of an allocation and a fault for
+    /// each page. On a disk file system it is the only promise that holds: allocated space is
+    /// not enough there, since the first store to a page may need blocks for the file system's own
+    /// records, and find none on a full disk.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
-    pub fn commit_for_use(&self, offset: usize, len: usize) -> Result<(), Errno> {
-        let address = self.range(offset, len)?;
-        if !self.in_memory || len == 0 || cfg!(miri) {
+    pub fn commit_writable(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        if len == 0 || cfg!(miri) || !(self.in_memory || self.needs_commit()) {
             return self.commit(offset, len);
         }
-        self.injected_fault()?;
+        let address = self.range(offset, len)?;
+        if self.in_memory {
+            self.injected_fault()?;
+        } else {
+            self.commit(offset, len)?;
+        }
         // SAFETY: inside our own range; populating changes no content.
         match unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error) {
-            Ok(()) => Ok(()),
             Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => Err(errno),
             // Not known to the kernel, or forbidden by a sandbox.
-            Err(_) => self.commit(offset, len),
+            Err(_) if self.in_memory => self.commit(offset, len),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether the medium is memory in pages of the usual size: space there needs no records.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// `None` when the descriptor cannot do it and the mapping has to.

@@ -421,8 +421,8 @@ impl Arena {
             return Ok(());
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
-        if written_soon {
-            self.source.commit_for_use(offset, len)
+        if written_soon || !self.source.is_in_memory() {
+            self.source.commit_writable(offset, len)
         } else {
             self.source.commit(offset, len)
         }
