@@ -73,9 +73,8 @@ fn check_consistency(report: &Report) {
     let text = report.text();
     assert!(n("allocations") >= n("frees").saturating_sub(n("foreign_frees")), "{text}");
     assert!(n("requested_bytes_live") <= n("allocated_bytes"), "{text}");
-    // What overflowed is allocated, but not in the pool.
-    let overflow = n("overflow_bytes");
-    assert!(n("allocated_bytes") <= n("active_bytes") + overflow, "{text}");
+    assert!(n("allocated_bytes") <= n("active_bytes"), "{text}");
+    assert!(n("peak_allocated_bytes") <= n("peak_committed_bytes"), "{text}");
     assert!(n("active_bytes") <= n("committed_bytes"), "{text}");
     assert!(n("committed_bytes") <= n("peak_committed_bytes"), "{text}");
     assert!(n("peak_committed_bytes") <= n("pool_bytes"), "{text}");
@@ -110,7 +109,6 @@ fn the_report_counts_right() {
     assert_eq!(report.number("foreign_frees"), 50);
     assert_eq!(report.number("overflow_bytes"), 0);
     let peak = report.number("peak_allocated_bytes");
-    assert!(peak <= report.number("peak_committed_bytes"), "{}", report.text());
     assert!(peak >= live + 8 * MIB, "{}", report.text());
     let class =
         report.classes().into_iter().find(|c| c.size >= 1000).expect("a class for 1000 bytes");
@@ -189,9 +187,7 @@ fn overflow_goes_to_dram_when_asked() {
     let pool = Pool::lazy(64).set("VMMALLOC_OVERFLOW", "dram").with_reports();
     let cases = Cases::of(&program);
     cases.only(|name| name == "overflow_to_dram").run(&pool);
-    let report = only_report(&pool);
-    check_consistency(&report);
-    assert!(report.number("peak_allocated_bytes") >= 120 * MIB, "{}", report.text());
+    check_consistency(&only_report(&pool));
     for mode in 1..=3 {
         let pool = Pool::lazy(64).set("VMMALLOC_OVERFLOW", "dram").fork(mode);
         Cases::of(&program).only(|name| name == "overflow_to_dram_with_fork").run(&pool);
