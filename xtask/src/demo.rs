@@ -16,6 +16,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 use workload::{Tools, WORKLOADS, Workload};
 
@@ -199,15 +200,27 @@ impl Bench {
             return Err(Stop::Failed("the build failed".into()));
         }
         let release = workspace::target_dir()?.join("release");
+        let launcher = release.join("vmmalloc");
+        let library = match &options.library {
+            Some(library) => library.clone(),
+            None => release.join("libvmmalloc.so"),
+        };
+        // A directory that cannot hold a pool is said once, not as a difference of every program.
+        let check = Command::new(&launcher)
+            .args(["--dry-run", "--library"])
+            .arg(&library)
+            .arg("--dir")
+            .arg(&options.pool_directory)
+            .arg("true")
+            .output()?;
+        if !check.status.success() {
+            let message = String::from_utf8_lossy(&check.stderr);
+            return Err(Stop::Failed(message.trim_end().to_owned()));
+        }
         let directory = std::env::temp_dir().join(format!("vmmalloc-demo-{}", std::process::id()));
         let work = Scratch { directory, keep: options.keep };
         fs::create_dir_all(&work.directory)?;
-        Ok(Self {
-            launcher: release.join("vmmalloc"),
-            library: options.library.clone().unwrap_or_else(|| release.join("libvmmalloc.so")),
-            pool_directory: options.pool_directory.clone(),
-            work,
-        })
+        Ok(Self { launcher, library, pool_directory: options.pool_directory.clone(), work })
     }
 
     fn measure(&self, workload: &Workload, tools: &Tools) -> Result<Measured, Stop> {

@@ -110,10 +110,15 @@ pub(crate) fn names(packages: &[&Package]) -> String {
 
 /// The command a person can paste to install `packages`.
 pub(crate) fn install_command(packages: &[&Package]) -> String {
-    format!(
-        "sudo apt-get update && sudo apt-get install -y --no-install-recommends {}",
-        names(packages)
-    )
+    let sudo = if is_root() { "" } else { "sudo " };
+    let names = names(packages);
+    format!("{sudo}apt-get update && {sudo}apt-get install -y --no-install-recommends {names}")
+}
+
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// Installs `packages` when this is root on a Debian system.
@@ -130,8 +135,7 @@ pub(crate) fn install(packages: &[&Package]) -> Result<(), Stop> {
             names(packages)
         )));
     }
-    // SAFETY: no arguments, cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         return Err(Stop::Missing(format!(
             "packages are missing; install them with\n  {}",
             install_command(packages)

@@ -81,7 +81,9 @@ fn launch(options: &Options) -> Result<String, Failure> {
         ));
     }
     let preload = library::preload_list(existing.as_deref(), &library);
-    let changes = changes(&settings, &place, stats_file, preload);
+    let mut changes = changes(&settings, &place, stats_file, preload);
+    // Nothing is said about what was not there.
+    changes.retain(|(name, value)| value.is_some() || environment(name).is_some());
     if options.dry_run {
         let mut line = start::shell_line(&changes, &program.path, &options.arguments);
         line.push('\n');

@@ -90,7 +90,7 @@ pub(crate) fn table(rows: &[Row], pool_directory: &Path, pairs: usize) -> String
     format!(
         "{table}\n\
          output       the plain run's standard output, standard error and exit status against those of {runs} runs in the pool\n\
-         allocations  served by the pools, all processes together; processes that were killed are not counted\n\
+         allocations  served by the pools of all processes that ended by themselves; the others report nothing\n\
          peak pool    most space one process had taken in {directory}\n\
          peak RSS     largest resident set of one process, plain and in the pool (whose pages count)\n\
          CPU time     user and system time of all processes in the pool, as a multiple of the plain run's:\n\

@@ -33,6 +33,8 @@ struct Seen {
     tests: Option<Tests>,
     unchecked: Vec<String>,
     skip_reason: Option<String>,
+    /// Names of tests that failed.
+    failed: Vec<String>,
 }
 
 impl Runner {
@@ -69,11 +71,17 @@ impl Runner {
             (None, Some(EXIT_SKIPPED)) => Outcome::NotChecked(
                 seen.skip_reason.unwrap_or_else(|| "the script gives no reason".into()),
             ),
+            (None, _) if !seen.failed.is_empty() => {
+                Outcome::Failed(seen.tests, format!("{} failed", seen.failed.len()))
+            }
             (None, _) => Outcome::Failed(seen.tests, status.to_string()),
         };
         if let Outcome::Failed(tests, reason) = outcome {
-            if !self.verbose {
+            if seen.failed.is_empty() && !self.verbose {
                 show_end(&log);
+            }
+            for test in &seen.failed {
+                eprintln!("        FAILED: {test}");
             }
             return Ok(Outcome::Failed(tests, format!("{reason}; log: {}", log.display())));
         }
@@ -105,6 +113,9 @@ impl Runner {
                     && !seen.unchecked.iter().any(|known| known == what)
                 {
                     seen.unchecked.push(what.to_owned());
+                }
+                if let Some(test) = parse_failed_test(&text) {
+                    seen.failed.push(test.to_owned());
                 }
                 if let Some((_, reason)) = text.split_once("SKIPPED: ") {
                     seen.skip_reason = Some(reason.trim_end().to_owned());
@@ -165,6 +176,11 @@ fn parse_test_result(line: &str) -> Option<Tests> {
     })
 }
 
+/// The name in a line like `test a::b ... FAILED`.
+fn parse_failed_test(line: &str) -> Option<&str> {
+    line.trim().strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
 fn show_end(log: &Path) {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -202,6 +218,13 @@ mod tests {
         let outcome = runner.run("log", Command::new("sh").args(["-c", script]));
         fs::remove_dir_all(target).unwrap();
         outcome.unwrap_or_else(|_| panic!("{script} did not run"))
+    }
+
+    #[test]
+    fn failed_tests_are_named() {
+        assert_eq!(parse_failed_test("test a::b ... FAILED\n"), Some("a::b"));
+        assert_eq!(parse_failed_test("test a::b ... ok\n"), None);
+        assert_eq!(parse_failed_test("test result: FAILED. 1 passed\n"), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::runner::Runner;
 use super::{library, manual};
-use crate::deps::For;
+use crate::deps::{self, For};
 use crate::{Stop, workspace};
 use std::process::Command;
 
@@ -72,9 +72,8 @@ pub(crate) const STEPS: &[Step] = &[
         run: |runner, name| {
             // What a test cannot check here it says in its output.
             let arguments = ["test", "-p", "pmem-e2e", "--no-fail-fast", "--", "--show-output"];
-            // SAFETY: no arguments, cannot fail.
-            let root = unsafe { libc::geteuid() } == 0;
-            let variables: &[_] = if root { &[] } else { &[("PMEM_TEST_NO_MOUNT", "1")] };
+            let variables: &[_] =
+                if deps::is_root() { &[] } else { &[("PMEM_TEST_NO_MOUNT", "1")] };
             must_count(cargo(runner, name, &arguments, variables)?)
         },
     },
