@@ -9,8 +9,8 @@
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
 use crate::config::{
-    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, PAGE_SHIFT, POPULATE_MAX_PAGES,
-    PURGE_BUDGET_PAGES, PURGE_RUN_PAGES,
+    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, IDLE_MS, PAGE_SHIFT,
+    POPULATE_MAX_PAGES, PURGE_BUDGET_PAGES, PURGE_RUN_PAGES,
 };
 use crate::extent::{Extent, State};
 use crate::extent_bins::ExtentBins;
@@ -169,7 +169,8 @@ impl Arena {
         self.first_page
     }
 
-    fn now(&self) -> u32 {
+    /// Milliseconds since the arena was made.
+    pub(crate) fn now(&self) -> u32 {
         (sys::monotonic_ms() - self.born_ms) as u32
     }
 
@@ -400,9 +401,11 @@ impl Arena {
                 let hole_end = bits.next_run(last, wanted, true).map_or(wanted, |run| run.0);
                 done = hole_end.next_multiple_of(granule).max(exact);
             }
-            if done == exact || self.commit_range(first, done, written_soon).is_err() {
-                self.commit_range(first, exact, written_soon)?;
+            if done > exact && self.commit_range(first, done, written_soon).is_err() {
                 done = exact;
+            }
+            if done == exact {
+                self.commit_range(first, exact, written_soon)?;
             }
             let counted = first.max(self.first_page);
             self.map.use_up_to(done);
@@ -421,11 +424,16 @@ impl Arena {
             return Ok(());
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
-        if written_soon || !self.source.is_in_memory() {
+        let result = if written_soon || !self.source.is_in_memory() {
             self.source.commit_writable(offset, len)
         } else {
             self.source.commit(offset, len)
+        };
+        if result.is_err() && self.source.can_purge() {
+            // Some file systems keep what they had allocated when space ran out.
+            let _ = self.source.purge(offset, len);
         }
+        result
     }
 
     /// Whether the pages of a run are known to read as zero.
@@ -439,9 +447,18 @@ impl Arena {
     /// `extent` is a run from `allocate` (large, or a slab that its bin has given up), and its pages
     /// are no longer used.
     pub(crate) unsafe fn free(&self, extent: *mut Extent) {
+        // SAFETY: contract.
+        unsafe { self.free_aged(extent, 0) };
+    }
+
+    /// Takes a run back that nobody has used for `idle_ms` milliseconds.
+    ///
+    /// # Safety
+    /// As [`Arena::free`].
+    pub(crate) unsafe fn free_aged(&self, extent: *mut Extent, idle_ms: u32) {
         let mut heap = self.heap.lock();
         // SAFETY: contract.
-        unsafe { self.free_locked(&mut heap, extent) };
+        unsafe { self.free_locked(&mut heap, extent, idle_ms) };
         if self.purge == PurgePolicy::Immediate {
             drop(self.purge_older_than(heap, 0, usize::MAX));
         } else {
@@ -451,7 +468,7 @@ impl Arena {
 
     /// # Safety
     /// As [`Arena::free`], with the arena lock held.
-    unsafe fn free_locked(&self, heap: &mut PageHeap, extent: *mut Extent) {
+    unsafe fn free_locked(&self, heap: &mut PageHeap, extent: *mut Extent, idle_ms: u32) {
         // SAFETY: contract.
         let (start, pages) = unsafe { ((*extent).start(), (*extent).pages()) };
         self.map.dirty().set(start, start + pages);
@@ -459,7 +476,7 @@ impl Arena {
         // SAFETY: contract.
         unsafe {
             (*extent).committed = pages as u32;
-            (*extent).freed_at = self.now();
+            (*extent).freed_at = self.now().saturating_sub(idle_ms);
             self.merge_and_insert(heap, extent);
         }
     }
@@ -518,7 +535,7 @@ impl Arena {
         unsafe {
             self.describe(rest, start + pages, old - pages, State::Large);
             self.describe(extent, start, pages, State::Large);
-            self.free_locked(&mut heap, rest);
+            self.free_locked(&mut heap, rest, 0);
         }
         drop(self.purge_if_due(heap));
     }
@@ -551,7 +568,19 @@ impl Arena {
         true
     }
 
+    /// How long memory may lie idle, in milliseconds.
+    pub(crate) fn idle_ms(&self) -> u32 {
+        match self.purge {
+            PurgePolicy::AfterMs(decay) => decay.clamp(1, IDLE_MS),
+            PurgePolicy::Never | PurgePolicy::Immediate => IDLE_MS,
+        }
+    }
+
     /// Gives back what has been free long enough, if it is time to look.
+    pub(crate) fn purge_due(&self) {
+        drop(self.purge_if_due(self.heap.lock()));
+    }
+
     fn purge_if_due<'a>(&'a self, mut heap: MutexGuard<'a, PageHeap>) -> MutexGuard<'a, PageHeap> {
         let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
         if heap.counts.free_committed == 0 {

@@ -30,6 +30,8 @@ pub(crate) struct Bin {
     pub(crate) slabs: u32,
     /// Free slots in slabs.
     pub(crate) free_slots: u32,
+    /// Whether anything was taken or given since the last look for idle bins.
+    used: bool,
 }
 
 // SAFETY: the pointers are descriptors and metadata of the pool; the lock around the bin guards them.
@@ -43,6 +45,7 @@ impl Bin {
             transfer_len: 0,
             slabs: 0,
             free_slots: 0,
+            used: false,
         }
     }
 
@@ -67,6 +70,7 @@ impl Bin {
         out: *mut *mut u8,
         want: usize,
     ) -> usize {
+        self.used = true;
         let waiting = (self.transfer_len as usize).min(want);
         if waiting > 0 {
             self.transfer_len -= waiting as u32;
@@ -177,10 +181,11 @@ impl Bin {
             }
         }
         // SAFETY: contract.
-        unsafe { self.give_to_slabs(arena, class, slots) };
+        unsafe { self.give_to_slabs(arena, class, slots, 0) };
     }
 
     /// Takes slots back into their slabs; slabs that become empty go back to the arena, but for one.
+    /// Nobody has used the slots for `idle_ms` milliseconds.
     ///
     /// # Safety
     /// `slots` were taken from this bin (of `class` in the pool of `arena`) and are no longer used.
@@ -189,7 +194,9 @@ impl Bin {
         arena: &Arena,
         class: ClassId,
         slots: &[*mut u8],
+        idle_ms: u32,
     ) {
+        self.used |= idle_ms == 0;
         let geometry = class.geometry();
         for &slot in slots {
             let Some(page) = arena.map.page_of(slot.addr()) else {
@@ -207,7 +214,7 @@ impl Bin {
                 }
                 self.free_slots += 1;
                 if (*slab).free_slots == geometry.slots && !self.is_last_with_room(slab) {
-                    self.release(arena, slab);
+                    self.release(arena, slab, idle_ms);
                 } else {
                     self.regroup(slab, class);
                 }
@@ -230,7 +237,7 @@ impl Bin {
     ///
     /// # Safety
     /// `slab` belongs to this bin and all its slots are free.
-    unsafe fn release(&mut self, arena: &Arena, slab: *mut Extent) {
+    unsafe fn release(&mut self, arena: &Arena, slab: *mut Extent, idle_ms: u32) {
         // SAFETY: contract.
         unsafe {
             if (*slab).linked {
@@ -240,21 +247,33 @@ impl Bin {
             self.free_slots -= u32::from((*slab).slots);
             arena.map.set_class_offset((*slab).start(), (*slab).pages(), 0);
             (*slab).state = State::Large;
-            arena.free(slab);
+            arena.free_aged(slab, idle_ms);
         }
     }
 
-    /// Gives everything back that is not in use: the transfer array and all empty slabs.
+    /// As [`Bin::reclaim`], if nothing was taken or given since the last call.
+    ///
+    /// # Safety
+    /// As [`Bin::reclaim`].
+    pub(crate) unsafe fn reclaim_if_idle(&mut self, arena: &Arena, class: ClassId, idle_ms: u32) {
+        if !core::mem::take(&mut self.used) && self.slabs > 0 {
+            // SAFETY: contract.
+            unsafe { self.reclaim(arena, class, idle_ms) };
+        }
+    }
+
+    /// Gives everything back that is not in use: the transfer array and all empty slabs. Nobody has
+    /// used them for `idle_ms` milliseconds.
     ///
     /// # Safety
     /// This is the bin of `class` in the pool of `arena`.
-    pub(crate) unsafe fn reclaim(&mut self, arena: &Arena, class: ClassId) {
+    pub(crate) unsafe fn reclaim(&mut self, arena: &Arena, class: ClassId, idle_ms: u32) {
         let waiting = core::mem::take(&mut self.transfer_len) as usize;
         if waiting > 0 {
             // SAFETY: the first `waiting` elements are slots given to this bin.
             unsafe {
                 let slots = core::slice::from_raw_parts(self.transfer, waiting);
-                self.give_to_slabs(arena, class, slots);
+                self.give_to_slabs(arena, class, slots, idle_ms);
             }
         }
         let all = class.geometry().slots;
@@ -264,7 +283,7 @@ impl Bin {
             while let Some(extent) = NonNull::new(slab) {
                 slab = extent.as_ref().next;
                 if extent.as_ref().free_slots == all {
-                    self.release(arena, extent.as_ptr());
+                    self.release(arena, extent.as_ptr(), idle_ms);
                 }
             }
         }

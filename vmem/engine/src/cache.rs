@@ -69,12 +69,9 @@ pub(crate) struct Cache {
     pub(crate) next: *mut Cache,
     /// Whether a thread uses the cache; guarded by the pool's list lock.
     pub(crate) in_use: bool,
-    /// Slow-path visits until the next scavenge.
-    until_scavenge: u16,
+    /// When the thread looks for idle classes again, in ms of the arena clock.
+    pub(crate) next_look_ms: u32,
 }
-
-/// Slow-path visits between two looks for idle classes.
-const SCAVENGE_VISITS: u16 = 512;
 
 #[repr(transparent)]
 pub(crate) struct Shared<T>(T);
@@ -114,7 +111,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     pool: ptr::null(),
     next: ptr::null_mut(),
     in_use: false,
-    until_scavenge: 0,
+    next_look_ms: 0,
 });
 
 /// The cache of a thread that has none: everything takes the slow path.
@@ -138,7 +135,6 @@ impl Cache {
             cache.pages = map.pages();
             cache.classes = map.classes();
             cache.pool = pool;
-            cache.until_scavenge = SCAVENGE_VISITS;
             for class in ClassId::all() {
                 cache.stacks[usize::from(class.0)].max_capacity =
                     max_capacity(class.size(), map.pages()) as u16;
@@ -370,17 +366,14 @@ impl Cache {
         }
     }
 
-    /// Counts a slow-path visit to `class`. True when it is time to scavenge.
-    pub(crate) fn visit(&mut self, class: ClassId) -> bool {
+    /// Counts a slow-path visit to `class`.
+    pub(crate) fn visit(&mut self, class: ClassId) {
         let info = &mut self.stacks[Cache::index(class)];
         info.visits = info.visits.saturating_add(1);
-        self.until_scavenge = self.until_scavenge.saturating_sub(1);
-        self.until_scavenge == 0
     }
 
     /// The classes with slots but without a slow-path visit since the last call.
     pub(crate) fn idle_classes(&mut self) -> impl Iterator<Item = ClassId> + use<> {
-        self.until_scavenge = SCAVENGE_VISITS;
         let mut idle = [false; CLASS_COUNT];
         for class in ClassId::all() {
             let index = Cache::index(class);

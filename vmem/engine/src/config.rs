@@ -46,6 +46,16 @@ pub const COMMIT_STEP_FRACTION: usize = 8;
 /// all over soon, while a large block may never be.
 pub const POPULATE_MAX_PAGES: usize = 16;
 
+/// Milliseconds between two looks of a thread for classes that it no longer uses, and of the process
+/// for bins, when pages are not given back by age.
+pub const IDLE_MS: u32 = 500;
+
+/// In pools up to this many pages a large block is placed only after everything that caches and
+/// bins hold has been returned: the few slots in caches would keep pages apart.
+pub const SMALL_POOL_PAGES: usize = 16 << 10;
+/// What counts as a large block there, in pages.
+pub const SMALL_POOL_LARGE: usize = 16;
+
 /// Milliseconds after which a freed extent is given back, unless options say otherwise.
 pub const DEFAULT_PURGE_MS: u32 = 1000;
 /// Most pages given back by one slow-path call that finds purging due (bounds its latency).

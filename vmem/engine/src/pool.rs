@@ -6,13 +6,17 @@
 use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
-use crate::config::{BORROW_FACTOR, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE, PAGE_SHIFT};
+use crate::config::{
+    BORROW_FACTOR, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE, PAGE_SHIFT, SMALL_POOL_LARGE,
+    SMALL_POOL_PAGES,
+};
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
 use pmem_core::source::Source;
@@ -74,6 +78,8 @@ pub(crate) struct PoolInner {
     pub(crate) arena: Arena,
     pub(crate) bins: [BinCell; CLASS_COUNT],
     pub(crate) caches: Mutex<CacheList>,
+    /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
+    next_look_ms: AtomicU32,
     /// What a fork under way does with the pool; touched only by the thread that forks.
     pub(crate) fork_plan: UnsafeCell<Plan>,
 }
@@ -134,6 +140,7 @@ impl PoolInner {
             }
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
+            (&raw mut (*pool).next_look_ms).write(AtomicU32::new(0));
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
@@ -262,7 +269,7 @@ impl PoolInner {
 
     /// Fills the cache's empty stack of `class` and pops one slot; null when the pool is full.
     fn fill(&self, cache: &mut Cache, class: ClassId) -> *mut u8 {
-        let scavenge = cache.visit(class);
+        cache.visit(class);
         {
             let mut bin = self.bin(class);
             cache.grow(class, &mut self.arena.meta.lock());
@@ -272,9 +279,9 @@ impl PoolInner {
             let got = unsafe { bin.take(&self.arena, class, out, want) };
             cache.filled(class, got);
         }
-        if scavenge {
-            self.scavenge(cache);
-        }
+        // SAFETY: the calling thread's cache. (Before the slot is popped: the class was visited just
+        // now, so it is not idle.)
+        unsafe { self.look_for_idle(cache) };
         // SAFETY: the calling thread's cache.
         unsafe { Cache::pop_class(cache, class) }
     }
@@ -294,6 +301,12 @@ impl PoolInner {
             return Block::NONE;
         };
         let pages = rounded >> PAGE_SHIFT;
+        // SAFETY: contract.
+        unsafe { self.look_for_idle(cache) };
+        if pages >= SMALL_POOL_LARGE && self.arena.map.pages() <= SMALL_POOL_PAGES {
+            // SAFETY: contract.
+            unsafe { self.reclaim(cache) };
+        }
         let mut extent = self.arena.allocate(pages, align_pages);
         if extent.is_null() && pages <= self.arena.map.pages() {
             // SAFETY: contract.
@@ -323,7 +336,39 @@ impl PoolInner {
         }
         for class in ClassId::all() {
             // SAFETY: the bin of this class and pool.
-            unsafe { self.bin(class).reclaim(&self.arena, class) };
+            unsafe { self.bin(class).reclaim(&self.arena, class, 0) };
+        }
+    }
+
+    /// Returns what lies idle in the calling thread's cache and in the bins, if it is time to look.
+    /// Slow paths call this, so memory comes home in a program that goes on allocating.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    unsafe fn look_for_idle(&self, cache: *mut Cache) {
+        let now = self.arena.now();
+        let idle_ms = self.arena.idle_ms();
+        // SAFETY: contract.
+        if let Some(cache) = unsafe { cache.as_mut() }
+            && now >= cache.next_look_ms
+        {
+            cache.next_look_ms = now.saturating_add(idle_ms);
+            for class in cache.idle_classes() {
+                self.flush(cache, class, cache.count(class), Destination::Slabs { idle_ms });
+            }
+        }
+        let due = self.next_look_ms.load(Relaxed);
+        if now >= due
+            && self
+                .next_look_ms
+                .compare_exchange(due, now.saturating_add(idle_ms), Relaxed, Relaxed)
+                .is_ok()
+        {
+            for class in ClassId::all() {
+                // SAFETY: the bin of this class and pool.
+                unsafe { self.bin(class).reclaim_if_idle(&self.arena, class, idle_ms) };
+            }
+            self.arena.purge_due();
         }
     }
 
@@ -332,32 +377,25 @@ impl PoolInner {
         for class in ClassId::all() {
             let count = cache.count(class);
             if count > 0 {
-                self.flush(cache, class, count, true);
+                self.flush(cache, class, count, Destination::Slabs { idle_ms: 0 });
             }
         }
     }
 
     /// Moves the `count` oldest slots of `class` from the cache to its bin.
-    fn flush(&self, cache: &mut Cache, class: ClassId, count: usize, to_slabs: bool) {
+    fn flush(&self, cache: &mut Cache, class: ClassId, count: usize, to: Destination) {
         let mut bin = self.bin(class);
         cache.drain_oldest(class, count, |slots| {
             // SAFETY: slots in a cache of this pool were taken from this bin or freed to it.
             unsafe {
-                if to_slabs {
-                    bin.give_to_slabs(&self.arena, class, slots);
-                } else {
-                    bin.give(&self.arena, class, slots);
+                match to {
+                    Destination::Slabs { idle_ms } => {
+                        bin.give_to_slabs(&self.arena, class, slots, idle_ms);
+                    }
+                    Destination::OtherThreads => bin.give(&self.arena, class, slots),
                 }
             }
         });
-    }
-
-    /// Returns half of what idle classes hold.
-    fn scavenge(&self, cache: &mut Cache) {
-        for class in cache.idle_classes() {
-            let count = cache.count(class).div_ceil(2);
-            self.flush(cache, class, count, true);
-        }
     }
 
     /// Frees a block of this pool that the fast path could not take.
@@ -383,14 +421,17 @@ impl PoolInner {
                 }
             }
             // SAFETY: `locate` found the live run that starts at `pointer`; contract.
-            Located::Run(extent) => unsafe { self.arena.free(extent) },
+            Located::Run(extent) => unsafe {
+                self.arena.free(extent);
+                self.look_for_idle(cache);
+            },
             Located::Nowhere => fatal::invalid_pointer("free", pointer),
         }
     }
 
     fn give_one(&self, class: ClassId, slot: *mut u8) {
         // SAFETY: `locate` said that the slot belongs to this class of this pool.
-        unsafe { self.bin(class).give_to_slabs(&self.arena, class, &[slot]) };
+        unsafe { self.bin(class).give_to_slabs(&self.arena, class, &[slot], 0) };
     }
 
     /// Makes place for one slot of `class` in the cache, if it can be had.
@@ -398,18 +439,17 @@ impl PoolInner {
         if !cache.is_full(class) {
             return;
         }
-        let scavenge = cache.visit(class);
+        cache.visit(class);
         {
             let _bin = self.bin(class);
             cache.grow(class, &mut self.arena.meta.lock());
         }
         if cache.is_full(class) && cache.count(class) > 0 {
             let count = cache.flush_count(class);
-            self.flush(cache, class, count, false);
+            self.flush(cache, class, count, Destination::OtherThreads);
         }
-        if scavenge {
-            self.scavenge(cache);
-        }
+        // SAFETY: the calling thread's cache.
+        unsafe { self.look_for_idle(cache) };
     }
 
     /// What lies at `pointer`.
@@ -550,6 +590,15 @@ impl PoolInner {
         unsafe { self.reclaim(thread::cache_of(self)) };
         self.arena.trim()
     }
+}
+
+/// Where a flush sends slots.
+#[derive(Clone, Copy)]
+enum Destination {
+    /// To the transfer array, for other threads to take, if it has room.
+    OtherThreads,
+    /// To their slabs; nobody has used them for so long.
+    Slabs { idle_ms: u32 },
 }
 
 /// Result of [`PoolInner::locate`].
