@@ -14,8 +14,8 @@
 //! concerned: a fork that holds all bin locks finds every cache in a usable state.
 
 use crate::config::{
-    BATCH_BLOCKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES, CACHE_MIN_BLOCKS,
-    CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
+    BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
+    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
 };
 use crate::meta::Meta;
 use crate::pool::PoolInner;
@@ -60,6 +60,8 @@ pub(crate) struct Cache {
     classes: *const AtomicU16,
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: *const (),
+    /// Blocks above a kilobyte until the thread looks at the clock; see `is_time_to_look`.
+    until_look: u32,
     /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
     offsets: [u16; TABLE_LEN],
     bins: [CacheBin; CLASS_COUNT],
@@ -105,6 +107,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     pages: 0,
     classes: ptr::null(),
     owner: ptr::null(),
+    until_look: 0,
     offsets: scaled_table(),
     bins: [empty_bin(); CLASS_COUNT],
     stacks: [NO_INFO; CLASS_COUNT],
@@ -135,6 +138,7 @@ impl Cache {
             cache.pages = map.pages();
             cache.classes = map.classes();
             cache.pool = pool;
+            cache.until_look = BLOCKS_BETWEEN_LOOKS;
             for class in ClassId::all() {
                 cache.stacks[usize::from(class.0)].max_capacity =
                     max_capacity(class.size(), map.pages()) as u16;
@@ -216,6 +220,23 @@ impl Cache {
             // A fork child must not see the new top above an old slot.
             compiler_fence(Ordering::Release);
             (*bin).top = top.add(1);
+            true
+        }
+    }
+
+    /// Counts a block; true once in [`BLOCKS_BETWEEN_LOOKS`] calls.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache, not [`empty`].
+    #[inline(always)]
+    pub(crate) unsafe fn is_time_to_look(this: *mut Cache) -> bool {
+        // SAFETY: contract.
+        unsafe {
+            (*this).until_look -= 1;
+            if (*this).until_look != 0 {
+                return false;
+            }
+            (*this).until_look = BLOCKS_BETWEEN_LOOKS;
             true
         }
     }

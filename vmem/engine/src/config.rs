@@ -50,6 +50,9 @@ pub const POPULATE_MAX_PAGES: usize = 16;
 /// for bins, when pages are not given back by age.
 pub const IDLE_MS: u32 = 500;
 
+/// Blocks above a kilobyte that a thread takes from its cache between two looks at the clock.
+pub const BLOCKS_BETWEEN_LOOKS: u32 = 64;
+
 /// In pools up to this many pages a large block is placed only after everything that caches and
 /// bins hold has been returned: the few slots in caches would keep pages apart.
 pub const SMALL_POOL_PAGES: usize = 16 << 10;

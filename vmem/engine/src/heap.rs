@@ -191,13 +191,29 @@ impl<R: Runtime> Heap<R> {
     fn alloc_medium(&self, size: usize) -> *mut u8 {
         if size <= MAX_SMALL {
             let class = ClassId::for_medium(size);
+            let cache = self.fast_cache();
             // SAFETY: the calling thread's cache.
-            let slot = unsafe { Cache::pop_class(self.fast_cache(), class) };
+            let slot = unsafe { Cache::pop_class(cache, class) };
             if !slot.is_null() {
+                // SAFETY: not the empty cache, which has no slots.
+                if unsafe { Cache::is_time_to_look(cache) } {
+                    self.look_for_idle(cache);
+                }
                 return slot;
             }
         }
         self.alloc_slow(size)
+    }
+
+    /// Lets a thread that hardly ever leaves the fast paths return what lies idle.
+    #[cold]
+    #[inline(never)]
+    fn look_for_idle(&self, cache: *mut Cache) {
+        let _errno = ErrnoGuard::new();
+        if let Some(pool) = self.pool() {
+            // SAFETY: the calling thread's cache of the default pool.
+            unsafe { pool.look_for_idle(cache) };
+        }
     }
 
     /// Frees a block; null is ignored.

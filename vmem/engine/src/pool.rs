@@ -345,7 +345,7 @@ impl PoolInner {
     ///
     /// # Safety
     /// `cache` is the calling thread's cache of this pool, or null.
-    unsafe fn look_for_idle(&self, cache: *mut Cache) {
+    pub(crate) unsafe fn look_for_idle(&self, cache: *mut Cache) {
         let now = self.arena.now();
         let idle_ms = self.arena.idle_ms();
         // SAFETY: contract.
