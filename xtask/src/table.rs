@@ -1,5 +1,8 @@
 //! Columns of text for a terminal.
 
+/// Longest rule under the head.
+const MAX_RULE: usize = 100;
+
 /// How a column is aligned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -33,7 +36,8 @@ impl Table {
         let head: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let mut text = self.line(&head, &widths);
         let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
-        text.push_str(&"-".repeat(total));
+        // A long remark in the last column needs no rule of its length.
+        text.push_str(&"-".repeat(total.min(MAX_RULE)));
         text.push('\n');
         for row in &self.rows {
             text.push_str(&self.line(row, &widths));
