@@ -32,8 +32,8 @@ mod thread;
 
 pub use file::{
     Access, Fd, FileStatus, LockMode, OpenFlags, close, duplicate_at_least, fallocate, file_status,
-    is_on_tmpfs, lock_file, memory_file, open_at, pread, pwrite, read, read_link_at, truncate,
-    unlink_at, write,
+    free_space, is_on_tmpfs, lock_file, memory_file, open_at, pread, pwrite, read, read_link_at,
+    truncate, unlink_at, write,
 };
 #[cfg(not(pmem_loom))]
 pub(crate) use futex::{futex_wait, futex_wake};

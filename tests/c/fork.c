@@ -730,28 +730,6 @@ CASE(a_raw_fork_child_cannot_spoil_the_blocks_of_the_parent)
     set_check(&before, 1);
 }
 
-CASE(a_raw_fork_child_and_its_parent_share_no_new_block)
-{
-    struct gate to_child, to_parent;
-    gate_open(&to_child), gate_open(&to_parent);
-    set_fill(&before, 4 * MIB, 1);
-    set_free(&before);
-    pid_t pid = _Fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        set_fill(&after, 4 * MIB, 2);
-        gate_pass(&to_parent);
-        gate_wait(&to_child);
-        set_check(&after, 2);
-        _exit(0);
-    }
-    gate_wait(&to_parent);
-    set_fill(&after, 4 * MIB, 3);
-    gate_pass(&to_child);
-    CHECK_CHILD(pid);
-    set_check(&after, 3);
-}
-
 /* For a file system that has no room for a second copy. */
 CASE(fork_with_twelve_mib_in_use)
 {

@@ -3,7 +3,11 @@
 
 use super::Source;
 use crate::errno::Errno;
+use crate::file::Descriptor;
 use crate::sys::{self, Advice, Fd, SignalBlock};
+
+/// What a pool leaves free on a disk file system, in bytes.
+const ROOM_FOR_RECORDS: u64 = 4 << 20;
 
 impl Source {
     /// Allocates space for a range; afterwards touching these bytes can never raise `SIGBUS`.
@@ -29,12 +33,14 @@ impl Source {
         unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error)
     }
 
-    /// As [`commit`](Self::commit), and brings the pages into memory, writable.
+    /// As [`commit`](Self::commit) for a range without content, and brings the pages into memory,
+    /// writable. On an error nothing stays allocated.
     ///
     /// Where the medium is memory this takes one system call instead of an allocation and a fault for
-    /// each page. On a disk file system it is the only promise that holds: allocated space is
-    /// not enough there, since the first store to a page may need blocks for the file system's own
-    /// records, and find none on a full disk.
+    /// each page. On a disk file system allocation alone is no promise: allocated space that was
+    /// never written is recorded as such there, and changing the record at a store may need a
+    /// block that a full disk does not have. So the pages are written as well, and the last megabytes
+    /// of the file system are left to its records.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
@@ -46,15 +52,38 @@ impl Source {
         if self.in_memory {
             self.injected_fault()?;
         } else {
-            self.commit(offset, len)?;
+            if self.huge.is_none() && !self.leaves_room_for_records(len) {
+                return Err(Errno::ENOSPC);
+            }
+            // Some file systems keep what they had allocated when space ran out.
+            self.commit(offset, len).inspect_err(|_| self.take_back(offset, len))?;
         }
         // SAFETY: inside our own range; populating changes no content.
         match unsafe { sys::advise(address, len, Advice::PopulateWrite) }.map_err(populate_error) {
-            Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => Err(errno),
+            Ok(()) => Ok(()),
+            Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => {
+                self.take_back(offset, len);
+                Err(errno)
+            }
             // Not known to the kernel, or forbidden by a sandbox.
             Err(_) if self.in_memory => self.commit(offset, len),
-            _ => Ok(()),
+            Err(_) => Ok(()),
         }
+    }
+
+    #[cold]
+    fn take_back(&self, offset: usize, len: usize) {
+        if self.can_purge() {
+            let _ = self.purge(offset, len);
+        }
+    }
+
+    /// Whether the file system has room for `len` bytes and some blocks of its own. True when it
+    /// cannot be asked.
+    fn leaves_room_for_records(&self, len: usize) -> bool {
+        let file = self.file.as_ref().and_then(Descriptor::verified);
+        let Some((fd, _)) = file else { return true };
+        sys::free_space(fd).map_or(true, |free| free >= len as u64 + ROOM_FOR_RECORDS)
     }
 
     /// Whether the medium is memory in pages of the usual size: space there needs no records.

@@ -199,13 +199,25 @@ pub fn file_status(fd: Fd) -> Result<FileStatus, Errno> {
 
 /// Whether the file lies on tmpfs: its pages are the medium.
 pub fn is_on_tmpfs(fd: Fd) -> bool {
+    file_system(fd).is_ok_and(|status| status.f_type == libc::TMPFS_MAGIC)
+}
+
+/// Bytes that the file system of a file still has for this user.
+///
+/// # Errors
+/// `EBADF`, `EIO`, `ENOSYS`.
+pub fn free_space(fd: Fd) -> Result<u64, Errno> {
+    let status = file_system(fd)?;
+    let block = u64::try_from(status.f_bsize).unwrap_or(0);
+    Ok(status.f_bavail.saturating_mul(block))
+}
+
+fn file_system(fd: Fd) -> Result<libc::statfs, Errno> {
     let mut status = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: the buffer is writable and large enough.
-    match once(|| unsafe { libc::fstatfs(fd.0, status.as_mut_ptr()) }) {
-        // SAFETY: a successful fstatfs fills the structure.
-        Ok(_) => unsafe { status.assume_init() }.f_type == libc::TMPFS_MAGIC,
-        Err(_) => false,
-    }
+    once(|| unsafe { libc::fstatfs(fd.0, status.as_mut_ptr()) })?;
+    // SAFETY: a successful fstatfs fills the structure.
+    Ok(unsafe { status.assume_init() })
 }
 
 fn offset(n: u64) -> Result<libc::off_t, Errno> {

@@ -424,16 +424,11 @@ impl Arena {
             return Ok(());
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
-        let result = if written_soon || !self.source.is_in_memory() {
+        if written_soon || !self.source.is_in_memory() {
             self.source.commit_writable(offset, len)
         } else {
             self.source.commit(offset, len)
-        };
-        if result.is_err() && self.source.can_purge() {
-            // Some file systems keep what they had allocated when space ran out.
-            let _ = self.source.purge(offset, len);
         }
-        result
     }
 
     /// Whether the pages of a run are known to read as zero.

@@ -16,7 +16,7 @@
 //!                                                     free slots of slabs are forgotten
 //! ```
 //!
-//! `Copy` is what remains when a pool cannot be frozen: the program has closed the descriptor, or
+//! `Copy` is what remains when a pool cannot be frozen or cloned: the program has closed the descriptor, or
 //! the source is a device or huge pages.
 
 use crate::arena::Arena;
@@ -262,6 +262,10 @@ impl PoolInner {
             ForkMode::Private => {}
             ForkMode::Copy | ForkMode::CopyOrPrivate => match arena.clone_live() {
                 Ok(clone) => return Ok(Plan::Clone(clone)),
+                // The program has closed our descriptors: there is no way to the directory.
+                Err(Errno::EBADF) => {
+                    return arena.copy_live().map(Plan::Copy).map_err(ForkError::Clone);
+                }
                 Err(errno) if mode == ForkMode::Copy => return Err(ForkError::Clone(errno)),
                 Err(_) => {}
             },

@@ -240,9 +240,17 @@ impl PoolInner {
             match cache.as_mut() {
                 Some(cache) if cache.can_hold(class) => {
                     let slot = Cache::pop_class(cache, class);
-                    if slot.is_null() { self.fill(cache, class) } else { slot }
+                    if slot.is_null() {
+                        self.prepare_for_run(cache, usize::from(class.geometry().pages));
+                        self.fill(cache, class)
+                    } else {
+                        slot
+                    }
                 }
-                _ => self.take_one(class),
+                _ => {
+                    self.prepare_for_run(cache, usize::from(class.geometry().pages));
+                    self.take_one(class)
+                }
             }
         };
         if pointer.is_null() {
@@ -303,10 +311,8 @@ impl PoolInner {
         let pages = rounded >> PAGE_SHIFT;
         // SAFETY: contract.
         unsafe { self.look_for_idle(cache) };
-        if pages >= SMALL_POOL_LARGE && self.arena.map.pages() <= SMALL_POOL_PAGES {
-            // SAFETY: contract.
-            unsafe { self.reclaim(cache) };
-        }
+        // SAFETY: contract.
+        unsafe { self.prepare_for_run(cache, pages) };
         let mut extent = self.arena.allocate(pages, align_pages);
         if extent.is_null() && pages <= self.arena.map.pages() {
             // SAFETY: contract.
@@ -321,6 +327,18 @@ impl PoolInner {
         Block {
             pointer: self.arena.map.address_of(start),
             zeroed: self.arena.is_zero(start, pages),
+        }
+    }
+
+    /// Before a run of many pages is placed in a small pool: makes free pages as contiguous as they
+    /// can be, since every block in the wrong place counts there.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    unsafe fn prepare_for_run(&self, cache: *mut Cache, pages: usize) {
+        if pages > SMALL_POOL_LARGE && self.arena.map.pages() <= SMALL_POOL_PAGES {
+            // SAFETY: contract.
+            unsafe { self.reclaim(cache) };
         }
     }
 
