@@ -367,15 +367,16 @@ impl Cache {
         take: impl FnOnce(&[*mut u8]),
     ) {
         let slots = self.slots(class);
-        let (left, first) = (slots.len() - count, slots.as_ptr().cast_mut());
+        let held = slots.len();
         take(&slots[..count]);
         let bin = &mut self.bins[Cache::index(class)];
         // A fork child must not find slots in both the bin and the stack. It cannot: the bin is
         // locked here, and the child only sees states with no bin locked.
         // SAFETY: both ranges lie in the stack.
         unsafe {
-            ptr::copy(first.add(count), first, left);
-            bin.top = first.add(left);
+            let first = bin.top.sub(held);
+            ptr::copy(first.add(count), first, held - count);
+            bin.top = first.add(held - count);
         }
     }
 

@@ -6,6 +6,7 @@
 
 use crate::cache::{self, Cache};
 use crate::config::{OVERFLOW_STREAK, PAGE};
+use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL, TABLE_MAX};
 use crate::stats::{CallCounts, Stats};
@@ -255,6 +256,7 @@ impl<R: Runtime> Heap<R> {
     pub unsafe fn free(&self, pointer: *mut u8) {
         // SAFETY: the calling thread's cache; contract.
         unsafe {
+            let pointer = widened(pointer);
             if !Cache::push(self.fast_cache(), pointer) {
                 self.free_slow(pointer);
             }
@@ -469,6 +471,7 @@ impl<R: Runtime> Heap<R> {
             return self.alloc(size);
         }
         let guard = ErrnoGuard::new();
+        let pointer = widened(pointer);
         let Some((pool, _)) = self.owner(pointer) else {
             drop(guard);
             // SAFETY: contract; not ours.

@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
+use crate::page_map::widened;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
 use core::cell::UnsafeCell;
@@ -717,6 +718,7 @@ impl Pool {
         let cache = thread::cache_of(pool);
         // SAFETY: the calling thread's cache of this pool, or null; contract.
         unsafe {
+            let pointer = widened(pointer);
             if cache.is_null() || !Cache::push(cache, pointer) {
                 pool.free(cache, pointer);
             }
@@ -735,6 +737,7 @@ impl Pool {
             return self.alloc(size);
         }
         let pool = self.inner();
+        let pointer = widened(pointer);
         // SAFETY: contract; copies stay inside both blocks.
         unsafe {
             if pool.resize_in_place(pointer, size) {

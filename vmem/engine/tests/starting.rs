@@ -1,4 +1,5 @@
 //! The first allocation of a heap: who makes the pool, and what happens when that fails.
+#![cfg(not(miri))]
 
 use pmem_core::errno::Errno;
 use pmem_core::source::Source;
