@@ -145,15 +145,9 @@ impl PoolInner {
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
-            match registry::insert(memory) {
-                Ok((id, slot)) => {
-                    (*pool).id = id;
-                    (*pool).slot = slot;
-                }
-                Err(errno) => {
-                    PoolInner::destroy(memory);
-                    return Err(fail("too many pools")(errno));
-                }
+            if let Err(errno) = registry::insert(memory) {
+                PoolInner::destroy(memory);
+                return Err(fail("too many pools")(errno));
             }
         }
         Ok(memory)
