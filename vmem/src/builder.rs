@@ -250,7 +250,9 @@ impl PoolBuilder {
         if head >= source.len() {
             return Err(Cause::new("pool size", Errno::EINVAL));
         }
-        source.dont_dump(!self.dump);
+        if !self.dump {
+            source.dont_dump(true);
+        }
         // The caller's part of the range must be as safe to touch as blocks are.
         let head_len = align_up(head, source.granule());
         source.commit(0, head_len).map_err(|errno| Cause::new("fallocate", errno))?;

@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "allocator-api2", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "allocator-api2"),
+    doc = "Pools of memory over files, devices and nodes; a global allocator."
+)]
 
 #[cfg(feature = "allocator-api2")]
 mod allocator;

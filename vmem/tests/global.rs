@@ -131,11 +131,15 @@ fn allocation_failures_are_errors_where_rust_can_say_so() {
 }
 
 #[test]
-fn programs_are_started_in_all_ways() {
-    let _forks = forks();
+fn programs_are_started_and_read() {
     let text = "x".repeat(10_000);
     let output = Command::new("echo").arg(&text).output().unwrap();
     assert_eq!(output.stdout.len(), text.len() + 1);
+}
+
+#[test]
+fn a_fork_may_run_code_before_exec() {
+    let _forks = forks();
     let mut command = Command::new("echo");
     // SAFETY: the closure allocates and frees in the child, which the allocator allows.
     unsafe {

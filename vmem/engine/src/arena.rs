@@ -91,7 +91,8 @@ impl Arena {
         head_pages: usize,
         purge: PurgePolicy,
     ) -> Result<Arena, Errno> {
-        let map = PageMap::new(source.base().addr().get(), source.len())?;
+        // Exposed: blocks are made from addresses again.
+        let map = PageMap::new(source.base().expose_provenance().get(), source.len())?;
         let arena = Arena {
             source,
             map,

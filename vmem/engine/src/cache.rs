@@ -22,7 +22,7 @@ use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU16, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering, compiler_fence};
 
 /// Distance of two bins in a cache; the page map stores classes multiplied by it.
 pub(crate) const BIN_BYTES: usize = size_of::<CacheBin>();
@@ -35,6 +35,19 @@ pub(crate) struct CacheBin {
     top: *mut *mut u8,
     /// One past the last place.
     limit: *mut *mut u8,
+}
+
+impl CacheBin {
+    /// Moves the top. Other threads read it for statistics, therefore an atomic store (a plain one,
+    /// for the processor).
+    ///
+    /// # Safety
+    /// `this` is a bin of the calling thread's cache, and `top` points into its stack.
+    #[inline(always)]
+    unsafe fn set_top(this: *mut CacheBin, top: *mut *mut u8) {
+        // SAFETY: valid and aligned by contract; only this thread writes it.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*this).top) }.store(top, Ordering::Relaxed);
+    }
 }
 
 /// What only the slow paths need to know of a stack.
@@ -164,7 +177,7 @@ impl Cache {
             let below = (*bin).top.sub(1);
             let slot = *below;
             if !slot.is_null() {
-                (*bin).top = below;
+                CacheBin::set_top(bin, below);
             }
             slot
         }
@@ -219,7 +232,7 @@ impl Cache {
             *top = slot;
             // A fork child must not see the new top above an old slot.
             compiler_fence(Ordering::Release);
-            (*bin).top = top.add(1);
+            CacheBin::set_top(bin, top.add(1));
             true
         }
     }
@@ -271,12 +284,12 @@ impl Cache {
     /// `this` is a cache of a live pool; the pool's list lock is held.
     pub(crate) unsafe fn count_racy(this: *const Cache, class: ClassId) -> usize {
         let index = Cache::index(class);
-        // SAFETY: contract; volatile, since the owner writes these words.
+        // SAFETY: contract; the owner writes these words with atomic stores.
         let (block, top) = unsafe {
-            (
-                (&raw const (*this).stacks[index].block).read_volatile(),
-                (&raw const (*this).bins[index].top).read_volatile(),
-            )
+            let block = (&raw const (*this).stacks[index].block).cast_mut();
+            let top = (&raw const (*this).bins[index].top).cast_mut();
+            let read = |word| AtomicPtr::from_ptr(word).load(Ordering::Relaxed);
+            (read(block), read(top))
         };
         if block.is_null() {
             return 0;
@@ -334,12 +347,16 @@ impl Cache {
             let count = slots.len();
             new.write(ptr::null_mut());
             ptr::copy_nonoverlapping(slots.as_ptr(), new.add(1), count);
-            self.bins[index] = CacheBin { top: new.add(1 + count), limit: new.add(1 + wanted) };
+            CacheBin::set_top(&raw mut self.bins[index], new.add(1 + count));
+            self.bins[index].limit = new.add(1 + wanted);
             if let Some(old) = NonNull::new(info.block) {
                 meta.return_block(old.cast(), stack_bytes(usize::from(info.capacity)));
             }
         }
-        self.stacks[index].block = new;
+        // Atomic for the same reason as the top.
+        // SAFETY: the word is this cache's.
+        unsafe { AtomicPtr::from_ptr(&raw mut self.stacks[index].block) }
+            .store(new, Ordering::Relaxed);
         self.stacks[index].capacity = wanted as u16;
     }
 
@@ -355,7 +372,7 @@ impl Cache {
         let bin = &mut self.bins[Cache::index(class)];
         compiler_fence(Ordering::Release);
         // SAFETY: the caller wrote so many into the room.
-        bin.top = unsafe { bin.top.add(count) };
+        unsafe { CacheBin::set_top(bin, bin.top.add(count)) };
     }
 
     /// Removes the `count` oldest slots of `class` after `take` has seen them. Called with the bin
@@ -367,15 +384,16 @@ impl Cache {
         take: impl FnOnce(&[*mut u8]),
     ) {
         let slots = self.slots(class);
-        let (left, first) = (slots.len() - count, slots.as_ptr().cast_mut());
+        let held = slots.len();
         take(&slots[..count]);
         let bin = &mut self.bins[Cache::index(class)];
         // A fork child must not find slots in both the bin and the stack. It cannot: the bin is
         // locked here, and the child only sees states with no bin locked.
         // SAFETY: both ranges lie in the stack.
         unsafe {
-            ptr::copy(first.add(count), first, left);
-            bin.top = first.add(left);
+            let first = bin.top.sub(held);
+            ptr::copy(first.add(count), first, held - count);
+            CacheBin::set_top(bin, first.add(held - count));
         }
     }
 
@@ -383,7 +401,9 @@ impl Cache {
     pub(crate) fn forget(&mut self) {
         for class in ClassId::all() {
             let index = Cache::index(class);
-            self.bins[index].top = self.bins[index].top.wrapping_sub(self.count(class));
+            let emptied = self.bins[index].top.wrapping_sub(self.count(class));
+            // SAFETY: the bottom of this cache's own stack.
+            unsafe { CacheBin::set_top(&raw mut self.bins[index], emptied) };
         }
     }
 

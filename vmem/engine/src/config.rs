@@ -31,6 +31,9 @@ pub const CACHE_PINNED_FRACTION: usize = 256;
 /// page.
 pub const BORROW_FACTOR: usize = 16;
 
+/// A pool that overflows is tried again after this many requests that went to the overflow.
+pub const OVERFLOW_STREAK: u32 = 256;
+
 /// A thread gets a cache of a pool (other than the default heap) after this many operations;
 /// until then it works on the bins directly, so that many idle pools cost nothing.
 pub const OPS_BEFORE_CACHE: u32 = 64;

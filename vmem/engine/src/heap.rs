@@ -5,13 +5,16 @@
 //! everything else is in the cold functions below.
 
 use crate::cache::{self, Cache};
-use crate::config::PAGE;
+use crate::config::{OVERFLOW_STREAK, PAGE};
+use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL, TABLE_MAX};
 use crate::stats::{CallCounts, Stats};
 use crate::{fork, thread, tls};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use pmem_core::errno::ErrnoGuard;
 use pmem_core::sys;
 
@@ -106,8 +109,36 @@ pub struct Heap<R: Runtime> {
     overflow: AtomicPtr<PoolInner>,
     /// `READY` also when there is none.
     overflow_state: AtomicU32,
+    full: FullPool,
     counting: AtomicBool,
     counts: Counters,
+}
+
+/// What is known of a pool that overflows. Finding out that it is full means to look everywhere, so it
+/// is believed for a while. A hint: stores of several threads may get lost.
+struct FullPool {
+    /// The pool had no room for a request of this size.
+    size: AtomicUsize,
+    /// For how many more requests that is believed.
+    calls: AtomicU32,
+}
+
+impl FullPool {
+    /// A request of `size` bytes has failed.
+    fn note(&self, size: usize) {
+        self.size.store(size, Ordering::Relaxed);
+        self.calls.store(OVERFLOW_STREAK, Ordering::Relaxed);
+    }
+
+    /// Whether a request of `size` bytes need not be tried.
+    fn is_known_for(&self, size: usize) -> bool {
+        let calls = self.calls.load(Ordering::Relaxed);
+        if calls == 0 || size < self.size.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.calls.store(calls - 1, Ordering::Relaxed);
+        true
+    }
 }
 
 /// Call counters, kept only when asked for.
@@ -135,6 +166,7 @@ impl<R: Runtime> Heap<R> {
             pool: AtomicPtr::new(ptr::null_mut()),
             overflow: AtomicPtr::new(ptr::null_mut()),
             overflow_state: AtomicU32::new(0),
+            full: FullPool { size: AtomicUsize::new(0), calls: AtomicU32::new(0) },
             counting: AtomicBool::new(false),
             counts: Counters {
                 allocations: AtomicU64::new(0),
@@ -224,6 +256,7 @@ impl<R: Runtime> Heap<R> {
     pub unsafe fn free(&self, pointer: *mut u8) {
         // SAFETY: the calling thread's cache; contract.
         unsafe {
+            let pointer = widened(pointer);
             if !Cache::push(self.fast_cache(), pointer) {
                 self.free_slow(pointer);
             }
@@ -313,14 +346,25 @@ impl<R: Runtime> Heap<R> {
         let Some(pool) = self.pool() else {
             return Block { pointer: self.runtime.fallback_alloc(align, size, zeroed), zeroed };
         };
-        let block = allocate(pool, self.attach(pool));
-        if !block.pointer.is_null() {
-            return block;
+        let known_full = self.full.is_known_for(size);
+        if !known_full {
+            let block = allocate(pool, self.attach(pool));
+            if !block.pointer.is_null() {
+                return block;
+            }
         }
-        match self.overflow_pool() {
-            Some(pool) => allocate(pool, thread::cache_of(pool)),
-            None => block,
+        let Some(overflow) = self.overflow_pool() else {
+            return Block::NONE;
+        };
+        if !known_full {
+            self.full.note(size);
         }
+        let block = allocate(overflow, thread::cache_of(overflow));
+        if known_full && block.pointer.is_null() {
+            // The pool may have room again, and nobody else has.
+            return allocate(pool, self.attach(pool));
+        }
+        block
     }
 
     fn finish(&self, block: Block, size: usize, guard: ErrnoGuard) -> *mut u8 {
@@ -427,6 +471,7 @@ impl<R: Runtime> Heap<R> {
             return self.alloc(size);
         }
         let guard = ErrnoGuard::new();
+        let pointer = widened(pointer);
         let Some((pool, _)) = self.owner(pointer) else {
             drop(guard);
             // SAFETY: contract; not ours.

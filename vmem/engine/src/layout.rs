@@ -5,6 +5,7 @@
 
 use crate::config::PAGE;
 use crate::global::VmemAlloc;
+use crate::page_map::widened;
 use crate::pool::Pool;
 use crate::size_class::MAX_SMALL;
 use core::alloc::Layout;
@@ -88,6 +89,7 @@ unsafe fn realloc_aligned(
     layout: Layout,
     size: usize,
 ) -> *mut u8 {
+    let block = widened(block);
     // SAFETY: contract.
     let usable = unsafe { blocks.usable_size(block) };
     if size <= usable && size >= usable / 2 {

@@ -18,6 +18,13 @@ use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Ordering:
 use pmem_core::errno::Errno;
 use pmem_core::sys;
 
+/// `block` with the provenance of its whole pool, for its next user. The pointer that its last user
+/// gave back (made from a slice, say) may be good for a part of it only. No code.
+#[inline(always)]
+pub(crate) fn widened(block: *mut u8) -> *mut u8 {
+    core::ptr::with_exposed_provenance_mut(block.addr())
+}
+
 pub(crate) struct PageMap {
     base: usize,
     pages: usize,

@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
+use crate::page_map::widened;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
 use core::cell::UnsafeCell;
@@ -144,15 +145,9 @@ impl PoolInner {
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
-            match registry::insert(memory) {
-                Ok((id, slot)) => {
-                    (*pool).id = id;
-                    (*pool).slot = slot;
-                }
-                Err(errno) => {
-                    PoolInner::destroy(memory);
-                    return Err(fail("too many pools")(errno));
-                }
+            if let Err(errno) = registry::insert(memory) {
+                PoolInner::destroy(memory);
+                return Err(fail("too many pools")(errno));
             }
         }
         Ok(memory)
@@ -735,6 +730,7 @@ impl Pool {
         let cache = thread::cache_of(pool);
         // SAFETY: the calling thread's cache of this pool, or null; contract.
         unsafe {
+            let pointer = widened(pointer);
             if cache.is_null() || !Cache::push(cache, pointer) {
                 pool.free(cache, pointer);
             }
@@ -753,6 +749,7 @@ impl Pool {
             return self.alloc(size);
         }
         let pool = self.inner();
+        let pointer = widened(pointer);
         // SAFETY: contract; copies stay inside both blocks.
         unsafe {
             if pool.resize_in_place(pointer, size) {

@@ -51,7 +51,10 @@ pub(crate) fn lock() -> MutexGuard<'static, Registry> {
 }
 
 /// Gives a pool its id and slot.
-pub(crate) fn insert(pool: NonNull<PoolInner>) -> Result<(u64, usize), Errno> {
+///
+/// # Safety
+/// `pool` is valid, and nobody else knows it yet.
+pub(crate) unsafe fn insert(pool: NonNull<PoolInner>) -> Result<(), Errno> {
     let mut registry = lock();
     if registry.slots.is_null() {
         registry.slots = sys::map_anonymous(MAX_POOLS * size_of::<usize>())?.cast().as_ptr();
@@ -67,10 +70,14 @@ pub(crate) fn insert(pool: NonNull<PoolInner>) -> Result<(u64, usize), Errno> {
     } else {
         return Err(Errno::EMFILE);
     };
-    // SAFETY: a slot of the table.
-    unsafe { registry.slots.add(slot).write(pool.as_ptr().expose_provenance()) };
     registry.last_id += 1;
-    Ok((registry.last_id, slot))
+    // SAFETY: a slot of the table; the pool is ours until the lock is released.
+    unsafe {
+        (*pool.as_ptr()).id = registry.last_id;
+        (*pool.as_ptr()).slot = slot;
+        registry.slots.add(slot).write(pool.as_ptr().expose_provenance());
+    }
+    Ok(())
 }
 
 /// Forgets a pool. Afterwards no exiting thread will touch it.

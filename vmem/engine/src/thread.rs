@@ -30,8 +30,15 @@ struct Entry {
 
 /// See the module text.
 pub(crate) struct Record {
+    /// Links, under the registry lock: other threads change them.
     next: *mut Record,
     prev: *mut Record,
+    /// Apart from the links, so that no reference of the thread covers those.
+    own: Own,
+}
+
+/// The part of a record that only its thread uses.
+struct Own {
     entries: *mut Entry,
     entry_count: usize,
     /// The pool used last, and the cache of it.
@@ -70,10 +77,12 @@ fn attach() -> Option<NonNull<Record>> {
                     record.write(Record {
                         next: ptr::null_mut(),
                         prev: ptr::null_mut(),
-                        entries: ptr::null_mut(),
-                        entry_count: 0,
-                        last_id: 0,
-                        last_cache: ptr::null_mut(),
+                        own: Own {
+                            entries: ptr::null_mut(),
+                            entry_count: 0,
+                            last_id: 0,
+                            last_cache: ptr::null_mut(),
+                        },
                     });
                 }
                 record
@@ -127,8 +136,8 @@ impl Registry {
         // the entry, and deletion takes the registry lock that we hold.
         unsafe {
             let this = &mut *record.as_ptr();
-            for slot in 0..this.entry_count {
-                let entry = this.entries.add(slot);
+            for slot in 0..this.own.entry_count {
+                let entry = this.own.entries.add(slot);
                 if let Some(pool) = self.find(slot, (*entry).id)
                     && !(*entry).cache.is_null()
                 {
@@ -136,8 +145,8 @@ impl Registry {
                 }
                 entry.write(Entry { id: 0, cache: ptr::null_mut(), ops: 0 });
             }
-            this.last_id = 0;
-            this.last_cache = ptr::null_mut();
+            this.own.last_id = 0;
+            this.own.last_cache = ptr::null_mut();
             if this.prev.is_null() {
                 self.records = this.next;
             } else {
@@ -170,7 +179,7 @@ impl Registry {
     }
 }
 
-impl Record {
+impl Own {
     /// The entry for `pool`, reset if it belonged to an earlier pool of the same slot.
     fn entry(&mut self, pool: &PoolInner) -> Option<&mut Entry> {
         if pool.slot >= self.entry_count {
@@ -211,9 +220,9 @@ pub(crate) fn cache_of(pool: &PoolInner) -> *mut Cache {
     let record = tls::record();
     if record.addr() > 1 {
         // SAFETY: the calling thread's record.
-        let record = unsafe { &*record };
-        if record.last_id == pool.id {
-            return record.last_cache;
+        let own = unsafe { &(*record).own };
+        if own.last_id == pool.id {
+            return own.last_cache;
         }
     }
     look_up(pool, false)
@@ -231,8 +240,8 @@ fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
         return ptr::null_mut();
     };
     // SAFETY: the calling thread's record.
-    let record = unsafe { &mut *record.as_ptr() };
-    let Some(entry) = record.entry(pool) else {
+    let own = unsafe { &mut (*record.as_ptr()).own };
+    let Some(entry) = own.entry(pool) else {
         return ptr::null_mut();
     };
     if entry.cache.is_null() {
@@ -244,8 +253,8 @@ fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
     }
     let cache = entry.cache;
     if !cache.is_null() {
-        record.last_id = pool.id;
-        record.last_cache = cache;
+        own.last_id = pool.id;
+        own.last_cache = cache;
     }
     cache
 }

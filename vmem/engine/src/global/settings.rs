@@ -204,7 +204,9 @@ impl Settings {
             },
             Place::Anonymous => Source::anonymous(self.size),
         }?;
-        source.dont_dump(!self.dump);
+        if !self.dump {
+            source.dont_dump(true);
+        }
         Pool::create(
             source,
             &PoolOptions {
