@@ -83,11 +83,11 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
     set_fork_owner(Some(ThreadId::current()));
     let registry = registry::lock(); // passes: we are the owner
     let mut result = Ok(());
-    for pool in registry.pools() {
+    for pool in registry.pools.iter() {
         // SAFETY: as above.
         unsafe { pool.lock_for_fork() };
     }
-    for pool in registry.pools() {
+    for pool in registry.pools.iter() {
         match pool.plan(mode) {
             // SAFETY: the pool is locked by this thread.
             Ok(plan) => unsafe { *pool.fork_plan.get() = plan },
@@ -106,7 +106,7 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
 /// The calling thread called [`prepare`] and has not called `parent` since.
 pub unsafe fn parent() {
     let registry = registry::lock();
-    for pool in registry.pools() {
+    for pool in registry.pools.iter() {
         // SAFETY: locked by this thread in `prepare`.
         unsafe {
             let plan = core::mem::replace(&mut *pool.fork_plan.get(), Plan::Nothing);
@@ -134,7 +134,7 @@ pub unsafe fn child() -> Result<(), ForkError> {
     let mut result = Ok(());
     {
         let registry = registry::lock();
-        for pool in registry.pools() {
+        for pool in registry.pools.iter() {
             // SAFETY: the only thread; the locks were taken by it before the fork.
             unsafe {
                 pool.force_unlock();

@@ -144,15 +144,14 @@ impl PoolInner {
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
-            match registry::insert(memory) {
-                Ok((id, slot)) => {
-                    (*pool).id = id;
-                    (*pool).slot = slot;
-                }
-                Err(errno) => {
-                    PoolInner::destroy(memory);
-                    return Err(fail("too many pools")(errno));
-                }
+            // Under the registry's lock: others see the pool with its id, or not at all.
+            let registered = registry::lock().pools.insert(memory, |id, slot| {
+                (*pool).id = id;
+                (*pool).slot = slot;
+            });
+            if let Err(errno) = registered {
+                PoolInner::destroy(memory);
+                return Err(fail("table of pools")(errno));
             }
         }
         Ok(memory)
@@ -772,6 +771,12 @@ impl Pool {
         (source.base(), source.len())
     }
 
+    /// Where the pool's bytes come from; for tests that make it fail.
+    #[doc(hidden)]
+    pub fn source(&self) -> &Source {
+        &self.inner().arena.source
+    }
+
     /// Gives all free memory back to the source: the calling thread's cache, waiting slots, empty
     /// slabs, free extents. Returns the bytes given back.
     pub fn trim(&self) -> usize {
@@ -803,7 +808,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        registry::remove(self.inner().slot);
+        // SAFETY: entered at creation.
+        unsafe { registry::lock().pools.remove(self.inner().slot) };
         // SAFETY: the owner goes; the registry no longer knows the pool, so no exiting thread can
         // meet it, and callers using it meanwhile break the borrow rules.
         unsafe { PoolInner::destroy(self.inner) };

@@ -129,7 +129,7 @@ impl Registry {
             let this = &mut *record.as_ptr();
             for slot in 0..this.entry_count {
                 let entry = this.entries.add(slot);
-                if let Some(pool) = self.find(slot, (*entry).id)
+                if let Some(pool) = self.pools.find(slot, (*entry).id)
                     && !(*entry).cache.is_null()
                 {
                     pool.detach_cache((*entry).cache);
