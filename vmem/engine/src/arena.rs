@@ -66,7 +66,7 @@ pub(crate) struct PageHeap {
     pub(crate) counts: PageCounts,
     next_purge_ms: u32,
     /// Extents in state Purging: memory that will be free in a moment.
-    purging: u32,
+    pub(crate) purging: u32,
 }
 
 // SAFETY: the raw pointers are descriptors owned by the arena; the lock around the heap guards them.
@@ -91,7 +91,7 @@ impl Arena {
         head_pages: usize,
         purge: PurgePolicy,
     ) -> Result<Arena, Errno> {
-        let map = PageMap::new(source.base().addr().get(), source.len())?;
+        let map = PageMap::new(source.base(), source.len())?;
         let arena = Arena {
             source,
             map,
@@ -189,8 +189,8 @@ impl Arena {
     }
 
     /// A run of `pages` pages whose first page is a multiple of `align_pages` (a power of two) in
-    /// the address space, committed, in state `Large`. Null when the pool has none.
-    pub(crate) fn allocate(&self, pages: usize, align_pages: usize) -> *mut Extent {
+    /// the address space, committed, in state `Slab` or `Large`. Null when the pool has none.
+    pub(crate) fn allocate(&self, pages: usize, align_pages: usize, state: State) -> *mut Extent {
         if pages > self.map.pages() {
             return ptr::null_mut();
         }
@@ -210,7 +210,7 @@ impl Arena {
                 continue;
             }
             // SAFETY: `find` returned a member of the free lists under this lock.
-            match unsafe { self.carve(&mut heap, extent, pages, align_pages) } {
+            match unsafe { self.carve(&mut heap, extent, pages, align_pages, state) } {
                 Ok(()) => return extent,
                 Err(_) if attempt == 0 => {
                     // The source is full. Free pages elsewhere may hold what we need.
@@ -268,6 +268,7 @@ impl Arena {
         extent: *mut Extent,
         pages: usize,
         align_pages: usize,
+        state: State,
     ) -> Result<(), Errno> {
         // SAFETY: a live descriptor; contract.
         let start = self.aligned_page(unsafe { (*extent).start() }, align_pages);
@@ -286,7 +287,7 @@ impl Arena {
             return Err(errno);
         }
         // SAFETY: `extent` is unlinked and ours; the spares were made for this cut.
-        unsafe { self.cut(heap, extent, start, end, spare, State::Large) };
+        unsafe { self.cut(heap, extent, start, end, spare, state) };
         heap.counts.take(pages);
         Ok(())
     }
@@ -558,7 +559,7 @@ impl Arena {
             if right.is_null() || (*right).state != State::Free || (*right).pages() < needed {
                 return false;
             }
-            if self.carve(&mut heap, right, needed, 1).is_err() {
+            if self.carve(&mut heap, right, needed, 1, State::Large).is_err() {
                 return false;
             }
             let start = (*extent).start();
@@ -780,20 +781,36 @@ impl PageHeap {
         unsafe { self.ready.iter().count() + self.holes.iter().count() }
     }
 
+    /// First page of an extent that is not free, or not in the list that its size and backing call
+    /// for.
+    pub(crate) fn misplaced(&self) -> Option<usize> {
+        // SAFETY: `&self` means that the arena is locked; members are live.
+        unsafe {
+            let wrong = |extent: &*mut Extent, ready: bool| {
+                (**extent).state != State::Free || ((**extent).committed > 0) != ready
+            };
+            let mut ready = self.ready.iter().filter(|extent| wrong(extent, true));
+            let mut holes = self.holes.iter().filter(|extent| wrong(extent, false));
+            let extent = ready.next().or_else(|| holes.next());
+            let extent = extent.or_else(|| self.ready.misplaced());
+            extent.or_else(|| self.holes.misplaced()).map(|extent| (*extent).start as usize)
+        }
+    }
+
     fn bins(&mut self, committed: u32) -> &mut ExtentBins {
         if committed > 0 { &mut self.ready } else { &mut self.holes }
     }
 
     /// # Safety
     /// `extent` is free, unlinked, its counts are right; the arena lock is held.
-    unsafe fn insert(&mut self, extent: *mut Extent) {
+    pub(crate) unsafe fn insert(&mut self, extent: *mut Extent) {
         // SAFETY: contract.
         unsafe { self.bins((*extent).committed).insert(extent) };
     }
 
     /// # Safety
     /// `extent` is in the free lists, unchanged since it was inserted; the arena lock is held.
-    unsafe fn remove(&mut self, extent: *mut Extent) {
+    pub(crate) unsafe fn remove(&mut self, extent: *mut Extent) {
         // SAFETY: contract.
         unsafe { self.bins((*extent).committed).remove(extent) };
     }

@@ -1,9 +1,12 @@
 //! Extent descriptors: one 128-byte record in DRAM for each run of pages of a pool.
 //!
 //! Extents tile a pool: every page belongs to exactly one, and the page map finds the descriptor
-//! from the first and the last page of an extent (from every page, for slabs). A descriptor is
-//! written under the lock of its owner: the arena lock for free and large extents, the bin lock
-//! of its class for slabs.
+//! from the first and the last page of an extent (from every page, for slabs).
+//!
+//! `start`, `pages` and `state` are written under the arena lock, under which neighbours look at
+//! them; so do `committed` and `freed_at`, which speak of free extents. The rest is written under
+//! the lock of the owner: of the arena, or of the bin for slabs. An extent that others may look at
+//! is therefore never borrowed as a whole.
 
 use crate::size_class::MAX_SLOTS;
 use core::ptr;

@@ -140,7 +140,7 @@ impl<R: Runtime> Heap<R> {
     fn fast_cache(&self) -> *mut Cache {
         let cache = tls::cache();
         // SAFETY: the thread slot always holds a valid cache.
-        if R::SOLE || ptr::eq(unsafe { (*cache).owner }, ptr::from_ref(self).cast()) {
+        if R::SOLE || ptr::eq(unsafe { (*cache).owner.get() }, ptr::from_ref(self).cast()) {
             cache
         } else {
             cache::empty()
@@ -347,7 +347,7 @@ impl<R: Runtime> Heap<R> {
         let fast = !self.counting.load(Ordering::Relaxed) && tls::cache() == cache::empty();
         if !cache.is_null() && fast {
             // SAFETY: the calling thread's own cache.
-            unsafe { (*cache).owner = ptr::from_ref(self).cast() };
+            unsafe { (*cache).owner.set(ptr::from_ref(self).cast()) };
             tls::set_cache(cache);
         }
         cache
@@ -554,6 +554,9 @@ impl<R: Runtime> Heap<R> {
     /// # Errors
     /// What is inconsistent.
     pub fn check(&self) -> Result<(), crate::check::Fault> {
-        self.pools().into_iter().flatten().try_for_each(PoolInner::check)
+        self.pools().into_iter().flatten().try_for_each(|pool| {
+            // SAFETY: the calling thread's cache of this pool, or null.
+            unsafe { pool.check(thread::present_cache_of(pool)) }
+        })
     }
 }

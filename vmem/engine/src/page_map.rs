@@ -20,7 +20,7 @@ use pmem_core::errno::Errno;
 use pmem_core::sys;
 
 pub(crate) struct PageMap {
-    base: usize,
+    base: NonNull<u8>,
     pages: usize,
     classes: *const AtomicU16,
     extents: *const AtomicPtr<Extent>,
@@ -34,7 +34,7 @@ pub(crate) struct PageMap {
 
 impl PageMap {
     /// A map for `bytes` bytes from address `base`, both page-aligned.
-    pub(crate) fn new(base: usize, bytes: usize) -> Result<PageMap, Errno> {
+    pub(crate) fn new(base: NonNull<u8>, bytes: usize) -> Result<PageMap, Errno> {
         let pages = bytes >> PAGE_SHIFT;
         let words = pages.div_ceil(64) * 8;
         let extents = pages * 8;
@@ -65,7 +65,7 @@ impl PageMap {
     }
 
     pub(crate) fn base(&self) -> usize {
-        self.base
+        self.base.addr().get()
     }
 
     pub(crate) fn pages(&self) -> usize {
@@ -79,13 +79,13 @@ impl PageMap {
     /// The page of `address`, if it lies in the pool.
     #[inline]
     pub(crate) fn page_of(&self, address: usize) -> Option<usize> {
-        let page = address.wrapping_sub(self.base) >> PAGE_SHIFT;
+        let page = address.wrapping_sub(self.base()) >> PAGE_SHIFT;
         (page < self.pages).then_some(page)
     }
 
     /// Address of the first byte of `page`.
     pub(crate) fn address_of(&self, page: usize) -> *mut u8 {
-        core::ptr::with_exposed_provenance_mut(self.base + (page << PAGE_SHIFT))
+        self.base.as_ptr().wrapping_add(page << PAGE_SHIFT)
     }
 
     #[inline]
@@ -141,10 +141,15 @@ impl PageMap {
         }
     }
 
+    /// No page from here on was ever handed out.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
     fn bits(&self, words: *const AtomicU64) -> PageBits<'_> {
         // SAFETY: the array has a bit per page and lives as long as self.
         let words = unsafe { core::slice::from_raw_parts(words, self.pages.div_ceil(64)) };
-        PageBits::new(words, self.used.load(Relaxed))
+        PageBits::new(words, self.used())
     }
 
     pub(crate) fn committed(&self) -> PageBits<'_> {

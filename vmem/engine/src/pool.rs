@@ -236,10 +236,10 @@ impl PoolInner {
     unsafe fn allocate_class(&self, cache: *mut Cache, class: ClassId) -> Block {
         // SAFETY: contract.
         let pointer = unsafe {
-            match cache.as_mut() {
-                Some(cache) if cache.can_hold(class) => {
+            match cache.as_ref() {
+                Some(own) if own.can_hold(class) => {
                     let slot = Cache::pop_class(cache, class);
-                    if slot.is_null() { self.fill(cache, class) } else { slot }
+                    if slot.is_null() { self.fill(own, class) } else { slot }
                 }
                 _ => self.take_one(class),
             }
@@ -267,7 +267,7 @@ impl PoolInner {
     }
 
     /// Fills the cache's empty stack of `class` and pops one slot; null when the pool is full.
-    fn fill(&self, cache: &mut Cache, class: ClassId) -> *mut u8 {
+    fn fill(&self, cache: &Cache, class: ClassId) -> *mut u8 {
         cache.visit(class);
         {
             let mut bin = self.bin(class);
@@ -278,11 +278,13 @@ impl PoolInner {
             let got = unsafe { bin.take(&self.arena, class, out, want) };
             cache.filled(class, got);
         }
+        let this = ptr::from_ref(cache).cast_mut();
         // SAFETY: the calling thread's cache. (Before the slot is popped: the class was visited just
         // now, so it is not idle.)
-        unsafe { self.look_for_idle(cache) };
-        // SAFETY: the calling thread's cache.
-        unsafe { Cache::pop_class(cache, class) }
+        unsafe {
+            self.look_for_idle(this);
+            Cache::pop_class(this, class)
+        }
     }
 
     /// A slot of `class` straight from its bin; null when the pool is full.
@@ -306,11 +308,11 @@ impl PoolInner {
             // SAFETY: contract.
             unsafe { self.reclaim(cache) };
         }
-        let mut extent = self.arena.allocate(pages, align_pages);
+        let mut extent = self.arena.allocate(pages, align_pages, State::Large);
         if extent.is_null() && pages <= self.arena.map.pages() {
             // SAFETY: contract.
             unsafe { self.reclaim(cache) };
-            extent = self.arena.allocate(pages, align_pages);
+            extent = self.arena.allocate(pages, align_pages, State::Large);
         }
         if extent.is_null() {
             return Block::NONE;
@@ -330,7 +332,7 @@ impl PoolInner {
     /// `cache` is the calling thread's cache of this pool, or null.
     pub(crate) unsafe fn reclaim(&self, cache: *mut Cache) {
         // SAFETY: contract.
-        if let Some(cache) = unsafe { cache.as_mut() } {
+        if let Some(cache) = unsafe { cache.as_ref() } {
             self.flush_all(cache);
         }
         for class in ClassId::all() {
@@ -348,10 +350,10 @@ impl PoolInner {
         let now = self.arena.now();
         let idle_ms = self.arena.idle_ms();
         // SAFETY: contract.
-        if let Some(cache) = unsafe { cache.as_mut() }
-            && now >= cache.next_look_ms
+        if let Some(cache) = unsafe { cache.as_ref() }
+            && now >= cache.next_look_ms.get()
         {
-            cache.next_look_ms = now.saturating_add(idle_ms);
+            cache.next_look_ms.set(now.saturating_add(idle_ms));
             for class in cache.idle_classes() {
                 self.flush(cache, class, cache.count(class), Destination::Slabs { idle_ms });
             }
@@ -372,7 +374,7 @@ impl PoolInner {
     }
 
     /// Empties a cache into the slabs.
-    pub(crate) fn flush_all(&self, cache: &mut Cache) {
+    pub(crate) fn flush_all(&self, cache: &Cache) {
         for class in ClassId::all() {
             let count = cache.count(class);
             if count > 0 {
@@ -382,7 +384,7 @@ impl PoolInner {
     }
 
     /// Moves the `count` oldest slots of `class` from the cache to its bin.
-    fn flush(&self, cache: &mut Cache, class: ClassId, count: usize, to: Destination) {
+    fn flush(&self, cache: &Cache, class: ClassId, count: usize, to: Destination) {
         let mut bin = self.bin(class);
         cache.drain_oldest(class, count, |slots| {
             // SAFETY: slots in a cache of this pool were taken from this bin or freed to it.
@@ -406,9 +408,9 @@ impl PoolInner {
         match self.locate(pointer) {
             Located::Slot(class) => {
                 // SAFETY: contract.
-                match unsafe { cache.as_mut() } {
-                    Some(cache) if cache.can_hold(class) => {
-                        self.make_room(cache, class);
+                match unsafe { cache.as_ref() } {
+                    Some(own) if own.can_hold(class) => {
+                        self.make_room(own, class);
                         // SAFETY: the calling thread's cache; contract.
                         let pushed = unsafe { Cache::push(cache, pointer) };
                         if pushed {
@@ -434,7 +436,7 @@ impl PoolInner {
     }
 
     /// Makes place for one slot of `class` in the cache, if it can be had.
-    fn make_room(&self, cache: &mut Cache, class: ClassId) {
+    fn make_room(&self, cache: &Cache, class: ClassId) {
         if !cache.is_full(class) {
             return;
         }
@@ -448,7 +450,7 @@ impl PoolInner {
             self.flush(cache, class, count, Destination::OtherThreads);
         }
         // SAFETY: the calling thread's cache.
-        unsafe { self.look_for_idle(cache) };
+        unsafe { self.look_for_idle(ptr::from_ref(cache).cast_mut()) };
     }
 
     /// What lies at `pointer`.
@@ -532,11 +534,11 @@ impl PoolInner {
         while let Some(cache) = NonNull::new(at) {
             // SAFETY: listed caches are live; `in_use` and `next` are guarded by the list lock.
             unsafe {
-                if !(*at).in_use {
-                    (*at).in_use = true;
-                    return cache.as_ptr();
+                let cache = cache.as_ref();
+                if !cache.in_use.replace(true) {
+                    return at;
                 }
-                at = (*at).next;
+                at = cache.next.get();
             }
         }
         let Some(memory) = self.arena.meta.lock().take_block(size_of::<Cache>()) else {
@@ -545,8 +547,8 @@ impl PoolInner {
         // SAFETY: a block of the right size; the pool outlives its caches.
         unsafe {
             let cache = Cache::init(memory, self).as_ptr();
-            (*cache).next = list.head;
-            (*cache).in_use = true;
+            (*cache).next.set(list.head);
+            (*cache).in_use.set(true);
             list.head = cache;
             cache
         }
@@ -560,10 +562,10 @@ impl PoolInner {
     pub(crate) unsafe fn detach_cache(&self, cache: *mut Cache) {
         // SAFETY: contract.
         unsafe {
-            self.flush_all(&mut *cache);
-            (*cache).owner = ptr::null();
+            self.flush_all(&*cache);
+            (*cache).owner.set(ptr::null());
             let _list = self.caches.lock();
-            (*cache).in_use = false;
+            (*cache).in_use.set(false);
         }
     }
 
@@ -575,7 +577,7 @@ impl PoolInner {
         while !at.is_null() {
             visit(at);
             // SAFETY: listed caches are live.
-            at = unsafe { (*at).next };
+            at = unsafe { (*at).next.get() };
         }
     }
 
@@ -793,7 +795,9 @@ impl Pool {
     /// # Errors
     /// The first fault found.
     pub fn check(&self) -> Result<(), crate::Fault> {
-        self.inner().check()
+        let pool = self.inner();
+        // SAFETY: the calling thread's cache of this pool, or null.
+        unsafe { pool.check(thread::present_cache_of(pool)) }
     }
 
     /// With `--cfg pmem_scan`: checks everything after an operation and stops at the first fault.
@@ -815,3 +819,6 @@ impl Drop for Pool {
         unsafe { PoolInner::destroy(self.inner) };
     }
 }
+
+#[cfg(test)]
+mod tests;
