@@ -18,7 +18,7 @@ use crate::meta::Meta;
 use crate::page_map::PageMap;
 use crate::rank;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::source::{Purged, Source};
 use pmem_core::sync::{Mutex, MutexGuard};
@@ -43,6 +43,18 @@ impl From<core::time::Duration> for PurgePolicy {
             ms => PurgePolicy::AfterMs(ms.max(1)),
         }
     }
+}
+
+/// What a fork under way asks of an arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Forking {
+    No = 0,
+    /// No purge begins: the forking thread waits until none is under way, and cannot wait later.
+    Quiet,
+    /// Moreover pages are frozen as they are handed out: the fork handlers of other libraries
+    /// allocate, and what exists now has been frozen already.
+    Freezing,
 }
 
 /// Counters of an arena, in pages.
@@ -80,6 +92,10 @@ pub(crate) struct Arena {
     purge: PurgePolicy,
     /// In a fork child: free pages are anonymous memory, no longer the source's.
     detached: AtomicBool,
+    /// In a fork child: frozen pages are not private but the parent's too, and never used again.
+    sharing: AtomicBool,
+    /// What a fork under way asks for; see [`Forking`].
+    forking: AtomicU8,
     born_ms: u64,
     first_page: usize,
 }
@@ -108,6 +124,8 @@ impl Arena {
             meta: Mutex::new(rank::META, Meta::new()),
             purge,
             detached: AtomicBool::new(false),
+            sharing: AtomicBool::new(false),
+            forking: AtomicU8::new(Forking::No as u8),
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
         };
@@ -278,7 +296,12 @@ impl Arena {
         // SAFETY: in a free list of `heap` by contract; unlinked while its committed count changes.
         unsafe { heap.remove(extent) };
         // SAFETY: unlinked above, ours.
-        if let Err(errno) = unsafe { self.commit(heap, extent, start, end) } {
+        let committed = unsafe { self.commit(heap, extent, start, end) };
+        let ready = committed.and_then(|()| match self.is_forking(Forking::Freezing) {
+            true => self.freeze_range(start, end),
+            false => Ok(()),
+        });
+        if let Err(errno) = ready {
             // SAFETY: still a free extent, unlinked.
             unsafe { heap.insert(extent) };
             for unused in spare {
@@ -609,7 +632,7 @@ impl Arena {
         }
         let now = self.now();
         let mut given_back = 0;
-        while given_back < budget {
+        while given_back < budget && self.is_forking(Forking::No) {
             // SAFETY: the lock is held, nothing changes the lists during the search.
             let due = unsafe {
                 heap.ready.iter().find(|&extent| {
@@ -691,6 +714,39 @@ impl Arena {
         }
     }
 
+    /// Makes pages private that are not so already.
+    pub(crate) fn freeze_range(&self, start: usize, end: usize) -> Result<(), Errno> {
+        let frozen = self.map.frozen();
+        let mut at = start;
+        while let Some((first, last)) = frozen.next_run(at, end, false) {
+            self.source.freeze(first << PAGE_SHIFT, (last - first) << PAGE_SHIFT)?;
+            frozen.set(first, last);
+            at = last;
+        }
+        Ok(())
+    }
+
+    fn is_forking(&self, state: Forking) -> bool {
+        self.forking.load(Relaxed) == state as u8
+    }
+
+    pub(crate) fn set_forking(&self, state: Forking) {
+        self.forking.store(state as u8, Relaxed);
+    }
+
+    /// Whether `page` is the parent's too, in a fork child.
+    pub(crate) fn is_shared(&self, page: usize) -> bool {
+        self.is_sharing() && self.map.frozen().count(page, page + 1) > 0
+    }
+
+    pub(crate) fn is_sharing(&self) -> bool {
+        self.sharing.load(Relaxed)
+    }
+
+    pub(crate) fn set_sharing(&self) {
+        self.sharing.store(true, Relaxed);
+    }
+
     pub(crate) fn is_detached(&self) -> bool {
         self.detached.load(Relaxed)
     }
@@ -739,7 +795,10 @@ impl Arena {
                 }
                 let (start, end) = ((*extent).start(), (*extent).end());
                 if emptied {
-                    let mut at = start;
+                    // Granules that hold live pages too have their content.
+                    let granule = self.source.granule() >> PAGE_SHIFT;
+                    let end = end / granule * granule;
+                    let mut at = start.next_multiple_of(granule);
                     while let Some((first, last)) = self.map.frozen().next_run(at, end, false) {
                         self.map.committed().clear(first, last);
                         self.map.dirty().clear(first, last);

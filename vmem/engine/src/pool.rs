@@ -44,7 +44,8 @@ pub struct PoolOptions {
     pub purge: PurgePolicy,
     /// Huge-page policy.
     pub huge_pages: HugePages,
-    /// Bytes at the start of the range that the pool leaves alone (rounded up to pages).
+    /// Bytes at the start of the range that the pool leaves alone (rounded up to what the source
+    /// commits at a time: pages, except for huge pages and devices).
     pub head_bytes: usize,
 }
 
@@ -110,7 +111,8 @@ impl PoolInner {
             source.advise_huge(0, source.len());
         }
         let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
-        let head_pages = options.head_bytes.div_ceil(PAGE);
+        // Whole granules: the head is not committed, purged or copied with what comes after it.
+        let head_pages = options.head_bytes.div_ceil(source.granule()) * (source.granule() / PAGE);
         if head_pages >= source.len() >> PAGE_SHIFT {
             return Err(fail("pool size")(Errno::EINVAL));
         }
@@ -426,6 +428,8 @@ impl PoolInner {
                 self.arena.free(extent);
                 self.look_for_idle(cache);
             },
+            // The parent's memory too, see `fork`.
+            Located::Shared(_) => {}
             Located::Nowhere => fatal::invalid_pointer("free", pointer),
         }
     }
@@ -464,6 +468,16 @@ impl PoolInner {
             return Located::Slot(ClassId((usize::from(offset) / BIN_BYTES) as u8));
         }
         let extent = map.extent(page);
+        if self.arena.is_shared(page) && !extent.is_null() {
+            // SAFETY: shared pages belong to live extents, which nobody changes any more.
+            let usable = unsafe {
+                match (*extent).state {
+                    State::Slab => ClassId((*extent).class).size(),
+                    _ => (*extent).pages() << PAGE_SHIFT,
+                }
+            };
+            return Located::Shared(usable);
+        }
         // SAFETY: descriptors stay readable for the life of the pool, even retired ones.
         let live = !extent.is_null()
             && pointer.addr().is_multiple_of(PAGE)
@@ -477,6 +491,7 @@ impl PoolInner {
             Located::Slot(class) => Some(class.size()),
             // SAFETY: a live run; its page count changes only through its owner, the caller.
             Located::Run(extent) => Some(unsafe { (*extent).pages() } << PAGE_SHIFT),
+            Located::Shared(usable) => Some(usable),
             Located::Nowhere => None,
         }
     }
@@ -492,6 +507,7 @@ impl PoolInner {
                 let old = class.size();
                 size <= old && (size >= old / 2 || ClassId::for_size(size) == Some(class))
             }
+            Located::Shared(old) => size <= old,
             Located::Run(extent) => {
                 let Some(rounded) = size.checked_next_multiple_of(PAGE) else {
                     return false;
@@ -608,6 +624,9 @@ pub(crate) enum Located {
     Slot(ClassId),
     /// The start of a live run of whole pages.
     Run(*mut Extent),
+    /// In memory that this process shares with its parent and does not use again; so many bytes are
+    /// usable.
+    Shared(usize),
     /// Not in the pool, or not the start of a block.
     Nowhere,
 }
