@@ -76,7 +76,7 @@ pub(crate) struct PageHeap {
     /// Free extents without any.
     holes: ExtentBins,
     pub(crate) counts: PageCounts,
-    next_purge_ms: u32,
+    next_purge_ms: u64,
     /// Extents in state Purging: memory that will be free in a moment.
     pub(crate) purging: u32,
 }
@@ -188,8 +188,14 @@ impl Arena {
     }
 
     /// Milliseconds since the arena was made.
-    pub(crate) fn now(&self) -> u32 {
-        (sys::monotonic_ms() - self.born_ms) as u32
+    pub(crate) fn now(&self) -> u64 {
+        sys::monotonic_ms().wrapping_sub(self.born_ms)
+    }
+
+    /// Makes the arena so much older.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self, ms: u64) {
+        self.born_ms = self.born_ms.wrapping_sub(ms);
     }
 
     /// Fills in a descriptor and its boundaries in the map.
@@ -483,6 +489,11 @@ impl Arena {
         let mut heap = self.heap.lock();
         // SAFETY: contract.
         unsafe { self.free_locked(&mut heap, extent, idle_ms) };
+        self.after_free(heap);
+    }
+
+    /// Gives back what the policy asks for, now that something is free.
+    fn after_free(&self, heap: MutexGuard<'_, PageHeap>) {
         if self.purge == PurgePolicy::Immediate {
             drop(self.purge_older_than(heap, 0, usize::MAX));
         } else {
@@ -500,7 +511,7 @@ impl Arena {
         // SAFETY: contract.
         unsafe {
             (*extent).committed = pages as u32;
-            (*extent).freed_at = self.now().saturating_sub(idle_ms);
+            (*extent).freed_at = self.now().saturating_sub(u64::from(idle_ms));
             self.merge_and_insert(heap, extent);
         }
     }
@@ -518,7 +529,10 @@ impl Arena {
             let mut committed = (*extent).committed;
             // Age is weighted by committed pages: churn at the edge of a big old extent must not
             // keep all of it from being given back.
-            let mut age = u64::from((*extent).freed_at) * u64::from(committed);
+            let weighted = |extent: *mut Extent| {
+                u128::from((*extent).freed_at) * u128::from((*extent).committed)
+            };
+            let mut age = weighted(extent);
             let left =
                 if start > self.first_page { self.map.extent(start - 1) } else { ptr::null_mut() };
             let right = if end < self.map.pages() { self.map.extent(end) } else { ptr::null_mut() };
@@ -529,14 +543,14 @@ impl Arena {
                 heap.remove(neighbour);
                 start = start.min((*neighbour).start());
                 end = end.max((*neighbour).end());
-                age += u64::from((*neighbour).freed_at) * u64::from((*neighbour).committed);
+                age += weighted(neighbour);
                 committed += (*neighbour).committed;
                 self.retire(neighbour);
             }
             self.describe(extent, start, end - start, State::Free);
             (*extent).class = 0;
             (*extent).committed = committed;
-            (*extent).freed_at = age.checked_div(u64::from(committed)).unwrap_or(0) as u32;
+            (*extent).freed_at = age.checked_div(u128::from(committed)).unwrap_or(0) as u64;
             heap.insert(extent);
         }
     }
@@ -561,7 +575,7 @@ impl Arena {
             self.describe(extent, start, pages, State::Large);
             self.free_locked(&mut heap, rest, 0);
         }
-        drop(self.purge_if_due(heap));
+        self.after_free(heap);
     }
 
     /// Extends large `extent` in place to `pages` pages, out of the free extent behind it.
@@ -615,7 +629,7 @@ impl Arena {
             return heap;
         }
         // Looking costs a walk over the free extents: a few times per decay period is enough.
-        heap.next_purge_ms = now.saturating_add((decay / 8).max(1));
+        heap.next_purge_ms = now + u64::from((decay / 8).max(1));
         self.purge_older_than(heap, decay, PURGE_BUDGET_PAGES).0
     }
 
@@ -636,7 +650,8 @@ impl Arena {
             // SAFETY: the lock is held, nothing changes the lists during the search.
             let due = unsafe {
                 heap.ready.iter().find(|&extent| {
-                    now.saturating_sub((*extent).freed_at) >= age_ms && self.purgeable(&*extent)
+                    now.saturating_sub((*extent).freed_at) >= u64::from(age_ms)
+                        && self.purgeable(&*extent)
                 })
             };
             let Some(extent) = due else { break };

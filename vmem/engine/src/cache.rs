@@ -73,7 +73,7 @@ pub(crate) struct Cache {
     /// Whether a thread uses the cache; guarded by the pool's list lock.
     pub(crate) in_use: Cell<bool>,
     /// When the thread looks for idle classes again, in ms of the arena clock.
-    pub(crate) next_look_ms: Cell<u32>,
+    pub(crate) next_look_ms: Cell<u64>,
 }
 
 #[repr(transparent)]

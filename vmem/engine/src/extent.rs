@@ -50,8 +50,8 @@ pub(crate) struct Extent {
     /// Free extent: pages of it that are committed.
     pub(crate) committed: u32,
     /// Free extent: when it was freed, in ms of the arena clock (weighted over merged parts).
-    pub(crate) freed_at: u32,
-    _reserved: [u32; 4],
+    pub(crate) freed_at: u64,
+    _reserved: [u64; 2],
     /// Slab: one bit per slot, set when the slot is free in the bin.
     pub(crate) bitmap: [u64; BITMAP_WORDS],
 }
@@ -73,7 +73,7 @@ impl Extent {
             slots: 0,
             committed: 0,
             freed_at: 0,
-            _reserved: [0; 4],
+            _reserved: [0; 2],
             bitmap: [0; BITMAP_WORDS],
         }
     }

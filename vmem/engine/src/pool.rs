@@ -16,7 +16,7 @@ use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
 use pmem_core::source::Source;
@@ -80,7 +80,7 @@ pub(crate) struct PoolInner {
     pub(crate) bins: [BinCell; CLASS_COUNT],
     pub(crate) caches: Mutex<CacheList>,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
-    next_look_ms: AtomicU32,
+    next_look_ms: AtomicU64,
     /// What a fork under way does with the pool; touched only by the thread that forks.
     pub(crate) fork_plan: UnsafeCell<Plan>,
 }
@@ -142,7 +142,7 @@ impl PoolInner {
             }
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
-            (&raw mut (*pool).next_look_ms).write(AtomicU32::new(0));
+            (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
@@ -355,7 +355,7 @@ impl PoolInner {
         if let Some(cache) = unsafe { cache.as_ref() }
             && now >= cache.next_look_ms.get()
         {
-            cache.next_look_ms.set(now.saturating_add(idle_ms));
+            cache.next_look_ms.set(now + u64::from(idle_ms));
             for class in cache.idle_classes() {
                 self.flush(cache, class, cache.count(class), Destination::Slabs { idle_ms });
             }
@@ -364,7 +364,7 @@ impl PoolInner {
         if now >= due
             && self
                 .next_look_ms
-                .compare_exchange(due, now.saturating_add(idle_ms), Relaxed, Relaxed)
+                .compare_exchange(due, now + u64::from(idle_ms), Relaxed, Relaxed)
                 .is_ok()
         {
             for class in ClassId::all() {

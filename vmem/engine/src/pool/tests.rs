@@ -107,3 +107,26 @@ fn blocks_go_from_thread_to_thread() {
     let stats = pool.stats();
     assert_eq!((stats.allocated_bytes, stats.thread_caches), (0, 0));
 }
+
+/// 32 bits count 49 days.
+#[test]
+fn memory_goes_back_in_old_processes_too() {
+    let source = Source::anonymous(MIN_POOL_BYTES).unwrap();
+    let options = PoolOptions { purge: PurgePolicy::AfterMs(1), ..PoolOptions::default() };
+    let pool = Pool::create(source, &options).unwrap();
+    let use_a_while = || {
+        let purged = pool.stats().purged_bytes;
+        for _ in 0..3 {
+            Block::new(&pool, 1 << 20).free(&pool);
+            std::thread::sleep(std::time::Duration::from_millis(3));
+        }
+        assert!(pool.stats().purged_bytes > purged);
+    };
+    use_a_while();
+    for days in [49, 1, 365_000] {
+        // SAFETY: nobody else has the pool.
+        unsafe { (*pool.inner.as_ptr()).arena.age(days * 86_400_000) };
+        use_a_while();
+    }
+    pool.check().unwrap();
+}
