@@ -18,7 +18,7 @@ use crate::meta::Meta;
 use crate::page_map::PageMap;
 use crate::rank;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::source::{Purged, Source};
 use pmem_core::sync::{Mutex, MutexGuard};
@@ -45,6 +45,18 @@ impl From<core::time::Duration> for PurgePolicy {
     }
 }
 
+/// What a fork under way asks of an arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Forking {
+    No = 0,
+    /// No purge begins: the forking thread waits until none is under way, and cannot wait later.
+    Quiet,
+    /// Moreover pages are frozen as they are handed out: the fork handlers of other libraries
+    /// allocate, and what exists now has been frozen already.
+    Freezing,
+}
+
 /// Counters of an arena, in pages.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct PageCounts {
@@ -64,9 +76,9 @@ pub(crate) struct PageHeap {
     /// Free extents without any.
     holes: ExtentBins,
     pub(crate) counts: PageCounts,
-    next_purge_ms: u32,
+    next_purge_ms: u64,
     /// Extents in state Purging: memory that will be free in a moment.
-    purging: u32,
+    pub(crate) purging: u32,
 }
 
 // SAFETY: the raw pointers are descriptors owned by the arena; the lock around the heap guards them.
@@ -80,6 +92,10 @@ pub(crate) struct Arena {
     purge: PurgePolicy,
     /// In a fork child: free pages are anonymous memory, no longer the source's.
     detached: AtomicBool,
+    /// In a fork child: frozen pages are not private but the parent's too, and never used again.
+    sharing: AtomicBool,
+    /// What a fork under way asks for; see [`Forking`].
+    forking: AtomicU8,
     born_ms: u64,
     first_page: usize,
 }
@@ -91,8 +107,9 @@ impl Arena {
         head_pages: usize,
         purge: PurgePolicy,
     ) -> Result<Arena, Errno> {
-        // Exposed: blocks are made from addresses again.
-        let map = PageMap::new(source.base().expose_provenance().get(), source.len())?;
+        // Exposed: blocks are made from addresses again (see `page_map::widened`).
+        source.base().expose_provenance();
+        let map = PageMap::new(source.base(), source.len())?;
         let arena = Arena {
             source,
             map,
@@ -109,6 +126,8 @@ impl Arena {
             meta: Mutex::new(rank::META, Meta::new()),
             purge,
             detached: AtomicBool::new(false),
+            sharing: AtomicBool::new(false),
+            forking: AtomicU8::new(Forking::No as u8),
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
         };
@@ -171,8 +190,14 @@ impl Arena {
     }
 
     /// Milliseconds since the arena was made.
-    pub(crate) fn now(&self) -> u32 {
-        (sys::monotonic_ms() - self.born_ms) as u32
+    pub(crate) fn now(&self) -> u64 {
+        sys::monotonic_ms().wrapping_sub(self.born_ms)
+    }
+
+    /// Makes the arena so much older.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self, ms: u64) {
+        self.born_ms = self.born_ms.wrapping_sub(ms);
     }
 
     /// Fills in a descriptor and its boundaries in the map.
@@ -190,8 +215,8 @@ impl Arena {
     }
 
     /// A run of `pages` pages whose first page is a multiple of `align_pages` (a power of two) in
-    /// the address space, committed, in state `Large`. Null when the pool has none.
-    pub(crate) fn allocate(&self, pages: usize, align_pages: usize) -> *mut Extent {
+    /// the address space, committed, in state `Slab` or `Large`. Null when the pool has none.
+    pub(crate) fn allocate(&self, pages: usize, align_pages: usize, state: State) -> *mut Extent {
         if pages > self.map.pages() {
             return ptr::null_mut();
         }
@@ -211,7 +236,7 @@ impl Arena {
                 continue;
             }
             // SAFETY: `find` returned a member of the free lists under this lock.
-            match unsafe { self.carve(&mut heap, extent, pages, align_pages) } {
+            match unsafe { self.carve(&mut heap, extent, pages, align_pages, state) } {
                 Ok(()) => return extent,
                 Err(_) if attempt == 0 => {
                     // The source is full. Free pages elsewhere may hold what we need.
@@ -269,6 +294,7 @@ impl Arena {
         extent: *mut Extent,
         pages: usize,
         align_pages: usize,
+        state: State,
     ) -> Result<(), Errno> {
         // SAFETY: a live descriptor; contract.
         let start = self.aligned_page(unsafe { (*extent).start() }, align_pages);
@@ -278,7 +304,12 @@ impl Arena {
         // SAFETY: in a free list of `heap` by contract; unlinked while its committed count changes.
         unsafe { heap.remove(extent) };
         // SAFETY: unlinked above, ours.
-        if let Err(errno) = unsafe { self.commit(heap, extent, start, end) } {
+        let committed = unsafe { self.commit(heap, extent, start, end) };
+        let ready = committed.and_then(|()| match self.is_forking(Forking::Freezing) {
+            true => self.freeze_range(start, end),
+            false => Ok(()),
+        });
+        if let Err(errno) = ready {
             // SAFETY: still a free extent, unlinked.
             unsafe { heap.insert(extent) };
             for unused in spare {
@@ -287,7 +318,7 @@ impl Arena {
             return Err(errno);
         }
         // SAFETY: `extent` is unlinked and ours; the spares were made for this cut.
-        unsafe { self.cut(heap, extent, start, end, spare, State::Large) };
+        unsafe { self.cut(heap, extent, start, end, spare, state) };
         heap.counts.take(pages);
         Ok(())
     }
@@ -455,6 +486,11 @@ impl Arena {
         let mut heap = self.heap.lock();
         // SAFETY: contract.
         unsafe { self.free_locked(&mut heap, extent, idle_ms) };
+        self.after_free(heap);
+    }
+
+    /// Gives back what the policy asks for, now that something is free.
+    fn after_free(&self, heap: MutexGuard<'_, PageHeap>) {
         if self.purge == PurgePolicy::Immediate {
             drop(self.purge_older_than(heap, 0, usize::MAX));
         } else {
@@ -472,7 +508,7 @@ impl Arena {
         // SAFETY: contract.
         unsafe {
             (*extent).committed = pages as u32;
-            (*extent).freed_at = self.now().saturating_sub(idle_ms);
+            (*extent).freed_at = self.now().saturating_sub(u64::from(idle_ms));
             self.merge_and_insert(heap, extent);
         }
     }
@@ -490,7 +526,10 @@ impl Arena {
             let mut committed = (*extent).committed;
             // Age is weighted by committed pages: churn at the edge of a big old extent must not
             // keep all of it from being given back.
-            let mut age = u64::from((*extent).freed_at) * u64::from(committed);
+            let weighted = |extent: *mut Extent| {
+                u128::from((*extent).freed_at) * u128::from((*extent).committed)
+            };
+            let mut age = weighted(extent);
             let left =
                 if start > self.first_page { self.map.extent(start - 1) } else { ptr::null_mut() };
             let right = if end < self.map.pages() { self.map.extent(end) } else { ptr::null_mut() };
@@ -501,14 +540,14 @@ impl Arena {
                 heap.remove(neighbour);
                 start = start.min((*neighbour).start());
                 end = end.max((*neighbour).end());
-                age += u64::from((*neighbour).freed_at) * u64::from((*neighbour).committed);
+                age += weighted(neighbour);
                 committed += (*neighbour).committed;
                 self.retire(neighbour);
             }
             self.describe(extent, start, end - start, State::Free);
             (*extent).class = 0;
             (*extent).committed = committed;
-            (*extent).freed_at = age.checked_div(u64::from(committed)).unwrap_or(0) as u32;
+            (*extent).freed_at = age.checked_div(u128::from(committed)).unwrap_or(0) as u64;
             heap.insert(extent);
         }
     }
@@ -533,7 +572,7 @@ impl Arena {
             self.describe(extent, start, pages, State::Large);
             self.free_locked(&mut heap, rest, 0);
         }
-        drop(self.purge_if_due(heap));
+        self.after_free(heap);
     }
 
     /// Extends large `extent` in place to `pages` pages, out of the free extent behind it.
@@ -554,7 +593,7 @@ impl Arena {
             if right.is_null() || (*right).state != State::Free || (*right).pages() < needed {
                 return false;
             }
-            if self.carve(&mut heap, right, needed, 1).is_err() {
+            if self.carve(&mut heap, right, needed, 1, State::Large).is_err() {
                 return false;
             }
             let start = (*extent).start();
@@ -587,7 +626,7 @@ impl Arena {
             return heap;
         }
         // Looking costs a walk over the free extents: a few times per decay period is enough.
-        heap.next_purge_ms = now.saturating_add((decay / 8).max(1));
+        heap.next_purge_ms = now + u64::from((decay / 8).max(1));
         self.purge_older_than(heap, decay, PURGE_BUDGET_PAGES).0
     }
 
@@ -604,11 +643,12 @@ impl Arena {
         }
         let now = self.now();
         let mut given_back = 0;
-        while given_back < budget {
+        while given_back < budget && self.is_forking(Forking::No) {
             // SAFETY: the lock is held, nothing changes the lists during the search.
             let due = unsafe {
                 heap.ready.iter().find(|&extent| {
-                    now.saturating_sub((*extent).freed_at) >= age_ms && self.purgeable(&*extent)
+                    now.saturating_sub((*extent).freed_at) >= u64::from(age_ms)
+                        && self.purgeable(&*extent)
                 })
             };
             let Some(extent) = due else { break };
@@ -686,6 +726,39 @@ impl Arena {
         }
     }
 
+    /// Makes pages private that are not so already.
+    pub(crate) fn freeze_range(&self, start: usize, end: usize) -> Result<(), Errno> {
+        let frozen = self.map.frozen();
+        let mut at = start;
+        while let Some((first, last)) = frozen.next_run(at, end, false) {
+            self.source.freeze(first << PAGE_SHIFT, (last - first) << PAGE_SHIFT)?;
+            frozen.set(first, last);
+            at = last;
+        }
+        Ok(())
+    }
+
+    fn is_forking(&self, state: Forking) -> bool {
+        self.forking.load(Relaxed) == state as u8
+    }
+
+    pub(crate) fn set_forking(&self, state: Forking) {
+        self.forking.store(state as u8, Relaxed);
+    }
+
+    /// Whether `page` is the parent's too, in a fork child.
+    pub(crate) fn is_shared(&self, page: usize) -> bool {
+        self.is_sharing() && self.map.frozen().count(page, page + 1) > 0
+    }
+
+    pub(crate) fn is_sharing(&self) -> bool {
+        self.sharing.load(Relaxed)
+    }
+
+    pub(crate) fn set_sharing(&self) {
+        self.sharing.store(true, Relaxed);
+    }
+
     pub(crate) fn is_detached(&self) -> bool {
         self.detached.load(Relaxed)
     }
@@ -734,7 +807,10 @@ impl Arena {
                 }
                 let (start, end) = ((*extent).start(), (*extent).end());
                 if emptied {
-                    let mut at = start;
+                    // Granules that hold live pages too have their content.
+                    let granule = self.source.granule() >> PAGE_SHIFT;
+                    let end = end / granule * granule;
+                    let mut at = start.next_multiple_of(granule);
                     while let Some((first, last)) = self.map.frozen().next_run(at, end, false) {
                         self.map.committed().clear(first, last);
                         self.map.dirty().clear(first, last);
@@ -776,20 +852,36 @@ impl PageHeap {
         unsafe { self.ready.iter().count() + self.holes.iter().count() }
     }
 
+    /// First page of an extent that is not free, or not in the list that its size and backing call
+    /// for.
+    pub(crate) fn misplaced(&self) -> Option<usize> {
+        // SAFETY: `&self` means that the arena is locked; members are live.
+        unsafe {
+            let wrong = |extent: &*mut Extent, ready: bool| {
+                (**extent).state != State::Free || ((**extent).committed > 0) != ready
+            };
+            let mut ready = self.ready.iter().filter(|extent| wrong(extent, true));
+            let mut holes = self.holes.iter().filter(|extent| wrong(extent, false));
+            let extent = ready.next().or_else(|| holes.next());
+            let extent = extent.or_else(|| self.ready.misplaced());
+            extent.or_else(|| self.holes.misplaced()).map(|extent| (*extent).start as usize)
+        }
+    }
+
     fn bins(&mut self, committed: u32) -> &mut ExtentBins {
         if committed > 0 { &mut self.ready } else { &mut self.holes }
     }
 
     /// # Safety
     /// `extent` is free, unlinked, its counts are right; the arena lock is held.
-    unsafe fn insert(&mut self, extent: *mut Extent) {
+    pub(crate) unsafe fn insert(&mut self, extent: *mut Extent) {
         // SAFETY: contract.
         unsafe { self.bins((*extent).committed).insert(extent) };
     }
 
     /// # Safety
     /// `extent` is in the free lists, unchanged since it was inserted; the arena lock is held.
-    unsafe fn remove(&mut self, extent: *mut Extent) {
+    pub(crate) unsafe fn remove(&mut self, extent: *mut Extent) {
         // SAFETY: contract.
         unsafe { self.bins((*extent).committed).remove(extent) };
     }

@@ -115,7 +115,7 @@ impl Bin {
     fn new_slab(&mut self, arena: &Arena, class: ClassId) -> *mut Extent {
         let geometry = class.geometry();
         let pages = usize::from(geometry.pages);
-        let slab = arena.allocate(pages, 1);
+        let slab = arena.allocate(pages, 1, State::Slab);
         if slab.is_null() {
             return slab;
         }
@@ -138,7 +138,7 @@ impl Bin {
     ///
     /// # Safety
     /// `slab` belongs to this bin and is linked exactly if `linked` says so.
-    unsafe fn regroup(&mut self, slab: *mut Extent, class: ClassId) {
+    pub(crate) unsafe fn regroup(&mut self, slab: *mut Extent, class: ClassId) {
         // SAFETY: contract.
         unsafe {
             let free = (*slab).free_slots;
@@ -246,7 +246,6 @@ impl Bin {
             self.slabs -= 1;
             self.free_slots -= u32::from((*slab).slots);
             arena.map.set_class_offset((*slab).start(), (*slab).pages(), 0);
-            (*slab).state = State::Large;
             arena.free_aged(slab, idle_ms);
         }
     }

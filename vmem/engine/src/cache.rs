@@ -11,7 +11,8 @@
 //! so the fast paths need no test for "no cache", "large" or "foreign".
 //!
 //! A cache changes only on its own thread, and outside push and pop only under the lock of the bin
-//! concerned: a fork that holds all bin locks finds every cache in a usable state.
+//! concerned: a fork that holds all bin locks finds every cache in a usable state. Other threads look
+//! at it for statistics; so it is never borrowed exclusively, and what they read is atomic.
 
 use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
@@ -20,47 +21,34 @@ use crate::config::{
 use crate::meta::Meta;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
+use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering, compiler_fence};
+use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicU16, compiler_fence};
 
 /// Distance of two bins in a cache; the page map stores classes multiplied by it.
 pub(crate) const BIN_BYTES: usize = size_of::<CacheBin>();
 
 /// The stack of one class.
 #[repr(C)]
-#[derive(Clone, Copy)]
 pub(crate) struct CacheBin {
     /// Where the next pushed slot goes.
-    top: *mut *mut u8,
+    top: AtomicPtr<*mut u8>,
     /// One past the last place.
-    limit: *mut *mut u8,
-}
-
-impl CacheBin {
-    /// Moves the top. Other threads read it for statistics, therefore an atomic store (a plain one,
-    /// for the processor).
-    ///
-    /// # Safety
-    /// `this` is a bin of the calling thread's cache, and `top` points into its stack.
-    #[inline(always)]
-    unsafe fn set_top(this: *mut CacheBin, top: *mut *mut u8) {
-        // SAFETY: valid and aligned by contract; only this thread writes it.
-        unsafe { AtomicPtr::from_ptr(&raw mut (*this).top) }.store(top, Ordering::Relaxed);
-    }
+    limit: Cell<*mut *mut u8>,
 }
 
 /// What only the slow paths need to know of a stack.
-#[derive(Clone, Copy)]
 struct StackInfo {
     /// The block that holds the stack, null if there is none.
-    block: *mut *mut u8,
+    block: AtomicPtr<*mut u8>,
     /// Places for slots.
-    capacity: u16,
+    capacity: Cell<u16>,
     /// Largest capacity this class may reach.
-    max_capacity: u16,
+    max_capacity: Cell<u16>,
     /// Slow-path visits since the last scavenge.
-    visits: u16,
+    visits: Cell<u16>,
 }
 
 /// See the module text.
@@ -72,25 +60,25 @@ pub(crate) struct Cache {
     /// The class array of the pool's page map.
     classes: *const AtomicU16,
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
-    pub(crate) owner: *const (),
+    pub(crate) owner: Cell<*const ()>,
     /// Blocks above a kilobyte until the thread looks at the clock; see `is_time_to_look`.
-    until_look: u32,
+    until_look: Cell<u32>,
     /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
     offsets: [u16; TABLE_LEN],
     bins: [CacheBin; CLASS_COUNT],
     stacks: [StackInfo; CLASS_COUNT],
     pub(crate) pool: *const PoolInner,
     /// Next cache of the same pool; guarded by the pool's list lock.
-    pub(crate) next: *mut Cache,
+    pub(crate) next: Cell<*mut Cache>,
     /// Whether a thread uses the cache; guarded by the pool's list lock.
-    pub(crate) in_use: bool,
+    pub(crate) in_use: Cell<bool>,
     /// When the thread looks for idle classes again, in ms of the arena clock.
-    pub(crate) next_look_ms: u32,
+    pub(crate) next_look_ms: Cell<u64>,
 }
 
 #[repr(transparent)]
 pub(crate) struct Shared<T>(T);
-// SAFETY: the values below are never written.
+// SAFETY: the values below are never written: a stack that is empty and full does not change.
 unsafe impl<T> Sync for Shared<T> {}
 
 /// The null below an empty stack and the place above it, for bins without a stack.
@@ -98,7 +86,7 @@ static NO_STACK: Shared<[*mut u8; 2]> = Shared([ptr::null_mut(); 2]);
 
 const fn empty_bin() -> CacheBin {
     let top = (&raw const NO_STACK.0).cast::<*mut u8>().wrapping_add(1).cast_mut();
-    CacheBin { top, limit: top }
+    CacheBin { top: AtomicPtr::new(top), limit: Cell::new(top) }
 }
 
 const fn scaled_table() -> [u16; TABLE_LEN] {
@@ -111,23 +99,29 @@ const fn scaled_table() -> [u16; TABLE_LEN] {
     table
 }
 
-const NO_INFO: StackInfo =
-    StackInfo { block: ptr::null_mut(), capacity: 0, max_capacity: 0, visits: 0 };
+const fn no_info() -> StackInfo {
+    StackInfo {
+        block: AtomicPtr::new(ptr::null_mut()),
+        capacity: Cell::new(0),
+        max_capacity: Cell::new(0),
+        visits: Cell::new(0),
+    }
+}
 
 /// Initial value of every thread slot; see [`empty`].
 pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     base: 0,
     pages: 0,
     classes: ptr::null(),
-    owner: ptr::null(),
-    until_look: 0,
+    owner: Cell::new(ptr::null()),
+    until_look: Cell::new(0),
     offsets: scaled_table(),
-    bins: [empty_bin(); CLASS_COUNT],
-    stacks: [NO_INFO; CLASS_COUNT],
+    bins: [const { empty_bin() }; CLASS_COUNT],
+    stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
-    next: ptr::null_mut(),
-    in_use: false,
-    next_look_ms: 0,
+    next: Cell::new(ptr::null_mut()),
+    in_use: Cell::new(false),
+    next_look_ms: Cell::new(0),
 });
 
 /// The cache of a thread that has none: everything takes the slow path.
@@ -151,20 +145,20 @@ impl Cache {
             cache.pages = map.pages();
             cache.classes = map.classes();
             cache.pool = pool;
-            cache.until_look = BLOCKS_BETWEEN_LOOKS;
+            cache.until_look.set(BLOCKS_BETWEEN_LOOKS);
             for class in ClassId::all() {
-                cache.stacks[usize::from(class.0)].max_capacity =
-                    max_capacity(class.size(), map.pages()) as u16;
+                let most = max_capacity(class.size(), map.pages()) as u16;
+                cache.stacks[usize::from(class.0)].max_capacity.set(most);
             }
         }
         cache
     }
 
     #[inline(always)]
-    unsafe fn bin_at(this: *mut Cache, offset: usize) -> *mut CacheBin {
+    unsafe fn bin_at<'a>(this: *mut Cache, offset: usize) -> &'a CacheBin {
         // SAFETY: offsets come from the class table or the page map: multiples of BIN_BYTES below
         // CLASS_COUNT * BIN_BYTES.
-        unsafe { this.byte_add(offset_of!(Cache, bins) + offset).cast::<CacheBin>() }
+        unsafe { &*this.byte_add(offset_of!(Cache, bins) + offset).cast::<CacheBin>() }
     }
 
     /// Pops a slot of the class at `offset`; null when there is none.
@@ -174,10 +168,10 @@ impl Cache {
         // empty); below `top` there is always a slot or the null.
         unsafe {
             let bin = Cache::bin_at(this, offset);
-            let below = (*bin).top.sub(1);
+            let below = bin.top.load(Relaxed).sub(1);
             let slot = *below;
             if !slot.is_null() {
-                CacheBin::set_top(bin, below);
+                bin.top.store(below, Relaxed);
             }
             slot
         }
@@ -223,16 +217,16 @@ impl Cache {
             if page >= (*this).pages {
                 return false;
             }
-            let offset = (*(*this).classes.add(page)).load(Ordering::Relaxed);
+            let offset = (*(*this).classes.add(page)).load(Relaxed);
             let bin = Cache::bin_at(this, usize::from(offset));
-            let top = (*bin).top;
-            if top == (*bin).limit {
+            let top = bin.top.load(Relaxed);
+            if top == bin.limit.get() {
                 return false;
             }
             *top = slot;
             // A fork child must not see the new top above an old slot.
-            compiler_fence(Ordering::Release);
-            CacheBin::set_top(bin, top.add(1));
+            compiler_fence(Release);
+            bin.top.store(top.add(1), Relaxed);
             true
         }
     }
@@ -245,11 +239,12 @@ impl Cache {
     pub(crate) unsafe fn is_time_to_look(this: *mut Cache) -> bool {
         // SAFETY: contract.
         unsafe {
-            (*this).until_look -= 1;
-            if (*this).until_look != 0 {
+            let until_look = &(*this).until_look;
+            until_look.set(until_look.get() - 1);
+            if until_look.get() != 0 {
                 return false;
             }
-            (*this).until_look = BLOCKS_BETWEEN_LOOKS;
+            until_look.set(BLOCKS_BETWEEN_LOOKS);
             true
         }
     }
@@ -266,31 +261,23 @@ impl Cache {
     /// The slots of `class`, oldest first.
     pub(crate) fn slots(&self, class: ClassId) -> &[*mut u8] {
         let index = Cache::index(class);
-        let block = self.stacks[index].block;
+        let block = self.stacks[index].block.load(Relaxed);
         if block.is_null() {
             return &[];
         }
         // SAFETY: between the null at `block` and `top` all places are initialised.
         unsafe {
             let first = block.add(1);
-            let count = self.bins[index].top.offset_from_unsigned(first);
+            let count = self.bins[index].top.load(Relaxed).offset_from_unsigned(first);
             core::slice::from_raw_parts(first, count)
         }
     }
 
     /// As [`Cache::count`], for the cache of another thread, which may change it meanwhile.
-    ///
-    /// # Safety
-    /// `this` is a cache of a live pool; the pool's list lock is held.
-    pub(crate) unsafe fn count_racy(this: *const Cache, class: ClassId) -> usize {
+    pub(crate) fn count_racy(&self, class: ClassId) -> usize {
         let index = Cache::index(class);
-        // SAFETY: contract; the owner writes these words with atomic stores.
-        let (block, top) = unsafe {
-            let block = (&raw const (*this).stacks[index].block).cast_mut();
-            let top = (&raw const (*this).bins[index].top).cast_mut();
-            let read = |word| AtomicPtr::from_ptr(word).load(Ordering::Relaxed);
-            (read(block), read(top))
-        };
+        let block = self.stacks[index].block.load(Relaxed);
+        let top = self.bins[index].top.load(Relaxed);
         if block.is_null() {
             return 0;
         }
@@ -301,45 +288,44 @@ impl Cache {
 
     /// Whether `class` can be cached at all in this pool.
     pub(crate) fn can_hold(&self, class: ClassId) -> bool {
-        self.stacks[Cache::index(class)].max_capacity > 0
+        self.stacks[Cache::index(class)].max_capacity.get() > 0
     }
 
     /// Whether the stack of `class` has no place left.
     pub(crate) fn is_full(&self, class: ClassId) -> bool {
         let bin = &self.bins[Cache::index(class)];
-        bin.top == bin.limit
+        bin.top.load(Relaxed) == bin.limit.get()
     }
 
     /// How many slots a fill of `class` should bring.
     pub(crate) fn fill_count(&self, class: ClassId) -> usize {
-        let capacity = usize::from(self.stacks[Cache::index(class)].capacity);
+        let capacity = usize::from(self.stacks[Cache::index(class)].capacity.get());
         let by_bytes = (64 << 10) / class.size();
         (capacity / 2).min(by_bytes).clamp(1, BATCH_BLOCKS)
     }
 
     /// How many slots a flush of the full stack of `class` should move.
     pub(crate) fn flush_count(&self, class: ClassId) -> usize {
-        let capacity = usize::from(self.stacks[Cache::index(class)].capacity);
+        let capacity = usize::from(self.stacks[Cache::index(class)].capacity.get());
         capacity.div_ceil(2).min(BATCH_BLOCKS)
     }
 
     /// Gives `class` its first stack, or doubles the one it has, up to its limit. Called with the
     /// bin of the class locked. Failing is harmless.
-    pub(crate) fn grow(&mut self, class: ClassId, meta: &mut Meta) {
-        let index = Cache::index(class);
-        let info = self.stacks[index];
-        let wanted = if info.capacity == 0 {
-            CACHE_FIRST_CAPACITY.min(usize::from(info.max_capacity))
-        } else {
-            (usize::from(info.capacity) * 2 + 1).min(usize::from(info.max_capacity))
-        };
-        if wanted <= usize::from(info.capacity) {
+    pub(crate) fn grow(&self, class: ClassId, meta: &mut Meta) {
+        let (bin, info) = (&self.bins[Cache::index(class)], &self.stacks[Cache::index(class)]);
+        let (capacity, most) =
+            (usize::from(info.capacity.get()), usize::from(info.max_capacity.get()));
+        let wanted = if capacity == 0 { CACHE_FIRST_CAPACITY } else { capacity * 2 + 1 };
+        let wanted = wanted.min(most);
+        if wanted <= capacity {
             return;
         }
         let Some(block) = meta.take_block(stack_bytes(wanted)) else {
             return;
         };
         let new = block.cast::<*mut u8>().as_ptr();
+        let old = info.block.load(Relaxed);
         // SAFETY: the new block has room for the null, the old slots and more; the old block is
         // this cache's.
         unsafe {
@@ -347,78 +333,72 @@ impl Cache {
             let count = slots.len();
             new.write(ptr::null_mut());
             ptr::copy_nonoverlapping(slots.as_ptr(), new.add(1), count);
-            CacheBin::set_top(&raw mut self.bins[index], new.add(1 + count));
-            self.bins[index].limit = new.add(1 + wanted);
-            if let Some(old) = NonNull::new(info.block) {
-                meta.return_block(old.cast(), stack_bytes(usize::from(info.capacity)));
+            bin.top.store(new.add(1 + count), Relaxed);
+            bin.limit.set(new.add(1 + wanted));
+            if let Some(old) = NonNull::new(old) {
+                meta.return_block(old.cast(), stack_bytes(capacity));
             }
         }
-        // Atomic for the same reason as the top.
-        // SAFETY: the word is this cache's.
-        unsafe { AtomicPtr::from_ptr(&raw mut self.stacks[index].block) }
-            .store(new, Ordering::Relaxed);
-        self.stacks[index].capacity = wanted as u16;
+        info.block.store(new, Relaxed);
+        info.capacity.set(wanted as u16);
     }
 
     /// Where a fill of an empty stack writes its slots, and how many there is room for.
-    pub(crate) fn room(&mut self, class: ClassId) -> (*mut *mut u8, usize) {
+    pub(crate) fn room(&self, class: ClassId) -> (*mut *mut u8, usize) {
         let bin = &self.bins[Cache::index(class)];
+        let top = bin.top.load(Relaxed);
         // SAFETY: both point into the same block.
-        (bin.top, unsafe { bin.limit.offset_from_unsigned(bin.top) })
+        (top, unsafe { bin.limit.get().offset_from_unsigned(top) })
     }
 
     /// Declares `count` slots written at `room` to be in the stack.
-    pub(crate) fn filled(&mut self, class: ClassId, count: usize) {
-        let bin = &mut self.bins[Cache::index(class)];
-        compiler_fence(Ordering::Release);
+    pub(crate) fn filled(&self, class: ClassId, count: usize) {
+        let bin = &self.bins[Cache::index(class)];
+        compiler_fence(Release);
         // SAFETY: the caller wrote so many into the room.
-        unsafe { CacheBin::set_top(bin, bin.top.add(count)) };
+        bin.top.store(unsafe { bin.top.load(Relaxed).add(count) }, Relaxed);
     }
 
     /// Removes the `count` oldest slots of `class` after `take` has seen them. Called with the bin
     /// of the class locked.
-    pub(crate) fn drain_oldest(
-        &mut self,
-        class: ClassId,
-        count: usize,
-        take: impl FnOnce(&[*mut u8]),
-    ) {
+    pub(crate) fn drain_oldest(&self, class: ClassId, count: usize, take: impl FnOnce(&[*mut u8])) {
         let slots = self.slots(class);
-        let held = slots.len();
+        let left = slots.len() - count;
         take(&slots[..count]);
-        let bin = &mut self.bins[Cache::index(class)];
+        let (bin, info) = (&self.bins[Cache::index(class)], &self.stacks[Cache::index(class)]);
+        if count == 0 {
+            return;
+        }
         // A fork child must not find slots in both the bin and the stack. It cannot: the bin is
         // locked here, and the child only sees states with no bin locked.
         // SAFETY: both ranges lie in the stack.
         unsafe {
-            let first = bin.top.sub(held);
-            ptr::copy(first.add(count), first, held - count);
-            CacheBin::set_top(bin, first.add(held - count));
+            let first = info.block.load(Relaxed).add(1);
+            ptr::copy(first.add(count), first, left);
+            bin.top.store(first.add(left), Relaxed);
         }
     }
 
     /// Drops all slots: they are treated as in use.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget(&self) {
         for class in ClassId::all() {
-            let index = Cache::index(class);
-            let emptied = self.bins[index].top.wrapping_sub(self.count(class));
-            // SAFETY: the bottom of this cache's own stack.
-            unsafe { CacheBin::set_top(&raw mut self.bins[index], emptied) };
+            let top = &self.bins[Cache::index(class)].top;
+            top.store(top.load(Relaxed).wrapping_sub(self.count(class)), Relaxed);
         }
     }
 
     /// Counts a slow-path visit to `class`.
-    pub(crate) fn visit(&mut self, class: ClassId) {
-        let info = &mut self.stacks[Cache::index(class)];
-        info.visits = info.visits.saturating_add(1);
+    pub(crate) fn visit(&self, class: ClassId) {
+        let visits = &self.stacks[Cache::index(class)].visits;
+        visits.set(visits.get().saturating_add(1));
     }
 
     /// The classes with slots but without a slow-path visit since the last call.
-    pub(crate) fn idle_classes(&mut self) -> impl Iterator<Item = ClassId> + use<> {
+    pub(crate) fn idle_classes(&self) -> impl Iterator<Item = ClassId> + use<> {
         let mut idle = [false; CLASS_COUNT];
         for class in ClassId::all() {
             let index = Cache::index(class);
-            let visits = core::mem::take(&mut self.stacks[index].visits);
+            let visits = self.stacks[index].visits.replace(0);
             idle[index] = visits == 0 && self.count(class) > 0;
         }
         ClassId::all().filter(move |&class| idle[Cache::index(class)])

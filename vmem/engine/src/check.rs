@@ -1,16 +1,16 @@
 //! Consistency checks: walks every structure of a pool and compares what must agree.
 //!
-//! Bins are checked one by one under their locks, then the arena under its own; a pool may be
-//! checked while other threads use it.
+//! Bins are checked one by one under their locks, with what the calling thread's cache holds of them,
+//! then the arena under its own; a pool may be checked while other threads use it.
 
 use crate::bin::Bin;
-use crate::cache::BIN_BYTES;
+use crate::cache::{BIN_BYTES, Cache};
 use crate::config::PAGE_SHIFT;
-use crate::extent::{Extent, State};
+use crate::extent::State;
 use crate::pool::PoolInner;
 use crate::size_class::ClassId;
 use crate::slab;
-use core::fmt;
+use core::{fmt, ptr};
 
 /// Two structures of a pool disagree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,10 +34,20 @@ fn ensure(holds: bool, what: &'static str, at: usize) -> Result<(), Fault> {
 }
 
 impl PoolInner {
-    /// See the module text.
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+    /// See the module text. `cache` is the calling thread's cache of this pool, or null.
+    ///
+    /// # Safety
+    /// `cache` is as said.
+    pub(crate) unsafe fn check(&self, cache: *const Cache) -> Result<(), Fault> {
         for class in ClassId::all() {
-            self.check_bin(class, &self.bin(class))?;
+            let bin = self.bin(class);
+            self.check_bin(class, &bin)?;
+            // SAFETY: contract; only the calling thread changes its cache.
+            if let Some(cache) = unsafe { cache.as_ref() } {
+                for &slot in cache.slots(class) {
+                    self.check_slot(class, slot, "cached slot is in use")?;
+                }
+            }
         }
         self.check_arena()
     }
@@ -46,12 +56,13 @@ impl PoolInner {
         let map = &self.arena.map;
         let geometry = class.geometry();
         let at = usize::from(class.0);
-        let mut free = 0;
-        // SAFETY: the bin is locked by the caller; its slabs are live.
+        let (mut free, mut slabs) = (0, 0);
+        // SAFETY: the bin is locked by the caller; its slabs are live, and the arena only reads.
         for extent in unsafe { bin.slabs_with_room() } {
             // SAFETY: as above.
             let slab = unsafe { &*extent };
             ensure(slab.state == State::Slab && slab.class == class.0, "slab in its own bin", at)?;
+            ensure(slab.linked, "listed slab is linked", slab.start())?;
             ensure(slab.free_slots > 0, "listed slab has room", slab.start())?;
             ensure(
                 slab.list == slab::group_of(slab.free_slots, geometry),
@@ -61,70 +72,138 @@ impl PoolInner {
             ensure(slab.slots == geometry.slots, "slot count of the class", slab.start())?;
             let bits: u32 = slab.bitmap.iter().map(|word| word.count_ones()).sum();
             ensure(bits == u32::from(slab.free_slots), "bitmap agrees with count", slab.start())?;
+            let beyond = slab.bitmap.iter().enumerate().any(|(word, &bits)| {
+                let slots = usize::from(slab.slots).saturating_sub(word * 64);
+                slots < 64 && bits >> slots != 0
+            });
+            ensure(!beyond, "bitmap ends with the slots", slab.start())?;
             for page in slab.start()..slab.end() {
-                ensure(core::ptr::eq(map.extent(page), extent), "page map finds slab", page)?;
+                ensure(ptr::eq(map.extent(page), extent), "page map finds slab", page)?;
                 let offset = usize::from(map.class_offset(page));
                 ensure(offset == at * BIN_BYTES, "page map finds class", page)?;
             }
             free += u32::from(slab.free_slots);
+            slabs += 1;
         }
         ensure(free == bin.free_slots, "free slots of bin", at)?;
+        ensure(slabs <= bin.slabs, "slabs of bin", at)?;
         for &slot in bin.in_transfer() {
-            let page = map.page_of(slot.addr());
-            let offset = page.map(|page| usize::from(map.class_offset(page)));
-            ensure(offset == Some(at * BIN_BYTES), "waiting slot is of the class", at)?;
+            self.check_slot(class, slot, "waiting slot is in use")?;
         }
         Ok(())
+    }
+
+    /// A slot that the bin of `class`, which is locked, has given out must be a slot of the class, and
+    /// not be free in its slab.
+    fn check_slot(&self, class: ClassId, slot: *mut u8, what: &'static str) -> Result<(), Fault> {
+        let map = &self.arena.map;
+        let geometry = class.geometry();
+        let page = map.page_of(slot.addr()).unwrap_or(usize::MAX);
+        ensure(page != usize::MAX, what, page)?;
+        ensure(
+            usize::from(map.class_offset(page)) == usize::from(class.0) * BIN_BYTES,
+            what,
+            page,
+        )?;
+        let slab = map.extent(page);
+        // SAFETY: a slab of the locked bin.
+        let (start, bitmap) = unsafe { ((*slab).start as usize, &(*slab).bitmap) };
+        let offset = slot.addr() - map.address_of(start).addr();
+        let index = slab::slot_of(geometry, offset);
+        let in_use = bitmap[index / 64] >> (index % 64) & 1 == 0;
+        ensure(index * geometry.size as usize == offset && in_use, what, page)
     }
 
     fn check_arena(&self) -> Result<(), Fault> {
         let arena = &self.arena;
         let map = &arena.map;
         let heap = arena.heap.lock();
+        let granule = arena.source.granule() >> PAGE_SHIFT;
         let (mut live, mut committed, mut free_committed) = (0, 0, 0);
+        let (mut free_extents, mut purging) = (0, 0);
         let mut after_free = false;
         let mut page = arena.first_page();
-        let mut free_extents = 0;
         while page < map.pages() {
-            let extent: *const Extent = map.extent(page);
+            let extent = map.extent(page);
             ensure(!extent.is_null(), "every page belongs to an extent", page)?;
+            // Not borrowed as a whole: bins are at work on the rest of their slabs.
             // SAFETY: descriptors in the map are live, or retired but readable.
-            let extent = unsafe { &*extent };
-            ensure(extent.start() == page && extent.pages > 0, "extents tile the pool", page)?;
-            ensure(extent.end() <= map.pages(), "extent ends in the pool", page)?;
-            ensure(
-                core::ptr::eq(map.extent(extent.end() - 1), extent),
-                "map knows the last page",
-                page,
-            )?;
-            let backed = map.committed().count(extent.start(), extent.end());
+            let (start, pages, state) =
+                unsafe { ((*extent).start as usize, (*extent).pages as usize, (*extent).state) };
+            let end = start + pages;
+            ensure(start == page && pages > 0, "extents tile the pool", page)?;
+            ensure(end <= map.pages(), "extent ends in the pool", page)?;
+            ensure(ptr::eq(map.extent(end - 1), extent), "map knows the last page", page)?;
+            let backed = map.committed().count(start, end);
             committed += backed;
-            let is_free = extent.state == State::Free;
-            match extent.state {
-                State::Free => {
-                    ensure(!after_free, "free neighbours are merged", page)?;
-                    ensure(extent.linked, "free extent is listed", page)?;
-                    ensure(extent.committed as usize == backed, "committed count", page)?;
-                    free_committed += backed;
-                    free_extents += 1;
+            match state {
+                State::Free | State::Purging => {
+                    // SAFETY: what is not a slab belongs to the arena, which is locked.
+                    let (linked, counted) =
+                        unsafe { ((*extent).linked, (*extent).committed as usize) };
+                    if state == State::Free {
+                        ensure(!after_free, "free neighbours are merged", page)?;
+                        ensure(linked, "free extent is listed", page)?;
+                        ensure(counted == backed, "committed count", page)?;
+                        free_extents += 1;
+                    } else {
+                        // A purge that is under way clears bits first.
+                        ensure(!linked, "extent under purge is in no list", page)?;
+                        ensure(counted >= backed, "committed count", page)?;
+                        purging += 1;
+                    }
+                    free_committed += counted;
+                    self.check_backing(start, end, granule)?;
                 }
-                State::Purging => free_committed += extent.committed as usize,
                 State::Slab | State::Large => {
-                    ensure(backed == extent.pages(), "live pages are committed", page)?;
-                    live += extent.pages();
+                    ensure(backed == pages, "live pages are committed", page)?;
+                    live += pages;
                 }
                 State::Retired => {
                     return Err(Fault { what: "retired extent in the map", at: page });
                 }
             }
-            after_free = is_free;
-            page = extent.end();
+            if state != State::Slab {
+                let used = end.min(map.used());
+                let classed = (start..used).find(|&page| map.class_offset(page) != 0);
+                ensure(classed.is_none(), "only slabs have a class", classed.unwrap_or(page))?;
+            }
+            after_free = state == State::Free;
+            page = end;
         }
-        ensure(heap.listed() == free_extents, "lists hold the free extents", 0)?;
+        ensure(heap.listed() == free_extents, "lists hold the free extents", free_extents)?;
+        ensure(heap.misplaced().is_none(), "extent in its list", heap.misplaced().unwrap_or(0))?;
+        ensure(heap.purging as usize == purging, "extents under purge", purging)?;
         ensure(heap.counts.live == live, "live page count", live)?;
         ensure(heap.counts.free_committed == free_committed, "reserve count", free_committed)?;
-        // A purge that is under way clears bits before it takes the lock to count them.
-        ensure(heap.counts.committed >= committed, "committed page count", committed)?;
+        let all = heap.counts.committed;
+        ensure(
+            all == live + free_committed && (all == committed || purging > 0),
+            "committed page count",
+            committed,
+        )?;
         ensure(map.pages() << PAGE_SHIFT == arena.source.len(), "map covers the source", 0)
     }
+
+    /// Free pages `start..end`: frozen pages are committed ones, and a granule is committed as a whole.
+    fn check_backing(&self, start: usize, end: usize, granule: usize) -> Result<(), Fault> {
+        let map = &self.arena.map;
+        let mut at = start;
+        while let Some((first, last)) = map.frozen().next_run(at, end, true) {
+            let missing = map.committed().next_run(first, last, false);
+            ensure(missing.is_none(), "frozen pages are committed", first)?;
+            at = last;
+        }
+        let mut at = start;
+        while let Some((first, last)) = map.committed().next_run(at, end, false) {
+            // The head of the pool is nobody's.
+            let aligned = first.is_multiple_of(granule) || first == self.arena.first_page();
+            ensure(aligned && last.is_multiple_of(granule), "granules are committed whole", first)?;
+            at = last;
+        }
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+mod tests;

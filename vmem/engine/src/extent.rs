@@ -1,9 +1,12 @@
 //! Extent descriptors: one 128-byte record in DRAM for each run of pages of a pool.
 //!
 //! Extents tile a pool: every page belongs to exactly one, and the page map finds the descriptor
-//! from the first and the last page of an extent (from every page, for slabs). A descriptor is
-//! written under the lock of its owner: the arena lock for free and large extents, the bin lock
-//! of its class for slabs.
+//! from the first and the last page of an extent (from every page, for slabs).
+//!
+//! `start`, `pages` and `state` are written under the arena lock, under which neighbours look at
+//! them; so do `committed` and `freed_at`, which speak of free extents. The rest is written under
+//! the lock of the owner: of the arena, or of the bin for slabs. An extent that others may look at
+//! is therefore never borrowed as a whole.
 
 use crate::size_class::MAX_SLOTS;
 use core::ptr;
@@ -47,8 +50,8 @@ pub(crate) struct Extent {
     /// Free extent: pages of it that are committed.
     pub(crate) committed: u32,
     /// Free extent: when it was freed, in ms of the arena clock (weighted over merged parts).
-    pub(crate) freed_at: u32,
-    _reserved: [u32; 4],
+    pub(crate) freed_at: u64,
+    _reserved: [u64; 2],
     /// Slab: one bit per slot, set when the slot is free in the bin.
     pub(crate) bitmap: [u64; BITMAP_WORDS],
 }
@@ -70,7 +73,7 @@ impl Extent {
             slots: 0,
             committed: 0,
             freed_at: 0,
-            _reserved: [0; 4],
+            _reserved: [0; 2],
             bitmap: [0; BITMAP_WORDS],
         }
     }

@@ -12,14 +12,16 @@
 //!           of the parent still come from the medium
 //! Clone     live extents are copied to a new file     the new file is mapped over the pool
 //! Copy      live extents are copied to DRAM           the copy is moved over the pool
-//! Share     nothing                                   free extents become anonymous memory,
-//!                                                     free slots of slabs are forgotten
+//! Share     nothing                                   free extents become anonymous memory;
+//!                                                     live ones are never used again, since the
+//!                                                     parent uses them: freeing their blocks
+//!                                                     does nothing
 //! ```
 //!
 //! `Copy` is what remains when a pool cannot be frozen or cloned: the program has closed the descriptor, or
 //! the source is a device or huge pages.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Forking};
 use crate::config::PAGE_SHIFT;
 use crate::pool::PoolInner;
 use crate::registry::{self, REGISTRY};
@@ -83,11 +85,12 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
     set_fork_owner(Some(ThreadId::current()));
     let registry = registry::lock(); // passes: we are the owner
     let mut result = Ok(());
-    for pool in registry.pools() {
+    for pool in registry.pools.iter() {
+        pool.arena.set_forking(Forking::Quiet);
         // SAFETY: as above.
         unsafe { pool.lock_for_fork() };
     }
-    for pool in registry.pools() {
+    for pool in registry.pools.iter() {
         match pool.plan(mode) {
             // SAFETY: the pool is locked by this thread.
             Ok(plan) => unsafe { *pool.fork_plan.get() = plan },
@@ -106,13 +109,14 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
 /// The calling thread called [`prepare`] and has not called `parent` since.
 pub unsafe fn parent() {
     let registry = registry::lock();
-    for pool in registry.pools() {
+    for pool in registry.pools.iter() {
         // SAFETY: locked by this thread in `prepare`.
         unsafe {
             let plan = core::mem::replace(&mut *pool.fork_plan.get(), Plan::Nothing);
             if let Plan::Copy(copy) = plan {
                 let _ = sys::unmap(copy, pool.arena.source.len());
             }
+            pool.arena.set_forking(Forking::No);
             pool.unlock_after_fork();
         }
     }
@@ -134,10 +138,11 @@ pub unsafe fn child() -> Result<(), ForkError> {
     let mut result = Ok(());
     {
         let registry = registry::lock();
-        for pool in registry.pools() {
+        for pool in registry.pools.iter() {
             // SAFETY: the only thread; the locks were taken by it before the fork.
             unsafe {
                 pool.force_unlock();
+                pool.arena.set_forking(Forking::No);
                 let plan = core::mem::replace(&mut *pool.fork_plan.get(), Plan::Nothing);
                 if let Err(error) = pool.apply(plan) {
                     result = Err(error);
@@ -219,6 +224,13 @@ impl PoolInner {
                 bin.lock_for_fork();
             }
             self.arena.heap.lock_for_fork();
+            // A purge ends under the lock, and whoever finds no room waits for that: the thread that
+            // forks would wait for ever.
+            while self.arena.heap.lock().purging > 0 {
+                self.arena.heap.unlock_after_fork();
+                sys::yield_now();
+                self.arena.heap.lock_for_fork();
+            }
             self.arena.meta.lock_for_fork();
         }
     }
@@ -254,10 +266,12 @@ impl PoolInner {
     /// Prepares this pool; all its locks are held by the calling thread.
     fn plan(&self, mode: ForkMode) -> Result<Plan, ForkError> {
         let arena = &self.arena;
-        if !is_shared(&arena.source) {
+        if !is_shared(&arena.source) || arena.is_sharing() {
             return Ok(Plan::Nothing);
         }
         match mode {
+            // In a child of an earlier fork everything is private.
+            ForkMode::Share if arena.is_detached() => return Ok(Plan::Nothing),
             ForkMode::Share => return Ok(Plan::Share),
             ForkMode::Private => {}
             ForkMode::Copy | ForkMode::CopyOrPrivate => match arena.clone_live() {
@@ -271,7 +285,12 @@ impl PoolInner {
             },
         }
         match arena.freeze_live() {
-            Ok(()) => Ok(Plan::Freeze),
+            Ok(()) => {
+                if !arena.is_detached() {
+                    arena.set_forking(Forking::Freezing);
+                }
+                Ok(Plan::Freeze)
+            }
             Err(Errno::EBADF | Errno::EOPNOTSUPP | Errno::EPERM) => {
                 arena.copy_live().map(Plan::Copy).map_err(ForkError::Remap)
             }
@@ -290,6 +309,7 @@ impl PoolInner {
             Plan::Share => {
                 arena.detach_free().map_err(ForkError::Map)?;
                 self.forget_free_slots();
+                arena.keep_live_shared();
             }
             Plan::Freeze => arena.detach_free().map_err(ForkError::Map)?,
             Plan::Clone(clone) => {
@@ -400,22 +420,12 @@ impl Arena {
             Ok(())
         })?;
         let gap = if runs > MANY_RUNS { SMALL_GAP_PAGES } else { 0 };
-        let frozen = self.map.frozen();
-        self.for_joined_runs(gap, |start, end| {
-            let mut at = start;
-            while let Some((first, last)) = frozen.next_run(at, end, false) {
-                let (offset, len) = Arena::bytes(first, last);
-                self.source.freeze(offset, len)?;
-                frozen.set(first, last);
-                at = last;
-            }
-            Ok(())
-        })
+        self.for_joined_runs(gap, |start, end| self.freeze_range(start, end))
     }
 
     fn clone_live(&self) -> Result<FileClone, Errno> {
         let clone = self.source.new_clone().map_err(|error| error.errno)?;
-        self.for_live_runs(|start, end| {
+        self.for_live_granules(|start, end| {
             let (offset, len) = Arena::bytes(start, end);
             self.source.copy_to_clone(&clone, offset, len)
         })?;
@@ -478,6 +488,18 @@ impl Arena {
             self.rebuild_free(false);
         }
         Ok(())
+    }
+
+    /// In a child: live pages stay the parent's too. No slot or page of theirs is handed out again:
+    /// without a class, a page's blocks are no business of caches and bins.
+    fn keep_live_shared(&self) {
+        let keep = self.for_live_runs(|start, end| {
+            self.map.frozen().set(start, end);
+            self.map.set_class_offset(start, end - start, 0);
+            Ok(())
+        });
+        debug_assert!(keep.is_ok());
+        self.set_sharing();
     }
 
     /// In a child that has a file of its own: all pages are shared mappings again, free ones empty.

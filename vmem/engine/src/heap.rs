@@ -8,13 +8,12 @@ use crate::cache::{self, Cache};
 use crate::config::{OVERFLOW_STREAK, PAGE};
 use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
+use crate::protocol::start::{Caller, Start};
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL, TABLE_MAX};
 use crate::stats::{CallCounts, Stats};
 use crate::{fork, thread, tls};
-use core::ptr::{self, NonNull};
-use core::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use pmem_core::errno::ErrnoGuard;
 use pmem_core::sys;
 
@@ -71,44 +70,11 @@ pub trait Runtime: Sync + 'static {
 /// What every block of more than 8 bytes is a multiple of.
 const MIN_ALIGN: usize = 16;
 
-const NEW: u32 = 0;
-/// Low bits of a state in which a thread makes the pool; the fork generation it lives in is above
-/// them, because a fork leaves that thread behind.
-const STARTING: u32 = 1;
-const READY: u32 = 2;
-const FAILED: u32 = 3;
-
-/// `STARTING` by a thread of this process.
-fn starting_now() -> u32 {
-    STARTING | fork::generation() << 2
-}
-
-/// Whether `state` means that a thread makes the pool.
-fn is_starting(state: u32) -> bool {
-    state & 3 == STARTING
-}
-
-/// Waits a moment for the thread that makes a pool. If it is one of the parent's, which a fork left
-/// behind, the pool counts as not begun again.
-fn await_starter(state: &AtomicU32, seen: u32) {
-    if seen == starting_now() {
-        sys::yield_now();
-    } else {
-        // When the exchange fails another thread was faster.
-        let _ = state.compare_exchange(seen, NEW, Ordering::Relaxed, Ordering::Relaxed);
-    }
-}
-
 /// See the module text.
 pub struct Heap<R: Runtime> {
     pub(crate) runtime: R,
-    state: AtomicU32,
-    /// Thread that makes the pool, to recognise recursion.
-    starter: AtomicI32,
-    pool: AtomicPtr<PoolInner>,
-    overflow: AtomicPtr<PoolInner>,
-    /// `READY` also when there is none.
-    overflow_state: AtomicU32,
+    pool: Start<PoolInner>,
+    overflow: Start<PoolInner>,
     full: FullPool,
     counting: AtomicBool,
     counts: Counters,
@@ -156,16 +122,23 @@ struct Counters {
     class_requested: [AtomicU64; CLASS_COUNT],
 }
 
+/// The calling thread, for [`Start`].
+fn caller() -> Caller {
+    Caller { thread: sys::thread_id().cast_unsigned(), generation: fork::generation() }
+}
+
+/// A pool that is kept for ever; null for none.
+fn pointer_to(pool: Option<Pool>) -> *mut PoolInner {
+    pool.map_or(ptr::null_mut(), |pool| pool.into_inner().as_ptr())
+}
+
 impl<R: Runtime> Heap<R> {
     /// A heap without a pool yet.
     pub const fn new(runtime: R) -> Heap<R> {
         Heap {
             runtime,
-            state: AtomicU32::new(NEW),
-            starter: AtomicI32::new(0),
-            pool: AtomicPtr::new(ptr::null_mut()),
-            overflow: AtomicPtr::new(ptr::null_mut()),
-            overflow_state: AtomicU32::new(0),
+            pool: Start::new(),
+            overflow: Start::new(),
             full: FullPool { size: AtomicUsize::new(0), calls: AtomicU32::new(0) },
             counting: AtomicBool::new(false),
             counts: Counters {
@@ -197,7 +170,7 @@ impl<R: Runtime> Heap<R> {
     fn fast_cache(&self) -> *mut Cache {
         let cache = tls::cache();
         // SAFETY: the thread slot always holds a valid cache.
-        if R::SOLE || ptr::eq(unsafe { (*cache).owner }, ptr::from_ref(self).cast()) {
+        if R::SOLE || ptr::eq(unsafe { (*cache).owner.get() }, ptr::from_ref(self).cast()) {
             cache
         } else {
             cache::empty()
@@ -416,7 +389,7 @@ impl<R: Runtime> Heap<R> {
         let fast = !self.counting.load(Ordering::Relaxed) && tls::cache() == cache::empty();
         if !cache.is_null() && fast {
             // SAFETY: the calling thread's own cache.
-            unsafe { (*cache).owner = ptr::from_ref(self).cast() };
+            unsafe { (*cache).owner.set(ptr::from_ref(self).cast()) };
             tls::set_cache(cache);
         }
         cache
@@ -425,13 +398,13 @@ impl<R: Runtime> Heap<R> {
     /// The pool that `pointer` lies in, with the thread's cache of it.
     fn owner(&self, pointer: *const u8) -> Option<(&PoolInner, *mut Cache)> {
         // SAFETY: pools of a heap are never deleted.
-        if let Some(pool) = unsafe { self.pool.load(Ordering::Acquire).as_ref() }
+        if let Some(pool) = unsafe { self.pool.get().as_ref() }
             && pool.contains(pointer)
         {
             return Some((pool, self.attach(pool)));
         }
         // SAFETY: as above.
-        let pool = unsafe { self.overflow.load(Ordering::Acquire).as_ref() }?;
+        let pool = unsafe { self.overflow.get().as_ref() }?;
         pool.contains(pointer).then(|| (pool, thread::cache_of(pool)))
     }
 
@@ -553,12 +526,9 @@ impl<R: Runtime> Heap<R> {
     /// The pool, made now if it does not exist yet. `None` when it cannot be made, or when called
     /// from inside its making.
     fn pool(&self) -> Option<&PoolInner> {
-        let pool = self.pool.load(Ordering::Acquire);
-        if pool.is_null() {
-            return self.start();
-        }
+        let pool = self.pool.get_or_make(caller, || pointer_to(self.runtime.create()));
         // SAFETY: pools of a heap are never deleted.
-        Some(unsafe { &*pool })
+        unsafe { pool.as_ref() }
     }
 
     /// Makes the pool if that has not been tried yet. True when there is one.
@@ -567,71 +537,16 @@ impl<R: Runtime> Heap<R> {
     }
 
     #[cold]
-    fn start(&self) -> Option<&PoolInner> {
-        // A heap without a pool comes here on every call.
-        if self.state.load(Ordering::Acquire) == FAILED {
-            return None;
-        }
-        let me = sys::thread_id();
-        loop {
-            match self.state.compare_exchange(
-                NEW,
-                starting_now(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => {
-                    self.starter.store(me, Ordering::Relaxed);
-                    let pool = self.runtime.create().map(Pool::into_inner);
-                    let state = if pool.is_some() { READY } else { FAILED };
-                    self.pool
-                        .store(pool.map_or(ptr::null_mut(), NonNull::as_ptr), Ordering::Release);
-                    self.state.store(state, Ordering::Release);
-                }
-                Err(seen) if is_starting(seen) => {
-                    if self.starter.load(Ordering::Relaxed) == me {
-                        return None;
-                    }
-                    await_starter(&self.state, seen);
-                }
-                Err(FAILED) => return None,
-                // SAFETY: ready: the pool is set and never deleted.
-                Err(_) => return unsafe { self.pool.load(Ordering::Acquire).as_ref() },
-            }
-        }
-    }
-
-    #[cold]
     fn overflow_pool(&self) -> Option<&PoolInner> {
-        let state = &self.overflow_state;
-        loop {
-            match state.load(Ordering::Acquire) {
-                NEW => {
-                    let begun = state.compare_exchange(
-                        NEW,
-                        starting_now(),
-                        Ordering::AcqRel,
-                        Ordering::Relaxed,
-                    );
-                    if begun.is_ok() {
-                        if let Some(pool) = self.runtime.create_overflow() {
-                            self.overflow.store(pool.into_inner().as_ptr(), Ordering::Release);
-                        }
-                        state.store(READY, Ordering::Release);
-                    }
-                }
-                seen if is_starting(seen) => await_starter(state, seen),
-                _ => break,
-            }
-        }
+        let make = || pointer_to(self.runtime.create_overflow());
         // SAFETY: pools of a heap are never deleted.
-        unsafe { self.overflow.load(Ordering::Acquire).as_ref() }
+        unsafe { self.overflow.get_or_make(caller, make).as_ref() }
     }
 
     /// The pools there are now: the heap's own and the overflow pool.
     pub(crate) fn pools(&self) -> [Option<&PoolInner>; 2] {
         // SAFETY: pools of a heap are never deleted.
-        [&self.pool, &self.overflow].map(|pool| unsafe { pool.load(Ordering::Acquire).as_ref() })
+        [&self.pool, &self.overflow].map(|pool| unsafe { pool.get().as_ref() })
     }
 
     /// A snapshot of the pool's statistics; `None` while there is no pool.
@@ -662,20 +577,11 @@ impl<R: Runtime> Heap<R> {
         })
     }
 
-    /// In the child of a fork, after [`crate::fork::child`]: a pool that a vanished thread was making
-    /// will be made by the next allocation, and calls are counted from zero.
-    ///
-    /// # Safety
-    /// The calling thread is the only one.
-    pub unsafe fn after_fork_in_child(&self) {
+    /// In the child of a fork, after [`crate::fork::child`]: calls are counted from zero.
+    pub fn after_fork_in_child(&self) {
         let counts = &self.counts;
         for count in [&counts.allocations, &counts.frees, &counts.foreign_frees, &counts.failures] {
             count.store(0, Ordering::Relaxed);
-        }
-        for state in [&self.state, &self.overflow_state] {
-            if is_starting(state.load(Ordering::Relaxed)) {
-                state.store(NEW, Ordering::Relaxed);
-            }
         }
     }
 
@@ -691,6 +597,9 @@ impl<R: Runtime> Heap<R> {
     /// # Errors
     /// What is inconsistent.
     pub fn check(&self) -> Result<(), crate::check::Fault> {
-        self.pools().into_iter().flatten().try_for_each(PoolInner::check)
+        self.pools().into_iter().flatten().try_for_each(|pool| {
+            // SAFETY: the calling thread's cache of this pool, or null.
+            unsafe { pool.check(thread::present_cache_of(pool)) }
+        })
     }
 }

@@ -13,6 +13,7 @@
 
 use crate::config::PAGE_SHIFT;
 use crate::extent::Extent;
+use crate::protocol::bits::PageBits;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pmem_core::errno::Errno;
@@ -26,7 +27,7 @@ pub(crate) fn widened(block: *mut u8) -> *mut u8 {
 }
 
 pub(crate) struct PageMap {
-    base: usize,
+    base: NonNull<u8>,
     pages: usize,
     classes: *const AtomicU16,
     extents: *const AtomicPtr<Extent>,
@@ -40,7 +41,7 @@ pub(crate) struct PageMap {
 
 impl PageMap {
     /// A map for `bytes` bytes from address `base`, both page-aligned.
-    pub(crate) fn new(base: usize, bytes: usize) -> Result<PageMap, Errno> {
+    pub(crate) fn new(base: NonNull<u8>, bytes: usize) -> Result<PageMap, Errno> {
         let pages = bytes >> PAGE_SHIFT;
         let words = pages.div_ceil(64) * 8;
         let extents = pages * 8;
@@ -71,7 +72,7 @@ impl PageMap {
     }
 
     pub(crate) fn base(&self) -> usize {
-        self.base
+        self.base.addr().get()
     }
 
     pub(crate) fn pages(&self) -> usize {
@@ -85,13 +86,13 @@ impl PageMap {
     /// The page of `address`, if it lies in the pool.
     #[inline]
     pub(crate) fn page_of(&self, address: usize) -> Option<usize> {
-        let page = address.wrapping_sub(self.base) >> PAGE_SHIFT;
+        let page = address.wrapping_sub(self.base()) >> PAGE_SHIFT;
         (page < self.pages).then_some(page)
     }
 
     /// Address of the first byte of `page`.
     pub(crate) fn address_of(&self, page: usize) -> *mut u8 {
-        core::ptr::with_exposed_provenance_mut(self.base + (page << PAGE_SHIFT))
+        self.base.as_ptr().wrapping_add(page << PAGE_SHIFT)
     }
 
     #[inline]
@@ -147,10 +148,15 @@ impl PageMap {
         }
     }
 
+    /// No page from here on was ever handed out.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
     fn bits(&self, words: *const AtomicU64) -> PageBits<'_> {
         // SAFETY: the array has a bit per page and lives as long as self.
         let words = unsafe { core::slice::from_raw_parts(words, self.pages.div_ceil(64)) };
-        PageBits { words, used: self.used.load(Relaxed) }
+        PageBits::new(words, self.used())
     }
 
     pub(crate) fn committed(&self) -> PageBits<'_> {
@@ -163,134 +169,5 @@ impl PageMap {
 
     pub(crate) fn dirty(&self) -> PageBits<'_> {
         self.bits(self.dirty)
-    }
-}
-
-/// One bit per page. A bit is written by the owner of its page: under the arena lock, or by the purge
-/// that holds the extent outside it; neighbours in a word may belong to others, hence the atomics.
-#[derive(Clone, Copy)]
-pub(crate) struct PageBits<'a> {
-    words: &'a [AtomicU64],
-    /// See [`PageMap::use_up_to`].
-    used: usize,
-}
-
-impl PageBits<'_> {
-    /// Calls `f(word, mask)` for each word that holds bits of `start..end`.
-    fn for_words(self, start: usize, end: usize, mut f: impl FnMut(&AtomicU64, u64) -> bool) {
-        let end = end.min(self.used);
-        let mut page = start;
-        while page < end {
-            let last = ((page | 63) + 1).min(end);
-            let width = last - page;
-            let mask = (!0u64 >> (64 - width)) << (page % 64);
-            if !f(&self.words[page / 64], mask) {
-                return;
-            }
-            page = last;
-        }
-    }
-
-    /// Sets the bits of pages that are declared used.
-    pub(crate) fn set(self, start: usize, end: usize) {
-        debug_assert!(end <= self.used);
-        self.for_words(start, end, |word, mask| {
-            word.fetch_or(mask, Relaxed);
-            true
-        });
-    }
-
-    pub(crate) fn clear(self, start: usize, end: usize) {
-        self.for_words(start, end, |word, mask| {
-            word.fetch_and(!mask, Relaxed);
-            true
-        });
-    }
-
-    pub(crate) fn count(self, start: usize, end: usize) -> usize {
-        let mut count = 0;
-        self.for_words(start, end, |word, mask| {
-            count += (word.load(Relaxed) & mask).count_ones() as usize;
-            true
-        });
-        count
-    }
-
-    pub(crate) fn none(self, start: usize, end: usize) -> bool {
-        let mut none = true;
-        self.for_words(start, end, |word, mask| {
-            none = word.load(Relaxed) & mask == 0;
-            none
-        });
-        none
-    }
-
-    /// First page in `start..end` whose bit equals `value`, or `end`.
-    fn find(self, start: usize, end: usize, value: bool) -> usize {
-        let used = end.min(self.used);
-        if start >= used {
-            return if value { end } else { start };
-        }
-        let mut page = start;
-        while page < used {
-            let word = self.words[page / 64].load(Relaxed);
-            let word = if value { word } else { !word } >> (page % 64);
-            if word != 0 {
-                let found = page + word.trailing_zeros() as usize;
-                if found < used {
-                    return found;
-                }
-                break;
-            }
-            page = (page | 63) + 1;
-        }
-        if value { end } else { used }
-    }
-
-    /// The next maximal run of bits equal to `value` in `start..end`.
-    pub(crate) fn next_run(self, start: usize, end: usize, value: bool) -> Option<(usize, usize)> {
-        let first = self.find(start, end, value);
-        (first < end).then(|| (first, self.find(first, end, !value)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bits_agree_with_a_naive_array() {
-        let words: [AtomicU64; 4] = Default::default();
-        let bits = PageBits { words: &words, used: 256 };
-        let mut naive = [false; 256];
-        let mut random = 1u64;
-        for _ in 0..20_000 {
-            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let a = (random >> 20) as usize % 257;
-            let b = (random >> 40) as usize % 257;
-            let (a, b) = (a.min(b), a.max(b));
-            match random >> 60 & 3 {
-                0 => {
-                    bits.set(a, b);
-                    naive[a..b].fill(true);
-                }
-                1 => {
-                    bits.clear(a, b);
-                    naive[a..b].fill(false);
-                }
-                _ => {
-                    let expected = naive[a..b].iter().filter(|&&set| set).count();
-                    assert_eq!(bits.count(a, b), expected);
-                    assert_eq!(bits.none(a, b), expected == 0);
-                    let run = bits.next_run(a, b, true);
-                    let first = (a..b).find(|&page| naive[page]);
-                    assert_eq!(run.map(|r| r.0), first);
-                    if let Some((first, last)) = run {
-                        assert!(naive[first..last].iter().all(|&set| set));
-                        assert!(last == b || !naive[last]);
-                    }
-                }
-            }
-        }
     }
 }

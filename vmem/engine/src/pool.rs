@@ -17,7 +17,7 @@ use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
 use pmem_core::source::Source;
@@ -45,7 +45,8 @@ pub struct PoolOptions {
     pub purge: PurgePolicy,
     /// Huge-page policy.
     pub huge_pages: HugePages,
-    /// Bytes at the start of the range that the pool leaves alone (rounded up to pages).
+    /// Bytes at the start of the range that the pool leaves alone (rounded up to what the source
+    /// commits at a time: pages, except for huge pages and devices).
     pub head_bytes: usize,
 }
 
@@ -80,7 +81,7 @@ pub(crate) struct PoolInner {
     pub(crate) bins: [BinCell; CLASS_COUNT],
     pub(crate) caches: Mutex<CacheList>,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
-    next_look_ms: AtomicU32,
+    next_look_ms: AtomicU64,
     /// What a fork under way does with the pool; touched only by the thread that forks.
     pub(crate) fork_plan: UnsafeCell<Plan>,
 }
@@ -111,7 +112,8 @@ impl PoolInner {
             source.advise_huge(0, source.len());
         }
         let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
-        let head_pages = options.head_bytes.div_ceil(PAGE);
+        // Whole granules: the head is not committed, purged or copied with what comes after it.
+        let head_pages = options.head_bytes.div_ceil(source.granule()) * (source.granule() / PAGE);
         if head_pages >= source.len() >> PAGE_SHIFT {
             return Err(fail("pool size")(Errno::EINVAL));
         }
@@ -141,13 +143,18 @@ impl PoolInner {
             }
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
-            (&raw mut (*pool).next_look_ms).write(AtomicU32::new(0));
+            (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
-            if let Err(errno) = registry::insert(memory) {
+            // Under the registry's lock: others see the pool with its id, or not at all.
+            let registered = registry::lock().pools.insert(memory, |id, slot| {
+                (*pool).id = id;
+                (*pool).slot = slot;
+            });
+            if let Err(errno) = registered {
                 PoolInner::destroy(memory);
-                return Err(fail("too many pools")(errno));
+                return Err(fail("table of pools")(errno));
             }
         }
         Ok(memory)
@@ -232,12 +239,12 @@ impl PoolInner {
     unsafe fn allocate_class(&self, cache: *mut Cache, class: ClassId) -> Block {
         // SAFETY: contract.
         let pointer = unsafe {
-            match cache.as_mut() {
-                Some(cache) if cache.can_hold(class) => {
+            match cache.as_ref() {
+                Some(own) if own.can_hold(class) => {
                     let slot = Cache::pop_class(cache, class);
                     if slot.is_null() {
                         self.prepare_for_run(cache, usize::from(class.geometry().pages));
-                        self.fill(cache, class)
+                        self.fill(own, class)
                     } else {
                         slot
                     }
@@ -271,7 +278,7 @@ impl PoolInner {
     }
 
     /// Fills the cache's empty stack of `class` and pops one slot; null when the pool is full.
-    fn fill(&self, cache: &mut Cache, class: ClassId) -> *mut u8 {
+    fn fill(&self, cache: &Cache, class: ClassId) -> *mut u8 {
         cache.visit(class);
         {
             let mut bin = self.bin(class);
@@ -282,11 +289,13 @@ impl PoolInner {
             let got = unsafe { bin.take(&self.arena, class, out, want) };
             cache.filled(class, got);
         }
+        let this = ptr::from_ref(cache).cast_mut();
         // SAFETY: the calling thread's cache. (Before the slot is popped: the class was visited just
         // now, so it is not idle.)
-        unsafe { self.look_for_idle(cache) };
-        // SAFETY: the calling thread's cache.
-        unsafe { Cache::pop_class(cache, class) }
+        unsafe {
+            self.look_for_idle(this);
+            Cache::pop_class(this, class)
+        }
     }
 
     /// A slot of `class` straight from its bin; null when the pool is full.
@@ -308,11 +317,11 @@ impl PoolInner {
         unsafe { self.look_for_idle(cache) };
         // SAFETY: contract.
         unsafe { self.prepare_for_run(cache, pages) };
-        let mut extent = self.arena.allocate(pages, align_pages);
+        let mut extent = self.arena.allocate(pages, align_pages, State::Large);
         if extent.is_null() && pages <= self.arena.map.pages() {
             // SAFETY: contract.
             unsafe { self.reclaim(cache) };
-            extent = self.arena.allocate(pages, align_pages);
+            extent = self.arena.allocate(pages, align_pages, State::Large);
         }
         if extent.is_null() {
             return Block::NONE;
@@ -344,7 +353,7 @@ impl PoolInner {
     /// `cache` is the calling thread's cache of this pool, or null.
     pub(crate) unsafe fn reclaim(&self, cache: *mut Cache) {
         // SAFETY: contract.
-        if let Some(cache) = unsafe { cache.as_mut() } {
+        if let Some(cache) = unsafe { cache.as_ref() } {
             self.flush_all(cache);
         }
         for class in ClassId::all() {
@@ -362,10 +371,10 @@ impl PoolInner {
         let now = self.arena.now();
         let idle_ms = self.arena.idle_ms();
         // SAFETY: contract.
-        if let Some(cache) = unsafe { cache.as_mut() }
-            && now >= cache.next_look_ms
+        if let Some(cache) = unsafe { cache.as_ref() }
+            && now >= cache.next_look_ms.get()
         {
-            cache.next_look_ms = now.saturating_add(idle_ms);
+            cache.next_look_ms.set(now + u64::from(idle_ms));
             for class in cache.idle_classes() {
                 self.flush(cache, class, cache.count(class), Destination::Slabs { idle_ms });
             }
@@ -374,7 +383,7 @@ impl PoolInner {
         if now >= due
             && self
                 .next_look_ms
-                .compare_exchange(due, now.saturating_add(idle_ms), Relaxed, Relaxed)
+                .compare_exchange(due, now + u64::from(idle_ms), Relaxed, Relaxed)
                 .is_ok()
         {
             for class in ClassId::all() {
@@ -386,7 +395,7 @@ impl PoolInner {
     }
 
     /// Empties a cache into the slabs.
-    pub(crate) fn flush_all(&self, cache: &mut Cache) {
+    pub(crate) fn flush_all(&self, cache: &Cache) {
         for class in ClassId::all() {
             let count = cache.count(class);
             if count > 0 {
@@ -396,7 +405,7 @@ impl PoolInner {
     }
 
     /// Moves the `count` oldest slots of `class` from the cache to its bin.
-    fn flush(&self, cache: &mut Cache, class: ClassId, count: usize, to: Destination) {
+    fn flush(&self, cache: &Cache, class: ClassId, count: usize, to: Destination) {
         let mut bin = self.bin(class);
         cache.drain_oldest(class, count, |slots| {
             // SAFETY: slots in a cache of this pool were taken from this bin or freed to it.
@@ -420,9 +429,9 @@ impl PoolInner {
         match self.locate(pointer) {
             Located::Slot(class) => {
                 // SAFETY: contract.
-                match unsafe { cache.as_mut() } {
-                    Some(cache) if cache.can_hold(class) => {
-                        self.make_room(cache, class);
+                match unsafe { cache.as_ref() } {
+                    Some(own) if own.can_hold(class) => {
+                        self.make_room(own, class);
                         // SAFETY: the calling thread's cache; contract.
                         let pushed = unsafe { Cache::push(cache, pointer) };
                         if pushed {
@@ -438,6 +447,8 @@ impl PoolInner {
                 self.arena.free(extent);
                 self.look_for_idle(cache);
             },
+            // The parent's memory too, see `fork`.
+            Located::Shared(_) => {}
             Located::Nowhere => fatal::invalid_pointer("free", pointer),
         }
     }
@@ -448,7 +459,7 @@ impl PoolInner {
     }
 
     /// Makes place for one slot of `class` in the cache, if it can be had.
-    fn make_room(&self, cache: &mut Cache, class: ClassId) {
+    fn make_room(&self, cache: &Cache, class: ClassId) {
         if !cache.is_full(class) {
             return;
         }
@@ -462,7 +473,7 @@ impl PoolInner {
             self.flush(cache, class, count, Destination::OtherThreads);
         }
         // SAFETY: the calling thread's cache.
-        unsafe { self.look_for_idle(cache) };
+        unsafe { self.look_for_idle(ptr::from_ref(cache).cast_mut()) };
     }
 
     /// What lies at `pointer`.
@@ -476,6 +487,16 @@ impl PoolInner {
             return Located::Slot(ClassId((usize::from(offset) / BIN_BYTES) as u8));
         }
         let extent = map.extent(page);
+        if self.arena.is_shared(page) && !extent.is_null() {
+            // SAFETY: shared pages belong to live extents, which nobody changes any more.
+            let usable = unsafe {
+                match (*extent).state {
+                    State::Slab => ClassId((*extent).class).size(),
+                    _ => (*extent).pages() << PAGE_SHIFT,
+                }
+            };
+            return Located::Shared(usable);
+        }
         // SAFETY: descriptors stay readable for the life of the pool, even retired ones.
         let live = !extent.is_null()
             && pointer.addr().is_multiple_of(PAGE)
@@ -489,6 +510,7 @@ impl PoolInner {
             Located::Slot(class) => Some(class.size()),
             // SAFETY: a live run; its page count changes only through its owner, the caller.
             Located::Run(extent) => Some(unsafe { (*extent).pages() } << PAGE_SHIFT),
+            Located::Shared(usable) => Some(usable),
             Located::Nowhere => None,
         }
     }
@@ -504,6 +526,7 @@ impl PoolInner {
                 let old = class.size();
                 size <= old && (size >= old / 2 || ClassId::for_size(size) == Some(class))
             }
+            Located::Shared(old) => size <= old,
             Located::Run(extent) => {
                 let Some(rounded) = size.checked_next_multiple_of(PAGE) else {
                     return false;
@@ -546,11 +569,11 @@ impl PoolInner {
         while let Some(cache) = NonNull::new(at) {
             // SAFETY: listed caches are live; `in_use` and `next` are guarded by the list lock.
             unsafe {
-                if !(*at).in_use {
-                    (*at).in_use = true;
-                    return cache.as_ptr();
+                let cache = cache.as_ref();
+                if !cache.in_use.replace(true) {
+                    return at;
                 }
-                at = (*at).next;
+                at = cache.next.get();
             }
         }
         let Some(memory) = self.arena.meta.lock().take_block(size_of::<Cache>()) else {
@@ -559,8 +582,8 @@ impl PoolInner {
         // SAFETY: a block of the right size; the pool outlives its caches.
         unsafe {
             let cache = Cache::init(memory, self).as_ptr();
-            (*cache).next = list.head;
-            (*cache).in_use = true;
+            (*cache).next.set(list.head);
+            (*cache).in_use.set(true);
             list.head = cache;
             cache
         }
@@ -574,10 +597,10 @@ impl PoolInner {
     pub(crate) unsafe fn detach_cache(&self, cache: *mut Cache) {
         // SAFETY: contract.
         unsafe {
-            self.flush_all(&mut *cache);
-            (*cache).owner = ptr::null();
+            self.flush_all(&*cache);
+            (*cache).owner.set(ptr::null());
             let _list = self.caches.lock();
-            (*cache).in_use = false;
+            (*cache).in_use.set(false);
         }
     }
 
@@ -589,7 +612,7 @@ impl PoolInner {
         while !at.is_null() {
             visit(at);
             // SAFETY: listed caches are live.
-            at = unsafe { (*at).next };
+            at = unsafe { (*at).next.get() };
         }
     }
 
@@ -620,6 +643,9 @@ pub(crate) enum Located {
     Slot(ClassId),
     /// The start of a live run of whole pages.
     Run(*mut Extent),
+    /// In memory that this process shares with its parent and does not use again; so many bytes are
+    /// usable.
+    Shared(usize),
     /// Not in the pool, or not the start of a block.
     Nowhere,
 }
@@ -787,6 +813,12 @@ impl Pool {
         (source.base(), source.len())
     }
 
+    /// Where the pool's bytes come from; for tests that make it fail.
+    #[doc(hidden)]
+    pub fn source(&self) -> &Source {
+        &self.inner().arena.source
+    }
+
     /// Gives all free memory back to the source: the calling thread's cache, waiting slots, empty
     /// slabs, free extents. Returns the bytes given back.
     pub fn trim(&self) -> usize {
@@ -803,7 +835,9 @@ impl Pool {
     /// # Errors
     /// The first fault found.
     pub fn check(&self) -> Result<(), crate::Fault> {
-        self.inner().check()
+        let pool = self.inner();
+        // SAFETY: the calling thread's cache of this pool, or null.
+        unsafe { pool.check(thread::present_cache_of(pool)) }
     }
 
     /// With `--cfg pmem_scan`: checks everything after an operation and stops at the first fault.
@@ -818,9 +852,13 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        registry::remove(self.inner().slot);
+        // SAFETY: entered at creation.
+        unsafe { registry::lock().pools.remove(self.inner().slot) };
         // SAFETY: the owner goes; the registry no longer knows the pool, so no exiting thread can
         // meet it, and callers using it meanwhile break the borrow rules.
         unsafe { PoolInner::destroy(self.inner) };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,30 @@
 //! Slabs: extents cut into equal slots, with a bitmap of free slots in the descriptor.
 //!
 //! Everything here runs under the lock of the slab's bin. The slots themselves are never touched.
+//! Only what belongs to the bin is borrowed: the arena looks at the rest of the descriptor meanwhile.
 
-use crate::extent::{Extent, State};
+use crate::extent::Extent;
 use crate::size_class::{ClassId, Geometry};
 
 /// Groups of slabs by how many slots are free; the fullest are used first, so that the emptiest
 /// can become whole free extents again.
 pub(crate) const GROUPS: usize = 4;
 
-/// Turns a fresh run into a slab with all slots free.
+/// Marks all slots of a fresh slab free.
 ///
 /// # Safety
-/// `extent` is a run of `class.geometry().pages` pages owned by the caller.
+/// `extent` is a run of `class.geometry().pages` pages in state `Slab`, owned by the caller.
 pub(crate) unsafe fn format(extent: *mut Extent, class: ClassId) {
     let geometry = class.geometry();
     // SAFETY: contract.
-    let extent = unsafe { &mut *extent };
-    extent.state = State::Slab;
-    extent.class = class.0;
-    extent.slots = geometry.slots;
-    extent.free_slots = geometry.slots;
+    let bitmap = unsafe {
+        (*extent).class = class.0;
+        (*extent).slots = geometry.slots;
+        (*extent).free_slots = geometry.slots;
+        &mut (*extent).bitmap
+    };
     let mut left = usize::from(geometry.slots);
-    for word in &mut extent.bitmap {
+    for word in bitmap {
         let here = left.min(64);
         *word = if here == 0 { 0 } else { !0 >> (64 - here) };
         left -= here;
@@ -50,11 +52,11 @@ pub(crate) unsafe fn take(
     want: usize,
 ) -> usize {
     // SAFETY: contract.
-    let extent = unsafe { &mut *extent };
-    let count = want.min(usize::from(extent.free_slots));
+    let (bitmap, free_slots) = unsafe { (&mut (*extent).bitmap, &mut (*extent).free_slots) };
+    let count = want.min(usize::from(*free_slots));
     let mut left = count;
     let mut word_first = first;
-    for word in &mut extent.bitmap {
+    for word in bitmap {
         let mut bits = *word;
         while bits != 0 && left > 0 {
             left -= 1;
@@ -70,7 +72,7 @@ pub(crate) unsafe fn take(
         word_first = word_first.wrapping_add(64 * geometry.size as usize);
     }
     debug_assert_eq!(left, 0, "free_slots agrees with the bitmap");
-    extent.free_slots -= count as u16;
+    *free_slots -= count as u16;
     count
 }
 
@@ -91,17 +93,17 @@ pub(crate) enum Given {
 /// The bin lock of the slab is held; `offset` lies inside the slab.
 pub(crate) unsafe fn give(extent: *mut Extent, geometry: &Geometry, offset: usize) -> Given {
     // SAFETY: contract.
-    let extent = unsafe { &mut *extent };
+    let (bitmap, free_slots) = unsafe { (&mut (*extent).bitmap, &mut (*extent).free_slots) };
     let slot = slot_of(geometry, offset);
     if slot * geometry.size as usize != offset {
         return Given::Misaligned;
     }
-    let (word, bit) = (&mut extent.bitmap[slot / 64], 1u64 << (slot % 64));
+    let (word, bit) = (&mut bitmap[slot / 64], 1u64 << (slot % 64));
     if *word & bit != 0 {
         return Given::AlreadyFree;
     }
     *word |= bit;
-    extent.free_slots += 1;
+    *free_slots += 1;
     Given::Done
 }
 

@@ -1,6 +1,5 @@
 //! Statistics: a snapshot of a pool, gathered without slowing the fast paths.
 
-use crate::cache::Cache;
 use crate::config::PAGE_SHIFT;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId};
@@ -82,11 +81,10 @@ impl PoolInner {
         self.for_each_cache(|cache| {
             // SAFETY: listed caches are live. Their threads move tops meanwhile: each read gives
             // one of the values they had, which is all a snapshot needs.
-            unsafe {
-                thread_caches += usize::from((*cache).in_use);
-                for (class, stats) in ClassId::all().zip(&mut classes) {
-                    stats.cached += Cache::count_racy(cache, class);
-                }
+            let cache = unsafe { &*cache };
+            thread_caches += usize::from(cache.in_use.get());
+            for (class, stats) in ClassId::all().zip(&mut classes) {
+                stats.cached += cache.count_racy(class);
             }
         });
         let mut slab_bytes = 0;

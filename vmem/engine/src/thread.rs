@@ -15,6 +15,7 @@ use crate::registry::{self, Registry};
 use crate::tls;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{Ordering, compiler_fence};
 use pmem_core::sys;
 use pmem_core::sys::ExitKey;
 
@@ -30,10 +31,10 @@ struct Entry {
 
 /// See the module text.
 pub(crate) struct Record {
-    /// Links, under the registry lock: other threads change them.
+    /// Neighbours in the list of all threads, or of free records; guarded by the registry lock, under
+    /// which other threads change them.
     next: *mut Record,
     prev: *mut Record,
-    /// Apart from the links, so that no reference of the thread covers those.
     own: Own,
 }
 
@@ -67,7 +68,7 @@ fn attach() -> Option<NonNull<Record>> {
         let record = match NonNull::new(registry.free_records) {
             Some(record) => {
                 // SAFETY: free records are valid and unused.
-                registry.free_records = unsafe { record.as_ref().next };
+                registry.free_records = unsafe { (*record.as_ptr()).next };
                 record
             }
             None => {
@@ -135,28 +136,32 @@ impl Registry {
         // SAFETY: contract; a cache is followed only while its pool is registered under the id of
         // the entry, and deletion takes the registry lock that we hold.
         unsafe {
-            let this = &mut *record.as_ptr();
-            for slot in 0..this.own.entry_count {
-                let entry = this.own.entries.add(slot);
-                if let Some(pool) = self.find(slot, (*entry).id)
-                    && !(*entry).cache.is_null()
-                {
-                    pool.detach_cache((*entry).cache);
+            let own = &mut (*record.as_ptr()).own;
+            for slot in 0..own.entry_count {
+                let entry = &mut *own.entries.add(slot);
+                if entry.id == 0 {
+                    continue; // reading a table costs no DRAM, writing to it does
                 }
-                entry.write(Entry { id: 0, cache: ptr::null_mut(), ops: 0 });
+                if let Some(pool) = self.pools.find(slot, entry.id)
+                    && !entry.cache.is_null()
+                {
+                    pool.detach_cache(entry.cache);
+                }
+                *entry = Entry { id: 0, cache: ptr::null_mut(), ops: 0 };
             }
-            this.own.last_id = 0;
-            this.own.last_cache = ptr::null_mut();
-            if this.prev.is_null() {
-                self.records = this.next;
+            own.last_id = 0;
+            own.last_cache = ptr::null_mut();
+            let this = record.as_ptr();
+            if (*this).prev.is_null() {
+                self.records = (*this).next;
             } else {
-                (*this.prev).next = this.next;
+                (*(*this).prev).next = (*this).next;
             }
-            if !this.next.is_null() {
-                (*this.next).prev = this.prev;
+            if !(*this).next.is_null() {
+                (*(*this).next).prev = (*this).prev;
             }
-            this.next = self.free_records;
-            self.free_records = record.as_ptr();
+            (*this).next = self.free_records;
+            self.free_records = this;
         }
     }
 
@@ -170,7 +175,7 @@ impl Registry {
         while let Some(record) = NonNull::new(at) {
             // SAFETY: linked records are valid; all but our own belong to no thread.
             unsafe {
-                at = record.as_ref().next;
+                at = (*record.as_ptr()).next;
                 if record.as_ptr() != own {
                     self.retire(record);
                 }
@@ -188,7 +193,11 @@ impl Own {
         // SAFETY: in range; the array is this record's.
         let entry = unsafe { &mut *self.entries.add(pool.slot) };
         if entry.id != pool.id {
-            *entry = Entry { id: pool.id, cache: ptr::null_mut(), ops: 0 };
+            entry.cache = ptr::null_mut();
+            entry.ops = 0;
+            // A fork child must not see the new id beside the cache of an earlier pool.
+            compiler_fence(Ordering::Release);
+            entry.id = pool.id;
         }
         Some(entry)
     }
@@ -226,6 +235,23 @@ pub(crate) fn cache_of(pool: &PoolInner) -> *mut Cache {
         }
     }
     look_up(pool, false)
+}
+
+/// The calling thread's cache of `pool` if it has one already.
+pub(crate) fn present_cache_of(pool: &PoolInner) -> *const Cache {
+    let record = tls::record();
+    if record.addr() <= 1 {
+        return ptr::null();
+    }
+    // SAFETY: the calling thread's record, whose entries belong to it.
+    unsafe {
+        let own = &(*record).own;
+        if pool.slot >= own.entry_count {
+            return ptr::null();
+        }
+        let entry = own.entries.add(pool.slot).read();
+        if entry.id == pool.id { entry.cache } else { ptr::null() }
+    }
 }
 
 /// The calling thread's cache of `pool`, made at once if there is none; null only in a thread that

@@ -8,7 +8,7 @@
 use crate::cache::Cache;
 use crate::thread::Record;
 
-#[cfg(all(not(miri), not(pmem_loom)))]
+#[cfg(not(miri))]
 mod imp {
     use crate::cache::EMPTY_CACHE;
     use core::arch::{asm, global_asm};
@@ -113,7 +113,7 @@ mod imp {
     }
 }
 
-#[cfg(any(miri, pmem_loom))]
+#[cfg(miri)]
 mod imp {
     extern crate std;
     use core::cell::Cell;

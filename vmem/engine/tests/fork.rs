@@ -4,7 +4,7 @@ use pmem_core::source::{HugePageSize, Source};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vmem_engine::fork::{self, ForkMode};
-use vmem_engine::{Pool, PoolOptions};
+use vmem_engine::{Pool, PoolOptions, PurgePolicy};
 
 /// Forks here must not meet each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -19,8 +19,7 @@ fn fork_with(mode: ForkMode, in_child: impl FnOnce() -> bool, in_parent: impl Fn
         }
         let pid = libc::fork();
         if pid == 0 {
-            let fine = fork::child().is_ok() && in_child();
-            libc::_exit(if fine { 0 } else { 1 });
+            end_child(|| fork::child().is_ok() && in_child());
         }
         assert!(pid > 0);
         fork::parent();
@@ -29,6 +28,14 @@ fn fork_with(mode: ForkMode, in_child: impl FnOnce() -> bool, in_parent: impl Fn
         assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
     }
+}
+
+/// Ends a child with what `body` says. (A panic that left the body would end the only thread of the
+/// child, and that counts as success.)
+fn end_child(body: impl FnOnce() -> bool) -> ! {
+    let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(false);
+    // SAFETY: ends the child without running anybody's handlers.
+    unsafe { libc::_exit(if fine { 0 } else { 1 }) }
 }
 
 /// Whether all bytes equal `stamp`; by memcmp, because debug builds are slow at loops.
@@ -235,5 +242,117 @@ fn huge_page_pools_are_copied() {
         println!("NOT CHECKED: no free huge pages (vm.nr_hugepages)");
         return;
     }
-    isolation(|| pool(source().unwrap()), ForkMode::Private, 2);
+    for mode in [ForkMode::Private, ForkMode::Copy, ForkMode::CopyOrPrivate] {
+        isolation(|| pool(source().unwrap()), mode, 1);
+    }
+}
+
+/// What the child frees is the parent's, who goes on using it.
+#[test]
+fn in_share_mode_the_child_never_reuses_what_the_parent_has() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let pool = file_pool();
+    let blocks: Vec<Block> = sizes().map(|size| Block::new(&pool, size, 7)).collect();
+    let in_child = || {
+        for (at, block) in blocks.iter().enumerate() {
+            // SAFETY: live in this process; not used again but through what realloc gives.
+            unsafe {
+                let usable = pool.usable_size(block.0);
+                assert!(usable >= block.1 && usable < block.1 + 4096);
+                match at % 3 {
+                    0 => pool.free(block.0),
+                    1 => assert_eq!(pool.realloc(block.0, block.1 / 2), block.0),
+                    _ => {
+                        let moved = pool.realloc(block.0, usable + 1);
+                        assert!(moved != block.0 && Block(moved, block.1).holds(7));
+                        pool.free(moved);
+                    }
+                }
+            }
+        }
+        pool.trim();
+        for size in sizes() {
+            let zeroed = Block(pool.alloc_zeroed(size), size);
+            assert!(zeroed.holds(0), "{size} bytes are not zero");
+            zeroed.fill(9);
+        }
+        churn(&pool, 10) && pool.check().is_ok()
+    };
+    let unharmed = || assert!(blocks.iter().all(|block| block.holds(7)), "child wrote to parent");
+    assert!(fork_with(ForkMode::Share, in_child, unharmed));
+    unharmed();
+    for block in blocks {
+        // SAFETY: live and not used again.
+        unsafe { pool.free(block.0) };
+    }
+    assert!(churn(&pool, 11));
+}
+
+/// Fork handlers of other libraries may run between ours and the fork, and allocate.
+#[test]
+fn blocks_of_other_fork_handlers_are_isolated_too() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let pool = file_pool();
+    let old = Block::new(&pool, 24, 7);
+    // SAFETY: the handlers are called as they ask for; the child only uses the pool and exits.
+    unsafe {
+        fork::prepare(ForkMode::Private).unwrap();
+        // In a slab that was there, in new slabs, and in pages of their own; freed ones as well.
+        let late: Vec<Block> = sizes().map(|size| Block::new(&pool, size, 7)).collect();
+        late.iter().step_by(3).for_each(|block| pool.free(block.0));
+        let late: Vec<&Block> =
+            late.iter().enumerate().filter(|b| b.0 % 3 != 0).map(|b| b.1).collect();
+        let pid = libc::fork();
+        if pid == 0 {
+            end_child(|| {
+                assert!(fork::child().is_ok() && late.iter().all(|block| block.holds(7)));
+                late.iter().for_each(|block| block.fill(8));
+                assert!(churn(&pool, 9) && late.iter().all(|block| block.holds(8)));
+                late.iter().for_each(|block| pool.free(block.0));
+                churn(&pool, 9)
+            });
+        }
+        fork::parent();
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        assert_eq!(status, 0);
+        assert!(late.iter().all(|block| block.holds(7)) && old.holds(7), "child wrote to parent");
+        assert!(churn(&pool, 10));
+        late.iter().for_each(|block| pool.free(block.0));
+    }
+    pool.check().unwrap();
+}
+
+/// A thread that finds no room waits for what others are giving back; in a fork they wait for it.
+#[test]
+fn a_full_pool_does_not_hang_a_fork() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let source = Source::in_directory(c"/dev/shm", 14 << 20).unwrap();
+    let options = PoolOptions { purge: PurgePolicy::Immediate, ..PoolOptions::default() };
+    let pool = &Pool::create(source, &options).unwrap();
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stop = StopAtEnd(stop);
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let block = Block::new(pool, 4 << 20, 1);
+                    // SAFETY: live and not used again.
+                    unsafe { pool.free(block.0) };
+                }
+            });
+        }
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_millis(300) {
+            // SAFETY: there is no child, which the parent's handler does not mind. (In this mode
+            // nothing is frozen; what is frozen is never given back.)
+            unsafe {
+                fork::prepare(ForkMode::Share).unwrap();
+                let block = pool.alloc(14 << 20);
+                pool.free(block);
+                fork::parent();
+            }
+        }
+    });
+    pool.check().unwrap();
 }
