@@ -96,6 +96,13 @@ impl FullPool {
         self.calls.store(OVERFLOW_STREAK, Ordering::Relaxed);
     }
 
+    /// A block of `size` bytes was given back to the pool.
+    fn room_for(&self, size: impl FnOnce() -> usize) {
+        if self.calls.load(Ordering::Relaxed) > 0 && size() >= self.size.load(Ordering::Relaxed) {
+            self.calls.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Whether a request of `size` bytes need not be tried.
     fn is_known_for(&self, size: usize) -> bool {
         let calls = self.calls.load(Ordering::Relaxed);
@@ -421,6 +428,7 @@ impl<R: Runtime> Heap<R> {
                 if counting {
                     self.uncount(self.counted_size(pointer));
                 }
+                self.full.room_for(|| pool.usable_size(pointer).unwrap_or(0));
                 // SAFETY: contract of `free`.
                 unsafe { pool.free(cache, pointer) }
             }
