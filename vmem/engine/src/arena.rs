@@ -10,7 +10,7 @@
 
 use crate::config::{
     COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, IDLE_MS, PAGE_SHIFT,
-    POPULATE_MAX_PAGES, PURGE_BUDGET_PAGES, PURGE_RUN_PAGES,
+    POPULATE_FROM_PAGES, POPULATE_MAX_PAGES, PURGE_BUDGET_PAGES, PURGE_RUN_PAGES,
 };
 use crate::extent::{Extent, State};
 use crate::extent_bins::ExtentBins;
@@ -416,7 +416,8 @@ impl Arena {
     ) -> Result<(), Errno> {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
-        let written_soon = end - start <= POPULATE_MAX_PAGES;
+        let written_soon =
+            end - start <= POPULATE_MAX_PAGES && heap.counts.committed >= POPULATE_FROM_PAGES;
         // SAFETY: contract.
         let limit = unsafe { (*extent).end() };
         let mut at = start;

@@ -39,11 +39,14 @@ pub const OVERFLOW_STREAK: u32 = 256;
 pub const OPS_BEFORE_CACHE: u32 = 64;
 
 /// Smallest and largest step, in pages, by which space is committed ahead of need.
-pub const COMMIT_STEP_MIN: usize = 16;
+pub const COMMIT_STEP_MIN: usize = 4;
 /// See [`COMMIT_STEP_MIN`].
 pub const COMMIT_STEP_MAX: usize = 1024;
 /// Space committed ahead is at most this fraction of what is committed already.
 pub const COMMIT_STEP_FRACTION: usize = 8;
+
+/// Pools with fewer committed pages than this bring no pages in ahead of use: they stay small.
+pub const POPULATE_FROM_PAGES: usize = 256;
 
 /// Pages of runs up to this size are brought into memory as they are committed: slabs are written
 /// all over soon, while a large block may never be.
