@@ -423,6 +423,9 @@ fn without_dram_a_thread_does_without_a_cache() {
         let barrier = std::sync::Barrier::new(2);
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
+                // What the standard library and the C library need for a thread they have by now.
+                drop(vec![0u8; 10_000]);
+                barrier.wait();
                 barrier.wait();
                 let pool = &pools[299];
                 for round in 0..100 {
@@ -433,6 +436,7 @@ fn without_dram_a_thread_does_without_a_cache() {
                 }
                 assert_eq!(pool.stats().thread_caches, 0);
             });
+            barrier.wait();
             leave_no_address_space();
             barrier.wait();
             let result = thread.join();
