@@ -458,10 +458,14 @@ impl Arena {
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
         if written_soon || !self.source.is_in_memory() {
-            self.source.commit_writable(offset, len)
-        } else {
-            self.source.commit(offset, len)
+            return self.source.commit_writable(offset, len);
         }
+        self.source.commit(offset, len).inspect_err(|_| {
+            // A part may have got space, which would be nobody's.
+            if self.source.can_purge() {
+                let _ = self.source.purge(offset, len);
+            }
+        })
     }
 
     /// Whether the pages of a run are known to read as zero.

@@ -9,7 +9,7 @@
 
 use crate::arena::Arena;
 use crate::cache::BIN_BYTES;
-use crate::config::{BATCH_BLOCKS, CACHE_PINNED_FRACTION};
+use crate::config::{BATCH_BLOCKS, CACHE_PINNED_FRACTION, PAGE};
 use crate::extent::{Extent, ExtentList, State};
 use crate::fatal;
 use crate::size_class::ClassId;
@@ -28,6 +28,9 @@ pub(crate) struct Bin {
     transfer: *mut *mut u8,
     transfer_len: u32,
     pub(crate) slabs: u32,
+    /// Slots, and pages, of all slabs.
+    pub(crate) slots: u32,
+    pub(crate) pages: u32,
     /// Free slots in slabs.
     pub(crate) free_slots: u32,
     /// Whether anything was taken or given since the last look for idle bins.
@@ -44,6 +47,8 @@ impl Bin {
             transfer: ptr::null_mut(),
             transfer_len: 0,
             slabs: 0,
+            slots: 0,
+            pages: 0,
             free_slots: 0,
             used: false,
         }
@@ -59,7 +64,8 @@ impl Bin {
     }
 
     /// Takes up to `want` slots, writing them to `out`; the last one written should be used first.
-    /// Returns how many; 0 only when the pool is full.
+    /// Returns how many; 0 only when the pool is full. As a `last_resort` slabs smaller than usual
+    /// will do.
     ///
     /// # Safety
     /// This is the bin of `class` in the pool of `arena`; `out` has room for `want` pointers.
@@ -69,6 +75,7 @@ impl Bin {
         class: ClassId,
         out: *mut *mut u8,
         want: usize,
+        last_resort: bool,
     ) -> usize {
         self.used = true;
         let waiting = (self.transfer_len as usize).min(want);
@@ -92,7 +99,7 @@ impl Bin {
                 // A batch is not worth a new slab when some slots were found already.
                 None if got > 0 => break,
                 None => {
-                    let slab = self.new_slab(arena, class);
+                    let slab = self.new_slab(arena, class, last_resort);
                     if slab.is_null() {
                         break;
                     }
@@ -105,32 +112,42 @@ impl Bin {
                 let taken = slab::take(slab, geometry, first, out.add(got), want - got);
                 got += taken;
                 self.free_slots -= taken as u32;
-                self.regroup(slab, class);
+                self.regroup(slab);
             }
         }
         got
     }
 
     /// A fresh slab, linked. Null when the arena has no run for it.
-    fn new_slab(&mut self, arena: &Arena, class: ClassId) -> *mut Extent {
+    fn new_slab(&mut self, arena: &Arena, class: ClassId, last_resort: bool) -> *mut Extent {
         let geometry = class.geometry();
-        let pages = usize::from(geometry.pages);
-        let slab = arena.allocate(pages, 1, State::Slab);
+        let mut pages = usize::from(geometry.pages);
+        let least = if last_resort { (geometry.size as usize).div_ceil(PAGE) } else { pages };
+        let mut slab = arena.allocate(pages, 1, State::Slab);
+        // What is left of a pool may be short runs.
+        while slab.is_null() && pages > least {
+            pages = (pages / 2).max(least);
+            slab = arena.allocate(pages, 1, State::Slab);
+        }
         if slab.is_null() {
             return slab;
         }
-        // SAFETY: a fresh run of the geometry's size, ours.
-        unsafe {
+        // SAFETY: a fresh run of a usable size, ours.
+        let slots = unsafe {
             slab::format(slab, class);
             let start = (*slab).start();
             arena.map.set_all(start, pages, slab);
             arena.map.set_class_offset(start, pages, u16::from(class.0) * BIN_BYTES as u16);
-            let group = slab::group_of((*slab).free_slots, geometry);
+            let slots = (*slab).slots;
+            let group = slab::group_of(slots, slots);
             (*slab).list = group;
             self.groups[usize::from(group)].push(slab);
-        }
+            slots
+        };
         self.slabs += 1;
-        self.free_slots += u32::from(geometry.slots);
+        self.slots += u32::from(slots);
+        self.pages += pages as u32;
+        self.free_slots += u32::from(slots);
         slab
     }
 
@@ -138,11 +155,11 @@ impl Bin {
     ///
     /// # Safety
     /// `slab` belongs to this bin and is linked exactly if `linked` says so.
-    pub(crate) unsafe fn regroup(&mut self, slab: *mut Extent, class: ClassId) {
+    pub(crate) unsafe fn regroup(&mut self, slab: *mut Extent) {
         // SAFETY: contract.
         unsafe {
             let free = (*slab).free_slots;
-            let group = slab::group_of(free, class.geometry());
+            let group = slab::group_of(free, (*slab).slots);
             let wanted = free > 0;
             if (*slab).linked && (!wanted || (*slab).list != group) {
                 self.groups[usize::from((*slab).list)].remove(slab);
@@ -213,10 +230,10 @@ impl Bin {
                     Given::Misaligned => fatal::invalid_pointer("free", slot),
                 }
                 self.free_slots += 1;
-                if (*slab).free_slots == geometry.slots && !self.is_last_with_room(slab) {
+                if (*slab).free_slots == (*slab).slots && !self.is_last_with_room(slab) {
                     self.release(arena, slab, idle_ms);
                 } else {
-                    self.regroup(slab, class);
+                    self.regroup(slab);
                 }
             }
         }
@@ -244,6 +261,8 @@ impl Bin {
                 self.groups[usize::from((*slab).list)].remove(slab);
             }
             self.slabs -= 1;
+            self.slots -= u32::from((*slab).slots);
+            self.pages -= (*slab).pages;
             self.free_slots -= u32::from((*slab).slots);
             arena.map.set_class_offset((*slab).start(), (*slab).pages(), 0);
             arena.free_aged(slab, idle_ms);
@@ -275,13 +294,12 @@ impl Bin {
                 self.give_to_slabs(arena, class, slots, idle_ms);
             }
         }
-        let all = class.geometry().slots;
         // SAFETY: the bin is locked; members are live and read before they are unlinked.
         unsafe {
             let mut slab = self.groups[GROUPS - 1].head();
             while let Some(extent) = NonNull::new(slab) {
                 slab = extent.as_ref().next;
-                if extent.as_ref().free_slots == all {
+                if extent.as_ref().free_slots == extent.as_ref().slots {
                     self.release(arena, extent.as_ptr(), idle_ms);
                 }
             }

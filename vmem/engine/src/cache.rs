@@ -26,6 +26,7 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU16, compiler_fence};
+use pmem_core::sync::Mutex;
 
 /// Distance of two bins in a cache; the page map stores classes multiplied by it.
 pub(crate) const BIN_BYTES: usize = size_of::<CacheBin>();
@@ -70,6 +71,8 @@ pub(crate) struct Cache {
     pub(crate) pool: *const PoolInner,
     /// Next cache of the same pool; guarded by the pool's list lock.
     pub(crate) next: Cell<*mut Cache>,
+    /// Bytes of blocks for which there are places.
+    capacity_bytes: Cell<usize>,
     /// Whether a thread uses the cache; guarded by the pool's list lock.
     pub(crate) in_use: Cell<bool>,
     /// When the thread looks for idle classes again, in ms of the arena clock.
@@ -120,6 +123,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
     next: Cell::new(ptr::null_mut()),
+    capacity_bytes: Cell::new(0),
     in_use: Cell::new(false),
     next_look_ms: Cell::new(0),
 });
@@ -310,17 +314,20 @@ impl Cache {
         capacity.div_ceil(2).min(BATCH_BLOCKS)
     }
 
-    /// Gives `class` its first stack, or doubles the one it has, up to its limit. Called with the
-    /// bin of the class locked. Failing is harmless.
-    pub(crate) fn grow(&self, class: ClassId, meta: &mut Meta) {
+    /// Gives `class` its first stack, or doubles the one it has, up to its limit, and so far that the
+    /// whole cache has places for `budget` bytes. Called with the bin of the class locked. Failing is
+    /// harmless.
+    pub(crate) fn grow(&self, class: ClassId, budget: usize, meta: &Mutex<Meta>) {
         let (bin, info) = (&self.bins[Cache::index(class)], &self.stacks[Cache::index(class)]);
         let (capacity, most) =
             (usize::from(info.capacity.get()), usize::from(info.max_capacity.get()));
         let wanted = if capacity == 0 { CACHE_FIRST_CAPACITY } else { capacity * 2 + 1 };
-        let wanted = wanted.min(most);
+        let affordable = budget.saturating_sub(self.capacity_bytes.get()) / class.size();
+        let wanted = wanted.min(most).min(capacity + affordable);
         if wanted <= capacity {
             return;
         }
+        let mut meta = meta.lock();
         let Some(block) = meta.take_block(stack_bytes(wanted)) else {
             return;
         };
@@ -341,6 +348,23 @@ impl Cache {
         }
         info.block.store(new, Relaxed);
         info.capacity.set(wanted as u16);
+        let added = (wanted - capacity) * class.size();
+        self.capacity_bytes.set(self.capacity_bytes.get() + added);
+    }
+
+    /// Gives the empty stack of `class` up. Called with the bin of the class locked.
+    pub(crate) fn give_up_stack(&self, class: ClassId, meta: &Mutex<Meta>) {
+        let (bin, info) = (&self.bins[Cache::index(class)], &self.stacks[Cache::index(class)]);
+        let Some(block) = NonNull::new(info.block.load(Relaxed)) else { return };
+        debug_assert!(self.count(class) == 0);
+        let nothing = empty_bin();
+        bin.limit.set(nothing.limit.get());
+        bin.top.store(nothing.top.into_inner(), Relaxed);
+        info.block.store(ptr::null_mut(), Relaxed);
+        let capacity = usize::from(info.capacity.replace(0));
+        self.capacity_bytes.set(self.capacity_bytes.get() - capacity * class.size());
+        // SAFETY: the block was this stack's, and nothing refers to it any more.
+        unsafe { meta.lock().return_block(block.cast(), stack_bytes(capacity)) };
     }
 
     /// Where a fill of an empty stack writes its slots, and how many there is room for.
@@ -393,15 +417,14 @@ impl Cache {
         visits.set(visits.get().saturating_add(1));
     }
 
-    /// The classes with slots but without a slow-path visit since the last call.
-    pub(crate) fn idle_classes(&self) -> impl Iterator<Item = ClassId> + use<> {
-        let mut idle = [false; CLASS_COUNT];
-        for class in ClassId::all() {
-            let index = Cache::index(class);
-            let visits = self.stacks[index].visits.replace(0);
-            idle[index] = visits == 0 && self.count(class) > 0;
-        }
-        ClassId::all().filter(move |&class| idle[Cache::index(class)])
+    /// Whether `class` has a stack.
+    pub(crate) fn has_stack(&self, class: ClassId) -> bool {
+        self.stacks[Cache::index(class)].capacity.get() > 0
+    }
+
+    /// Whether there was no slow-path visit to `class` since the last call.
+    pub(crate) fn was_idle(&self, class: ClassId) -> bool {
+        self.stacks[Cache::index(class)].visits.replace(0) == 0
     }
 }
 

@@ -56,7 +56,8 @@ impl PoolInner {
         let map = &self.arena.map;
         let geometry = class.geometry();
         let at = usize::from(class.0);
-        let (mut free, mut slabs) = (0, 0);
+        let (mut free, mut slabs_with_room, mut slots_with_room, mut pages_with_room) =
+            (0, 0, 0, 0);
         // SAFETY: the bin is locked by the caller; its slabs are live, and the arena only reads.
         for extent in unsafe { bin.slabs_with_room() } {
             // SAFETY: as above.
@@ -65,11 +66,12 @@ impl PoolInner {
             ensure(slab.linked, "listed slab is linked", slab.start())?;
             ensure(slab.free_slots > 0, "listed slab has room", slab.start())?;
             ensure(
-                slab.list == slab::group_of(slab.free_slots, geometry),
+                slab.list == slab::group_of(slab.free_slots, slab.slots),
                 "slab in the list of its group",
                 slab.start(),
             )?;
-            ensure(slab.slots == geometry.slots, "slot count of the class", slab.start())?;
+            let slots = slab::slots_in(geometry, slab.pages());
+            ensure(slab.slots == slots && slots > 0, "slot count of the class", slab.start())?;
             let bits: u32 = slab.bitmap.iter().map(|word| word.count_ones()).sum();
             ensure(bits == u32::from(slab.free_slots), "bitmap agrees with count", slab.start())?;
             let beyond = slab.bitmap.iter().enumerate().any(|(word, &bits)| {
@@ -83,10 +85,18 @@ impl PoolInner {
                 ensure(offset == at * BIN_BYTES, "page map finds class", page)?;
             }
             free += u32::from(slab.free_slots);
-            slabs += 1;
+            slots_with_room += u32::from(slab.slots);
+            pages_with_room += slab.pages;
+            slabs_with_room += 1;
         }
         ensure(free == bin.free_slots, "free slots of bin", at)?;
-        ensure(slabs <= bin.slabs, "slabs of bin", at)?;
+        // Full slabs are in no list; of the usual size or smaller.
+        let full = bin.slabs.checked_sub(slabs_with_room);
+        let most = |each: u16| full.map(|full| full * u32::from(each));
+        let slots = bin.slots.checked_sub(slots_with_room);
+        ensure(slots.is_some() && slots <= most(geometry.slots), "slots of bin", at)?;
+        let pages = bin.pages.checked_sub(pages_with_room);
+        ensure(pages.is_some() && pages <= most(geometry.pages), "pages of bin", at)?;
         for &slot in bin.in_transfer() {
             self.check_slot(class, slot, "waiting slot is in use")?;
         }

@@ -7,8 +7,8 @@ use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
 use crate::config::{
-    BORROW_FACTOR, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE, PAGE_SHIFT, SMALL_POOL_LARGE,
-    SMALL_POOL_PAGES,
+    BORROW_FACTOR, CACHE_TOTAL_FRACTION, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE, PAGE_SHIFT,
+    SMALL_POOL_LARGE, SMALL_POOL_PAGES,
 };
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
@@ -17,7 +17,7 @@ use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
 use pmem_core::source::Source;
@@ -80,6 +80,8 @@ pub(crate) struct PoolInner {
     pub(crate) arena: Arena,
     pub(crate) bins: [BinCell; CLASS_COUNT],
     pub(crate) caches: Mutex<CacheList>,
+    /// Caches in use; changed under the list lock.
+    caches_in_use: AtomicUsize,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
     next_look_ms: AtomicU64,
     /// What a fork under way does with the pool; touched only by the thread that forks.
@@ -143,6 +145,7 @@ impl PoolInner {
             }
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
+            (&raw mut (*pool).caches_in_use).write(AtomicUsize::new(0));
             (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
@@ -239,26 +242,23 @@ impl PoolInner {
     unsafe fn allocate_class(&self, cache: *mut Cache, class: ClassId) -> Block {
         // SAFETY: contract.
         let pointer = unsafe {
-            match cache.as_ref() {
-                Some(own) if own.can_hold(class) => {
-                    let slot = Cache::pop_class(cache, class);
-                    if slot.is_null() {
-                        self.prepare_for_run(cache, usize::from(class.geometry().pages));
-                        self.fill(own, class)
-                    } else {
-                        slot
-                    }
+            let own = cache.as_ref().filter(|own| own.can_hold(class));
+            if own.is_some() {
+                let slot = Cache::pop_class(cache, class);
+                if !slot.is_null() {
+                    return Block { pointer: slot, zeroed: false };
                 }
-                _ => {
-                    self.prepare_for_run(cache, usize::from(class.geometry().pages));
-                    self.take_one(class)
-                }
+            }
+            self.prepare_for_run(cache, usize::from(class.geometry().pages));
+            match own {
+                Some(own) => self.fill(own, class),
+                None => self.take_one(class, false),
             }
         };
         if pointer.is_null() {
             // SAFETY: contract.
             unsafe { self.reclaim(cache) };
-            return Block { pointer: self.take_one(class), zeroed: false };
+            return Block { pointer: self.take_one(class, true), zeroed: false };
         }
         Block { pointer, zeroed: false }
     }
@@ -272,9 +272,15 @@ impl PoolInner {
         let pointer = ClassId::all()
             .filter(|larger| *larger > class && larger.size().is_multiple_of(align))
             .take_while(|larger| larger.size() <= largest)
-            .map(|larger| self.take_one(larger))
+            .map(|larger| self.take_one(larger, false))
             .find(|slot| !slot.is_null());
         Block { pointer: pointer.unwrap_or(ptr::null_mut()), zeroed: false }
+    }
+
+    /// For how many bytes of blocks a cache may have places.
+    fn cache_budget(&self) -> usize {
+        let caches = self.caches_in_use.load(Relaxed).max(1);
+        (self.arena.map.pages() << PAGE_SHIFT) / CACHE_TOTAL_FRACTION / caches
     }
 
     /// Fills the cache's empty stack of `class` and pops one slot; null when the pool is full.
@@ -282,11 +288,16 @@ impl PoolInner {
         cache.visit(class);
         {
             let mut bin = self.bin(class);
-            cache.grow(class, &mut self.arena.meta.lock());
+            cache.grow(class, self.cache_budget(), &self.arena.meta);
             let (out, room) = cache.room(class);
+            if room == 0 {
+                // No DRAM for a stack, or the cache has places for as much as it may hold.
+                drop(bin);
+                return self.take_one(class, false);
+            }
             let want = cache.fill_count(class).min(room);
             // SAFETY: the bin of this class and pool; room for `want` slots.
-            let got = unsafe { bin.take(&self.arena, class, out, want) };
+            let got = unsafe { bin.take(&self.arena, class, out, want, false) };
             cache.filled(class, got);
         }
         let this = ptr::from_ref(cache).cast_mut();
@@ -298,11 +309,12 @@ impl PoolInner {
         }
     }
 
-    /// A slot of `class` straight from its bin; null when the pool is full.
-    fn take_one(&self, class: ClassId) -> *mut u8 {
+    /// A slot of `class` straight from its bin; null when the pool is full. As a `last_resort` a
+    /// smaller slab than usual is made.
+    fn take_one(&self, class: ClassId, last_resort: bool) -> *mut u8 {
         let mut slot = ptr::null_mut();
         // SAFETY: the bin of this class and pool; room for one.
-        unsafe { self.bin(class).take(&self.arena, class, &raw mut slot, 1) };
+        unsafe { self.bin(class).take(&self.arena, class, &raw mut slot, 1, last_resort) };
         slot
     }
 
@@ -375,8 +387,16 @@ impl PoolInner {
             && now >= cache.next_look_ms.get()
         {
             cache.next_look_ms.set(now + u64::from(idle_ms));
-            for class in cache.idle_classes() {
-                self.flush(cache, class, cache.count(class), Destination::Slabs { idle_ms });
+            for class in ClassId::all().filter(|&class| cache.has_stack(class)) {
+                if !cache.was_idle(class) {
+                    continue;
+                }
+                let count = cache.count(class);
+                if count > 0 {
+                    self.flush(cache, class, count, Destination::Slabs { idle_ms });
+                }
+                let _bin = self.bin(class);
+                cache.give_up_stack(class, &self.arena.meta);
             }
         }
         let due = self.next_look_ms.load(Relaxed);
@@ -466,7 +486,7 @@ impl PoolInner {
         cache.visit(class);
         {
             let _bin = self.bin(class);
-            cache.grow(class, &mut self.arena.meta.lock());
+            cache.grow(class, self.cache_budget(), &self.arena.meta);
         }
         if cache.is_full(class) && cache.count(class) > 0 {
             let count = cache.flush_count(class);
@@ -571,6 +591,7 @@ impl PoolInner {
             unsafe {
                 let cache = cache.as_ref();
                 if !cache.in_use.replace(true) {
+                    self.caches_in_use.fetch_add(1, Relaxed);
                     return at;
                 }
                 at = cache.next.get();
@@ -584,6 +605,7 @@ impl PoolInner {
             let cache = Cache::init(memory, self).as_ptr();
             (*cache).next.set(list.head);
             (*cache).in_use.set(true);
+            self.caches_in_use.fetch_add(1, Relaxed);
             list.head = cache;
             cache
         }
@@ -601,6 +623,7 @@ impl PoolInner {
             (*cache).owner.set(ptr::null());
             let _list = self.caches.lock();
             (*cache).in_use.set(false);
+            self.caches_in_use.fetch_sub(1, Relaxed);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Everything here runs under the lock of the slab's bin. The slots themselves are never touched.
 //! Only what belongs to the bin is borrowed: the arena looks at the rest of the descriptor meanwhile.
 
+use crate::config::PAGE_SHIFT;
 use crate::extent::Extent;
 use crate::size_class::{ClassId, Geometry};
 
@@ -10,20 +11,32 @@ use crate::size_class::{ClassId, Geometry};
 /// can become whole free extents again.
 pub(crate) const GROUPS: usize = 4;
 
+/// Number of slots in a slab of `pages` pages: what the geometry says, or as many as fit into a
+/// smaller one, which may have a tail.
+pub(crate) fn slots_in(geometry: &Geometry, pages: usize) -> u16 {
+    if pages == usize::from(geometry.pages) {
+        return geometry.slots;
+    }
+    let fit = (pages << PAGE_SHIFT) / geometry.size as usize;
+    fit.min(usize::from(geometry.slots)) as u16
+}
+
 /// Marks all slots of a fresh slab free.
 ///
 /// # Safety
-/// `extent` is a run of `class.geometry().pages` pages in state `Slab`, owned by the caller.
+/// `extent` is a run in state `Slab`, of at most `class.geometry().pages` pages but large enough for
+/// a slot, owned by the caller.
 pub(crate) unsafe fn format(extent: *mut Extent, class: ClassId) {
     let geometry = class.geometry();
     // SAFETY: contract.
-    let bitmap = unsafe {
+    let (bitmap, slots) = unsafe {
+        let slots = slots_in(geometry, (*extent).pages());
         (*extent).class = class.0;
-        (*extent).slots = geometry.slots;
-        (*extent).free_slots = geometry.slots;
-        &mut (*extent).bitmap
+        (*extent).slots = slots;
+        (*extent).free_slots = slots;
+        (&mut (*extent).bitmap, slots)
     };
-    let mut left = usize::from(geometry.slots);
+    let mut left = usize::from(slots);
     for word in bitmap {
         let here = left.min(64);
         *word = if here == 0 { 0 } else { !0 >> (64 - here) };
@@ -31,11 +44,15 @@ pub(crate) unsafe fn format(extent: *mut Extent, class: ClassId) {
     }
 }
 
-/// The occupancy group of a slab with `free` free slots.
+/// The occupancy group of a slab with `free` of its `slots` free.
 #[inline]
-pub(crate) fn group_of(free: u16, geometry: &Geometry) -> u8 {
-    // Slot counts are powers of two.
-    let quarter = (u32::from(free) * GROUPS as u32) >> geometry.slots.trailing_zeros();
+pub(crate) fn group_of(free: u16, slots: u16) -> u8 {
+    let scaled = u32::from(free) * GROUPS as u32;
+    // Nearly always a power of two.
+    let quarter = match slots.is_power_of_two() {
+        true => scaled >> slots.trailing_zeros(),
+        false => scaled / u32::from(slots),
+    };
     quarter.min(GROUPS as u32 - 1) as u8
 }
 
@@ -95,7 +112,9 @@ pub(crate) unsafe fn give(extent: *mut Extent, geometry: &Geometry, offset: usiz
     // SAFETY: contract.
     let (bitmap, free_slots) = unsafe { (&mut (*extent).bitmap, &mut (*extent).free_slots) };
     let slot = slot_of(geometry, offset);
-    if slot * geometry.size as usize != offset {
+    // SAFETY: contract.
+    let slots = unsafe { (*extent).slots };
+    if slot * geometry.size as usize != offset || slot >= usize::from(slots) {
         return Given::Misaligned;
     }
     let (word, bit) = (&mut bitmap[slot / 64], 1u64 << (slot % 64));

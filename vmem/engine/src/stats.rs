@@ -93,9 +93,9 @@ impl PoolInner {
             stats.size = class.size();
             stats.slabs = bin.slabs as usize;
             stats.free = bin.free_slots as usize + bin.in_transfer().len();
-            let slots = stats.slabs * usize::from(class.geometry().slots);
+            let slots = bin.slots as usize;
             stats.live = slots.saturating_sub(stats.free + stats.cached);
-            slab_bytes += slots * stats.size;
+            slab_bytes += (bin.pages as usize) << PAGE_SHIFT;
         }
         let counts = self.arena.heap.lock().counts;
         let active_bytes = counts.live << PAGE_SHIFT;

@@ -4,35 +4,15 @@
 //! resize, so overlapping or moved-away blocks show. Built with `--cfg pmem_scan`, the pool checks
 //! all its structures after every operation.
 
+#[path = "support/random.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod random;
+
 use pmem_core::source::Source;
-use vmem_engine::{Pool, PoolOptions, PurgePolicy};
-
-/// A 64-bit generator with a printable seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() >> 11) as usize % limit
-    }
-
-    /// Log-uniform in `1..=max`.
-    fn size(&mut self, max: usize) -> usize {
-        let bits = self.below(max.ilog2() as usize + 1);
-        (1 << bits) + self.below(1 << bits)
-    }
-}
-
-/// Whether all bytes equal `stamp`; by memcmp, because debug builds are slow at loops.
-fn all_are(bytes: &[u8], stamp: u8) -> bool {
-    bytes.is_empty() || (bytes[0] == stamp && bytes[1..] == bytes[..bytes.len() - 1])
-}
+use random::{Random, all_are};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vmem_engine::{ClassId, Pool, PoolOptions, PurgePolicy};
 
 struct Live {
     pointer: *mut u8,
@@ -53,15 +33,15 @@ impl Live {
     }
 }
 
-struct Model {
-    pool: Pool,
+struct Model<'a> {
+    pool: &'a Pool,
     live: Vec<Live>,
     random: Random,
     stamp: u8,
 }
 
-impl Model {
-    fn new(pool: Pool, seed: u64) -> Model {
+impl Model<'_> {
+    fn new(pool: &Pool, seed: u64) -> Model<'_> {
         Model { pool, live: Vec::new(), random: Random(seed), stamp: 0 }
     }
 
@@ -81,8 +61,17 @@ impl Model {
         self.live.push(block);
     }
 
+    /// The size of a class, or one byte less or more.
+    fn border_size(&mut self, max_size: usize) -> usize {
+        let class = ClassId::all().nth(self.random.below(ClassId::all().count())).unwrap();
+        (class.size() + self.random.below(3) - 1).min(max_size)
+    }
+
     fn step(&mut self, max_size: usize) {
-        let size = self.random.size(max_size) - 1;
+        let size = match self.random.below(4) {
+            0 => self.border_size(max_size),
+            _ => self.random.size(max_size) - 1,
+        };
         match self.random.below(16) {
             0..=5 => {
                 let natural = if size > 8 { 16 } else { 8 };
@@ -98,7 +87,7 @@ impl Model {
                 self.add(pointer, size, 8);
             }
             7 => {
-                let align = 1 << self.random.below(if max_size > 4096 { 22 } else { 12 });
+                let align = 1 << self.random.below(if max_size > 4096 { 23 } else { 14 });
                 let size = size.min(1 << 20);
                 self.add(self.pool.alloc_aligned(align, size), size, align);
             }
@@ -135,16 +124,39 @@ impl Model {
         unsafe { self.pool.free(block.pointer) };
     }
 
-    fn finish(mut self) {
+    /// Overwrites all memory of the pool that is in no live block. Only for a caller's region: other
+    /// memory is the pool's own.
+    fn overwrite_free_memory(&mut self, byte: u8) {
+        self.live.sort_unstable_by_key(|block| block.pointer.addr());
+        let (base, len) = self.pool.range();
+        let mut free_from = 0;
+        for (pointer, size) in self.live.iter().map(|block| (block.pointer, block.size)) {
+            let start = pointer.addr() - base.addr().get();
+            assert!(start >= free_from, "blocks overlap");
+            // SAFETY: inside the region, and in no live block.
+            unsafe { base.add(free_from).write_bytes(byte, start - free_from) };
+            free_from = start + size;
+        }
+        // SAFETY: as above.
+        unsafe { base.add(free_from).write_bytes(byte, len - free_from) };
+    }
+
+    fn free_all(&mut self) {
         while !self.live.is_empty() {
             self.free_one();
         }
-        self.pool.check().unwrap();
-        self.pool.trim();
-        self.pool.check().unwrap();
-        let stats = self.pool.stats();
-        assert_eq!(stats.allocated_bytes, 0);
-        assert_eq!(stats.active_bytes, 0, "{stats:?}");
+    }
+}
+
+/// All blocks have been freed: the pool is as good as new.
+fn assert_empty(pool: &Pool) {
+    pool.check().unwrap();
+    pool.trim();
+    pool.check().unwrap();
+    let stats = pool.stats();
+    assert_eq!(stats.allocated_bytes, 0, "{stats:?}");
+    assert_eq!(stats.active_bytes, 0, "{stats:?}");
+    if pool.source().can_purge() {
         assert_eq!(stats.committed_bytes, 0);
     }
 }
@@ -157,14 +169,16 @@ fn seeds() -> impl Iterator<Item = u64> {
 fn run(source: impl Fn() -> Source, options: PoolOptions, max_size: usize, steps: usize) {
     for seed in seeds() {
         println!("seed {seed:#x}");
-        let mut model = Model::new(Pool::create(source(), &options).unwrap(), seed);
+        let pool = Pool::create(source(), &options).unwrap();
+        let mut model = Model::new(&pool, seed);
         for step in 0..steps {
             model.step(max_size);
             if step % 1024 == 0 {
-                model.pool.check().unwrap();
+                pool.check().unwrap();
             }
         }
-        model.finish();
+        model.free_all();
+        assert_empty(&pool);
     }
 }
 
@@ -194,6 +208,91 @@ fn all_sizes_in_a_file_purged_soon() {
     run(|| Source::in_directory(c"/dev/shm", 32 << 20).unwrap(), options, 1 << 20, steps() / 4);
 }
 
+/// In memory that the caller gives, nothing but the blocks belongs to the pool: whatever lies
+/// between them may change at any time.
+#[test]
+fn nothing_of_the_pool_lies_in_the_callers_region() {
+    const LEN: usize = 15 << 20;
+    let region = Source::anonymous(LEN + (4 << 20)).unwrap();
+    for seed in seeds() {
+        println!("seed {seed:#x}");
+        // At any page, not only where huge pages would fit.
+        let start = (seed >> 20) as usize % 1024 * 4096;
+        // SAFETY: inside the region, which outlives the pool and is otherwise unused.
+        let pool = unsafe {
+            let base = NonNull::new_unchecked(region.base().as_ptr().add(start));
+            base.write_bytes(0xA5, LEN);
+            let source = Source::caller_region(base, LEN).unwrap();
+            Pool::create(source, &PoolOptions::default()).unwrap()
+        };
+        let mut model = Model::new(&pool, seed);
+        for step in 0..steps() / 8 {
+            model.step(if step % 2 == 0 { 2_000 } else { 1 << 20 });
+            if step % 16 == 0 {
+                model.overwrite_free_memory(if step % 32 == 0 { 0xA5 } else { 0xFF });
+            }
+            if step % 256 == 0 {
+                pool.check().unwrap();
+            }
+        }
+        model.free_all();
+        model.overwrite_free_memory(0xA5);
+        assert_empty(&pool);
+    }
+}
+
+/// Several threads at random operations of their own in one pool, while others look at it and trim
+/// it.
+#[test]
+fn random_operations_of_many_threads() {
+    for purge in [PurgePolicy::AfterMs(1), PurgePolicy::Immediate] {
+        let source = Source::in_directory(c"/dev/shm", 48 << 20).unwrap();
+        let pool = Pool::create(source, &PoolOptions { purge, ..PoolOptions::default() }).unwrap();
+        let working = AtomicUsize::new(3);
+        std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for seed in seeds().take(3) {
+                let (pool, working) = (&pool, &working);
+                threads.push(scope.spawn(move || {
+                    let _ended = CountDown(working);
+                    let mut model = Model::new(pool, seed);
+                    for step in 0..steps() / 8 {
+                        model.step(if step % 8 == 0 { 1 << 20 } else { 4_000 });
+                    }
+                    model.free_all();
+                }));
+            }
+            for looker in 0..3 {
+                let (pool, working) = (&pool, &working);
+                threads.push(scope.spawn(move || {
+                    while working.load(Ordering::Relaxed) > 0 {
+                        match looker {
+                            0 => drop(pool.trim()),
+                            1 => pool.check().unwrap(),
+                            _ => assert!(pool.stats().active_bytes <= pool.range().1),
+                        }
+                        std::thread::yield_now();
+                    }
+                }));
+            }
+            // Joining waits for the thread's exit hook; the end of the scope does not.
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+        assert_empty(&pool);
+    }
+}
+
+/// Counts a thread out, also one whose assertion fails.
+struct CountDown<'a>(&'a AtomicUsize);
+
+impl Drop for CountDown<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_block_overlaps_across_threads() {
     let pool = Pool::create(Source::anonymous(256 << 20).unwrap(), &PoolOptions::default());
@@ -205,7 +304,7 @@ fn no_block_overlaps_across_threads() {
             let (pool, sender, receiver) = (&pool, sender.clone(), &receiver);
             scope.spawn(move || {
                 let mut random = Random((thread + 1) * 0x1234_5678_9ABC_DEF1);
-                for step in 0..20_000u32 {
+                for step in 0..steps() as u32 / 2 {
                     let size = random.size(20_000);
                     let stamp = step as u8;
                     let pointer = pool.alloc(size);

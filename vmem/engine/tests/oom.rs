@@ -15,8 +15,10 @@ mod tmpfs;
 use pmem_core::errno::Errno;
 use pmem_core::source::Source;
 use random::{Random, all_are};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tmpfs::SmallTmpfs;
 use vmem_engine::config::MIN_POOL_BYTES;
+use vmem_engine::fork::{self, ForkMode};
 use vmem_engine::{Pool, PoolOptions, PurgePolicy};
 
 const KIB: usize = 1 << 10;
@@ -114,12 +116,11 @@ fn recover(pool: &Pool, live: Vec<Block>) {
     assert_eq!(stats.resident_bytes, 0);
 }
 
-/// Whether a fault that was set for later has not happened yet; nothing happens afterwards.
+/// Whether a fault that was set for later has not happened yet. It does not happen afterwards.
 fn still_to_come(pool: &Pool, faults_after: u64) -> bool {
     let source = pool.source();
     let come = (0..=faults_after).any(|_| source.commit(0, source.granule()).is_err());
     source.set_fault_after(u64::MAX);
-    let _ = source.purge(0, source.granule());
     come
 }
 
@@ -231,9 +232,126 @@ fn all_of_a_small_file_system_is_used_and_returned() {
     assert_eq!(small.free(), 8 * MIB as u64);
 }
 
+/// The same when the program has closed the pool's descriptor.
+#[test]
+fn a_full_file_system_without_a_descriptor() {
+    child::run("a_full_file_system_without_a_descriptor", || {
+        let Some(small) = SmallTmpfs::mount(8 * MIB) else { return };
+        let source = Source::in_directory(small.c_path(), 64 * MIB).unwrap();
+        let pool = Pool::create(source, &PoolOptions::default()).unwrap();
+        // SAFETY: nothing here needs its descriptors above 2.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+        assert!(!pool.source().has_descriptor());
+        fill_and_recover(&pool);
+        pool.trim();
+        assert_eq!(small.free(), 8 * MIB as u64);
+    });
+}
+
+/// A fork for which a mapping or a copy cannot be made: the parent goes on, and a child that could
+/// not be set up says so.
+#[test]
+fn failures_around_a_fork_leave_the_parent_alone() {
+    child::run("failures_around_a_fork_leave_the_parent_alone", || {
+        for mode in [ForkMode::Private, ForkMode::Copy, ForkMode::CopyOrPrivate] {
+            let (mut refused, mut n) = (0, 0);
+            loop {
+                let source = Source::in_directory(c"/dev/shm", 64 * MIB).unwrap();
+                let pool = Pool::create(source, &PoolOptions::default()).unwrap();
+                let outcome = operate(&pool);
+                pool.source().set_fault_after(n);
+                // SAFETY: the handlers are called as they ask for; the child looks and exits.
+                let status = unsafe {
+                    let prepared = fork::prepare(mode);
+                    let pid = if prepared.is_ok() { libc::fork() } else { -1 };
+                    if pid == 0 {
+                        // A panic that went on would end the only thread, with success.
+                        let look = AssertUnwindSafe(|| match fork::child() {
+                            Ok(()) => {
+                                outcome.live.iter().for_each(Block::verify);
+                                pool.check().unwrap();
+                                0
+                            }
+                            Err(_) => 3,
+                        });
+                        libc::_exit(catch_unwind(look).unwrap_or(2));
+                    }
+                    fork::parent();
+                    let mut status = -1;
+                    if pid > 0 {
+                        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+                    }
+                    status
+                };
+                match status {
+                    -1 => refused += 1,
+                    status => assert!(matches!(status >> 8, 0 | 3), "{mode:?} {n}: {status:#x}"),
+                }
+                let over = status == 0 && still_to_come(&pool, n);
+                pool.source().set_fault_after(u64::MAX);
+                outcome.live.iter().for_each(Block::verify);
+                pool.check().unwrap();
+                assert!(!pool.alloc(MIB).is_null());
+                if over {
+                    break;
+                }
+                n += 1;
+            }
+            println!("{mode:?}: {n} calls failed in turn, {refused} forks refused");
+            assert!(n > 0);
+            assert_eq!(refused > 0, mode != ForkMode::CopyOrPrivate);
+        }
+    });
+}
+
 /// Lets the address space grow by `bytes` and no more.
 fn leave_address_space(bytes: usize) {
     process::set_limit(libc::RLIMIT_AS, (process::status_bytes("VmSize") + bytes) as u64);
+}
+
+/// Lets the address space grow no more, to the page. Gives the mappings that took what was left.
+fn leave_no_address_space() -> usize {
+    leave_address_space(0);
+    let mut taken = 0;
+    loop {
+        // SAFETY: a new mapping of a page that nobody uses.
+        let page = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_NONE, flags, -1, 0)
+        };
+        if page == libc::MAP_FAILED {
+            return taken;
+        }
+        taken += 1;
+    }
+}
+
+#[test]
+fn a_pool_without_dram_for_its_metadata_is_an_error() {
+    child::run("a_pool_without_dram_for_its_metadata_is_an_error", || {
+        let create = |room: usize| {
+            let source = Source::in_directory(c"/dev/shm", 64 * MIB).unwrap();
+            leave_address_space(room);
+            let result = Pool::create(source, &PoolOptions::default());
+            process::set_limit(libc::RLIMIT_AS, libc::RLIM_INFINITY);
+            result
+        };
+        drop(create(4 * MIB).unwrap());
+        let before = (process::mappings(), process::descriptors());
+        let mut refused = 0;
+        for room in (0..512 * KIB).step_by(4 * KIB) {
+            match create(room) {
+                Err(error) => {
+                    assert_eq!(error.errno, Errno::ENOMEM, "{error}");
+                    refused += 1;
+                }
+                Ok(pool) => drop(pool),
+            }
+            assert_eq!((process::mappings(), process::descriptors()), before);
+        }
+        println!("{refused} sizes were too small");
+        assert!(refused > 10);
+    });
 }
 
 /// Blocks that each need a descriptor, until DRAM for descriptors is short.
@@ -288,5 +406,42 @@ fn without_dram_allocations_fail_and_frees_work() {
             process::set_limit(libc::RLIMIT_AS, libc::RLIM_INFINITY);
             assert!(!pool.alloc(200 * MIB).is_null(), "all of it is free again");
         }
+    });
+}
+
+/// A thread for which there is no DRAM for a cache works without one.
+#[test]
+fn without_dram_a_thread_does_without_a_cache() {
+    child::run("without_dram_a_thread_does_without_a_cache", || {
+        // The first pools fit into the first table of a thread, the last one does not.
+        let pools: Vec<Pool> = (0..300)
+            .map(|_| {
+                let source = Source::anonymous(MIN_POOL_BYTES).unwrap();
+                Pool::create(source, &PoolOptions::default()).unwrap()
+            })
+            .collect();
+        let barrier = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // What the standard library and the C library need for a thread they have by now.
+                drop(vec![0u8; 10_000]);
+                barrier.wait();
+                barrier.wait();
+                let pool = &pools[299];
+                for round in 0..100 {
+                    let block = pool.alloc(100 + round);
+                    assert!(!block.is_null());
+                    // SAFETY: live and not used again.
+                    unsafe { pool.free(block) };
+                }
+                assert_eq!(pool.stats().thread_caches, 0);
+            });
+            barrier.wait();
+            leave_no_address_space();
+            barrier.wait();
+            let result = thread.join();
+            process::set_limit(libc::RLIMIT_AS, libc::RLIM_INFINITY);
+            result.unwrap();
+        });
     });
 }

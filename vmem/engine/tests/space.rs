@@ -5,10 +5,11 @@
 mod random;
 
 use pmem_core::source::Source;
-use std::sync::Barrier;
+use random::Random;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use vmem_engine::config::MIN_POOL_BYTES;
-use vmem_engine::{Pool, PoolOptions};
+use vmem_engine::{ClassId, Pool, PoolOptions};
 
 const MIB: usize = 1 << 20;
 
@@ -112,6 +113,63 @@ fn a_hundred_thousand_threads_lose_nothing() {
     assert!(stats.committed_bytes < 8 * MIB, "{}", stats.committed_bytes);
 }
 
+/// Threads that have freed blocks of all sizes and then do nothing keep only a little of a pool.
+#[test]
+fn idle_threads_leave_the_pool_to_others() {
+    const THREADS: usize = 64;
+    let pool = pool(MIN_POOL_BYTES);
+    let (turn, end, failed) = (Mutex::new(()), Barrier::new(THREADS + 1), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                {
+                    let _turn = turn.lock().unwrap();
+                    let mut blocks = Vec::new();
+                    for class in ClassId::all().filter(|class| class.size() <= 14 << 10) {
+                        let count = (512 << 10) / class.size();
+                        blocks.extend((0..count.min(100)).map(|_| pool.alloc(class.size())));
+                        let nulls = blocks.iter().filter(|block| block.is_null()).count();
+                        failed.fetch_add(nulls, Ordering::Relaxed);
+                        free_all(&pool, &mut blocks);
+                    }
+                }
+                end.wait();
+                end.wait();
+            });
+        }
+        end.wait();
+        let stats = pool.stats();
+        println!("{} threads hold {} bytes", stats.thread_caches, stats.thread_cache_bytes);
+        let mut blocks = Vec::new();
+        let got = fill(&pool, 64 << 10, &mut blocks) * (64 << 10);
+        println!("and leave {got} bytes in blocks of 64 KiB");
+        end.wait();
+        assert_eq!(failed.load(Ordering::Relaxed), 0);
+        assert!(stats.thread_cache_bytes > 0);
+        assert!(stats.thread_cache_bytes < MIN_POOL_BYTES / 4);
+        // A cached slot keeps its slab from other sizes.
+        assert!(got >= MIN_POOL_BYTES / 2);
+    });
+}
+
+/// A pool whose free pages do not touch each other: small blocks find room all the same.
+#[test]
+fn scattered_pages_serve_small_sizes() {
+    for size in [8, 48, 112, 144, 500, 1_000, 2_000, 4_096] {
+        let pool = pool(MIN_POOL_BYTES);
+        let mut pages = 0;
+        // A page at each multiple of 8 KiB, until there is no other place.
+        while !pool.alloc_aligned(8192, 4096).is_null() {
+            pages += 1;
+        }
+        assert_eq!(pages, MIN_POOL_BYTES / 8192);
+        let count = fill(&pool, size, &mut Vec::new());
+        let expected = 4096 / size * pages;
+        assert!(count * 10 >= expected * 9, "{count} blocks of {size} bytes in {pages} pages");
+        pool.check().unwrap();
+    }
+}
+
 /// Allocates blocks of `size` bytes until there is no room, and gives their number.
 fn fill(pool: &Pool, size: usize, blocks: &mut Vec<*mut u8>) -> usize {
     assert!(blocks.is_empty());
@@ -194,6 +252,26 @@ fn freed_memory_serves_every_size_in_14_mib() {
 #[test]
 fn freed_memory_serves_every_size_in_32_mib() {
     every_size_follows_every_other(32 * MIB, 8);
+}
+
+/// As above when the blocks come back in random order, which leaves free slots scattered.
+#[test]
+fn the_order_of_frees_does_not_matter() {
+    let pool = pool(MIN_POOL_BYTES);
+    let mut random = Random::new(7);
+    let mut blocks = Vec::new();
+    let mut fresh = [0; 6];
+    for round in 0..4 {
+        for (first, size) in fresh.iter_mut().zip([64, 1 << 20, 300, 4 << 20, 9_000, 24]) {
+            let count = fill(&pool, size, &mut blocks);
+            if round == 0 && *first == 0 {
+                *first = count;
+            }
+            assert!(count * 100 >= *first * 99, "{count} blocks of {size}, {first} at first");
+            random.shuffle(&mut blocks);
+            free_all(&pool, &mut blocks);
+        }
+    }
 }
 
 #[test]

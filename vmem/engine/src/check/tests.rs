@@ -124,7 +124,10 @@ fn counts_of_a_slab() {
 #[test]
 fn counts_of_a_bin() {
     spoiled("free slots of bin", |f| f.inner().bin(f.class()).free_slots += 1);
-    spoiled("slabs of bin", |f| f.inner().bin(f.class()).slabs = 0);
+    spoiled("slots of bin", |f| f.inner().bin(f.class()).slabs = 0);
+    spoiled("slots of bin", |f| f.inner().bin(f.class()).slots += 1);
+    spoiled("slots of bin", |f| f.inner().bin(f.class()).slots -= 1);
+    spoiled("pages of bin", |f| f.inner().bin(f.class()).pages -= 1);
 }
 
 #[test]
@@ -145,7 +148,8 @@ fn slots_on_their_way() {
             let mut bin = f.inner().bin(f.class());
             let mut slots = vec![core::ptr::null_mut(); 4];
             // SAFETY: the bin of this class; room for four.
-            let taken = unsafe { bin.take(&f.inner().arena, f.class(), slots.as_mut_ptr(), 4) };
+            let taken =
+                unsafe { bin.take(&f.inner().arena, f.class(), slots.as_mut_ptr(), 4, false) };
             assert_eq!(taken, 4);
             spoil(f, &mut slots);
             // SAFETY: not so; the pool is only checked from here on.
@@ -176,7 +180,7 @@ fn slots_on_their_way() {
             slab::format(slab, f.class());
             let mut bin = f.inner().bin(f.class());
             bin.free_slots = u32::from((*slab).free_slots);
-            bin.regroup(slab, f.class());
+            bin.regroup(slab);
         }
     });
 }
