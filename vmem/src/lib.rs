@@ -10,6 +10,19 @@ mod builder;
 mod error;
 mod pool;
 
+/// Installs the fork handlers before `main`, when no thread can be forking already. Where this does
+/// not run (a library made from this crate and loaded late), the first pool installs them.
+#[cfg(not(miri))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static INSTALL_FORK_HANDLERS: extern "C" fn() = {
+    extern "C" fn install() {
+        // A failure is remembered, and reported by the first pool.
+        let _ = vmem_engine::fork::install();
+    }
+    install
+};
+
 pub use builder::PoolBuilder;
 pub use error::Error;
 pub use pool::Pool;

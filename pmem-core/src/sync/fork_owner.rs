@@ -52,9 +52,10 @@ pub fn set_fork_owner(owner: Option<ThreadId>) {
     FORK_OWNER.store(owner.map_or(ThreadId::NONE, |id| id.0), Relaxed);
 }
 
-/// Is the calling thread the one that holds the locks for a fork?
+/// Whether the calling thread is the one that holds the locks for a fork.
 #[cold]
-pub(super) fn is_fork_owner() -> bool {
+#[must_use]
+pub fn is_forking() -> bool {
     let owner = FORK_OWNER.load(Relaxed);
     owner != ThreadId::NONE && owner == ThreadId::current().0
 }

@@ -12,7 +12,7 @@ use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 
 use super::Backoff;
-use super::fork_owner::is_fork_owner;
+use super::fork_owner::is_forking;
 use super::futex::{Exclusive, Futex, Ordering::*, Protected};
 use super::rank::{Rank, RankMark};
 
@@ -151,7 +151,7 @@ impl<T> Mutex<T> {
                 if word.compare_exchange(FREE, taken, Acquire, Relaxed).is_ok() {
                     return true;
                 }
-            } else if seen & FORK != 0 && is_fork_owner() {
+            } else if seen & FORK != 0 && is_forking() {
                 return false;
             } else if seen & WAITERS == 0 && backoff.spin() {
                 // Looked again after a short while.

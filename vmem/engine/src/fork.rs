@@ -24,13 +24,14 @@
 use crate::arena::{Arena, Forking};
 use crate::config::PAGE_SHIFT;
 use crate::pool::PoolInner;
+use crate::protocol::start::{Caller, Start};
 use crate::registry::{self, REGISTRY};
 use crate::size_class::ClassId;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU8, Ordering};
 use pmem_core::errno::Errno;
 use pmem_core::source::{FileClone, Source, SourceKind};
-use pmem_core::sync::{Mutex, Rank, ThreadId, set_fork_owner};
+use pmem_core::sync::{ThreadId, is_forking, set_fork_owner};
 use pmem_core::sys;
 
 /// What a fork does with pools over shared mappings; the values of `VMMALLOC_FORK`.
@@ -134,7 +135,6 @@ pub unsafe fn parent() {
 /// # Safety
 /// The calling thread is the only one of a process made by a fork, after [`prepare`].
 pub unsafe fn child() -> Result<(), ForkError> {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
     let mut result = Ok(());
     {
         let registry = registry::lock();
@@ -159,14 +159,6 @@ pub unsafe fn child() -> Result<(), ForkError> {
     result
 }
 
-/// How many forks, with handlers, lie between this process and the program's start.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-
-/// Tells threads of this process from those that a fork left in the parent.
-pub(crate) fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
-
 /// The mode that handlers installed by [`install`] use.
 static MODE: AtomicU8 = AtomicU8::new(ForkMode::Private as u8);
 
@@ -176,7 +168,9 @@ static MODE: AtomicU8 = AtomicU8::new(ForkMode::Private as u8);
 /// # Errors
 /// ENOMEM from `pthread_atfork`.
 pub fn install() -> Result<(), Errno> {
-    static INSTALLED: Mutex<bool> = Mutex::new(Rank::UNRANKED, false);
+    /// Set, to anything, when the handlers are there. No lock: another thread may fork while this one
+    /// installs them, and the child, in which nothing runs on behalf of a fork yet, starts again.
+    static INSTALLED: Start<AtomicU8> = Start::new();
     extern "C" fn before() {
         let mode = match MODE.load(Ordering::Relaxed) {
             0 => ForkMode::Share,
@@ -184,28 +178,35 @@ pub fn install() -> Result<(), Errno> {
             3 => ForkMode::CopyOrPrivate,
             _ => ForkMode::Private,
         };
+        // Twice installed, see above.
+        if is_forking() {
+            return;
+        }
         // SAFETY: the other two handlers follow in this thread.
         if unsafe { prepare(mode) }.is_err() {
             sys::abort_with(b"vmem: a pool could not be prepared for fork()\n");
         }
     }
     extern "C" fn in_parent() {
-        // SAFETY: follows `before`.
-        unsafe { parent() };
+        if is_forking() {
+            // SAFETY: follows `before`.
+            unsafe { parent() };
+        }
     }
     extern "C" fn in_child() {
         // SAFETY: the child of the fork that `before` prepared.
-        if unsafe { child() }.is_err() {
+        if is_forking() && unsafe { child() }.is_err() {
             sys::abort_with(b"vmem: a pool could not be mapped after fork()\n");
         }
     }
     // Whoever comes second must not go on before the handlers are there.
-    let mut installed = INSTALLED.lock();
-    if !*installed {
-        sys::at_fork(before, in_parent, in_child)?;
-        *installed = true;
-    }
-    Ok(())
+    let installed = INSTALLED.get_or_make(Caller::current, || {
+        match sys::at_fork(before, in_parent, in_child) {
+            Ok(()) => (&raw const MODE).cast_mut(),
+            Err(_) => ptr::null_mut(),
+        }
+    });
+    if installed.is_null() { Err(Errno::ENOMEM) } else { Ok(()) }
 }
 
 /// Whether a store to the source's memory is seen by other processes that have the mapping.

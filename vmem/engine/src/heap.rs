@@ -11,11 +11,10 @@ use crate::pool::{Block, Pool, PoolInner};
 use crate::protocol::start::{Caller, Start};
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL, TABLE_MAX};
 use crate::stats::{CallCounts, Stats};
-use crate::{fork, thread, tls};
+use crate::{thread, tls};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use pmem_core::errno::ErrnoGuard;
-use pmem_core::sys;
 
 /// What a heap does when its pool is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,11 +126,6 @@ struct Counters {
     /// Blocks and requested bytes by class; index 0 stands for blocks of whole pages.
     class_calls: [AtomicU64; CLASS_COUNT],
     class_requested: [AtomicU64; CLASS_COUNT],
-}
-
-/// The calling thread, for [`Start`].
-fn caller() -> Caller {
-    Caller { thread: sys::thread_id().cast_unsigned(), generation: fork::generation() }
 }
 
 /// A pool that is kept for ever; null for none.
@@ -534,7 +528,7 @@ impl<R: Runtime> Heap<R> {
     /// The pool, made now if it does not exist yet. `None` when it cannot be made, or when called
     /// from inside its making.
     fn pool(&self) -> Option<&PoolInner> {
-        let pool = self.pool.get_or_make(caller, || pointer_to(self.runtime.create()));
+        let pool = self.pool.get_or_make(Caller::current, || pointer_to(self.runtime.create()));
         // SAFETY: pools of a heap are never deleted.
         unsafe { pool.as_ref() }
     }
@@ -548,7 +542,7 @@ impl<R: Runtime> Heap<R> {
     fn overflow_pool(&self) -> Option<&PoolInner> {
         let make = || pointer_to(self.runtime.create_overflow());
         // SAFETY: pools of a heap are never deleted.
-        unsafe { self.overflow.get_or_make(caller, make).as_ref() }
+        unsafe { self.overflow.get_or_make(Caller::current, make).as_ref() }
     }
 
     /// The pools there are now: the heap's own and the overflow pool.

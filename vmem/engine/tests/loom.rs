@@ -58,7 +58,7 @@ impl Made {
 }
 
 fn caller(thread: u32) -> Caller {
-    Caller { thread, generation: 3 }
+    Caller { thread, process: 3 }
 }
 
 /// Runs `use_it` in two threads on one [`Start`] and gives what they answered.
@@ -99,7 +99,7 @@ fn the_heap_starts_once_and_is_complete() {
 #[test]
 fn a_heap_that_the_parent_was_making_starts_once() {
     explore(|| {
-        let left_behind = Start::being_made_by(Caller { thread: 1, generation: 2 });
+        let left_behind = Start::being_made_by(Caller { thread: 1, process: 2 });
         let runs = in_two_threads(left_behind, need_it);
         assert_eq!(runs.iter().sum::<u32>(), 1);
     });

@@ -2,6 +2,8 @@
 
 use super::atomic::{AtomicPtr, AtomicU64, Ordering::*, yield_now};
 use core::ptr;
+#[cfg(not(pmem_loom))]
+use pmem_core::sys;
 
 /// Nobody has tried.
 const NEW: u64 = 0;
@@ -17,17 +19,27 @@ const STATE: u64 = 3;
 pub(crate) struct Caller {
     /// The system's number of the thread.
     pub(crate) thread: u32,
-    /// How many forks this process is away from the program's start; 30 bits count.
-    pub(crate) generation: u32,
+    /// The system's number of the process: the child of a fork may reuse numbers of threads. It has
+    /// less than 30 bits.
+    pub(crate) process: u32,
 }
 
 impl Caller {
+    /// The calling thread.
+    #[cfg(not(pmem_loom))]
+    pub(crate) fn current() -> Caller {
+        Caller {
+            thread: sys::thread_id().cast_unsigned(),
+            process: sys::process_id().cast_unsigned(),
+        }
+    }
+
     fn starting(self) -> u64 {
-        STARTING | u64::from(self.generation << 2) | u64::from(self.thread) << 32
+        STARTING | u64::from(self.process << 2) | u64::from(self.thread) << 32
     }
 }
 
-fn generation_of(state: u64) -> u32 {
+fn process_of(state: u64) -> u32 {
     state as u32 >> 2
 }
 
@@ -109,7 +121,7 @@ impl<T> Start<T> {
     /// Waits a moment for the thread that makes it. If it is one of the parent's, which a fork left
     /// behind, it has not been tried.
     fn await_maker(&self, seen: u64, caller: Caller) {
-        if generation_of(seen) == generation_of(caller.starting()) {
+        if process_of(seen) == process_of(caller.starting()) {
             yield_now();
         } else {
             // When the exchange fails another thread was faster.
@@ -122,13 +134,13 @@ impl<T> Start<T> {
 mod tests {
     use super::*;
 
-    const CALLER: Caller = Caller { thread: u32::MAX, generation: 5 };
+    const CALLER: Caller = Caller { thread: u32::MAX, process: 5 };
 
     #[test]
     fn a_fork_child_makes_what_the_parent_was_making() {
         let mut value = 7;
-        for generation in [4, 6, 0] {
-            let start = Start::being_made_by(Caller { generation, ..CALLER });
+        for process in [4, 6, 0] {
+            let start = Start::being_made_by(Caller { process, ..CALLER });
             let got = start.get_or_make(|| CALLER, || &raw mut value);
             assert_eq!(got, &raw mut value);
             assert_eq!(start.get(), got);
@@ -136,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_maker_is_recognised_by_thread_and_generation() {
+    fn the_maker_is_recognised_by_thread_and_process() {
         let start = Start::<u32>::being_made_by(CALLER);
         let got = start.get_or_make(|| CALLER, || unreachable!("made twice"));
         assert!(got.is_null());
