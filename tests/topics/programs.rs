@@ -127,8 +127,9 @@ fn dash_and_coreutils() {
             &[
                 "-c",
                 "seq 1 30000 | sort -R --random-source=/bin/sh | sort -n | uniq -c \
-            | awk '{ s += $1 * $2 } END { print s }'; echo $(seq 5 | tac | paste -sd,); ls -la /usr/bin | cksum; \
-            find /usr/lib -maxdepth 2 -name '*.so*' | sort | cksum; seq 1 5000 | xargs -n 100 -P 2 echo | wc -w",
+            | awk '{ s += $1 * $2 } END { print s }'; echo $(seq 5 | tac | paste -sd,); \
+            d=$(mktemp -d); seq -f \"$d/%g.so\" 3000 | xargs touch -d @1000000000; ls -l \"$d\" | cksum; \
+            cd \"$d\"; find . -name '*.so' | sort | cksum; cd /; rm -r \"$d\"; seq 1 5000 | xargs -n 100 -P 2 echo | wc -w",
             ],
         )
     });
