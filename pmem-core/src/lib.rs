@@ -13,6 +13,8 @@ pub mod error;
 pub mod file;
 pub mod fmt;
 pub mod numa;
+#[cfg(not(pmem_loom))]
+pub mod offspring;
 mod region;
 pub mod source;
 pub mod sync;

@@ -22,6 +22,7 @@
 
 mod commit;
 mod fork;
+mod home;
 mod open;
 mod purge;
 mod range;
@@ -34,6 +35,7 @@ use crate::region::Region;
 
 pub use crate::file::OpenMode;
 pub use fork::FileClone;
+pub use home::{Homecoming, Stillness};
 pub use open::HugePageSize;
 pub use purge::Purged;
 

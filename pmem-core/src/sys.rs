@@ -19,7 +19,10 @@
 //! | `sys/futex.rs` | wait and wake |
 //! | `sys/thread.rs` | thread-exit hook, fork handlers |
 //! | `sys/numa.rs` | mbind, node of an address |
+//! | `sys/alone.rs` | unshare; what `/proc/self` tells of threads, pins and pages |
+//! | `sys/userfault.rs` | userfaultfd |
 
+mod alone;
 mod file;
 #[cfg(not(pmem_loom))]
 mod futex;
@@ -29,11 +32,13 @@ mod process;
 mod raw;
 mod signal;
 mod thread;
+mod userfault;
 
+pub use alone::{PageState, PageStates, has_direct_files, is_alone, may_be_pinned};
 pub use file::{
     Access, Fd, FileStatus, LockMode, OpenFlags, close, duplicate_at_least, fallocate, file_status,
     free_space, is_on_tmpfs, lock_file, memory_file, open_at, pread, pwrite, read, read_link_at,
-    truncate, unlink_at, write,
+    seal_writes, sealable_file, truncate, unlink_at, write,
 };
 #[cfg(not(pmem_loom))]
 pub(crate) use futex::{futex_wait, futex_wake};
@@ -44,7 +49,8 @@ pub use memory::{
 pub use numa::{bind_memory, node_of_address};
 pub use process::{
     abort_with, current_cpu, fill_random, is_secure, limit_file_size, limit_open_files,
-    machine_memory, monotonic_ms, page_size, process_id, thread_id, yield_now,
+    machine_memory, monotonic_ms, monotonic_us, page_size, process_id, thread_id, yield_now,
 };
 pub use signal::SignalBlock;
-pub use thread::{ExitKey, at_fork};
+pub use thread::{ExitKey, at_fork, thread_area};
+pub use userfault::WriteBarrier;

@@ -7,6 +7,7 @@
 #include <linux/close_range.h>
 #include <pty.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 
 extern char **environ;
 
@@ -406,12 +407,12 @@ CASE(forty_generations)
 
 /* ---- threads ---- */
 
-CASE(three_hundred_forks_under_load)
+CASE(a_thousand_forks_under_load)
 {
     struct load load;
     load_start(&load, 4, 16 * KIB);
     set_fill(&before, MIB, 1);
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 1000; i++) {
         pid_t pid = fork_checked();
         if (pid == 0) {
             void *small = malloc(50), *large = malloc(200000);
@@ -727,6 +728,199 @@ CASE(a_raw_fork_child_cannot_spoil_the_blocks_of_the_parent)
     set_check(&before, 1);
     set_fill(&after, 4 * MIB, 4);
     set_check(&after, 4);
+    set_check(&before, 1);
+}
+
+CASE(a_raw_fork_child_and_its_parent_share_no_new_block)
+{
+    struct gate to_child, to_parent;
+    gate_open(&to_child), gate_open(&to_parent);
+    set_fill(&before, 4 * MIB, 1);
+    set_free(&before);
+    pid_t pid = _Fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        set_fill(&after, 4 * MIB, 2);
+        gate_pass(&to_parent);
+        gate_wait(&to_child);
+        set_check(&after, 2);
+        _exit(0);
+    }
+    gate_wait(&to_parent);
+    set_fill(&after, 4 * MIB, 3);
+    gate_pass(&to_child);
+    CHECK_CHILD(pid);
+    set_check(&after, 3);
+}
+
+/* What a child does with what it inherited and with new blocks, of every kind of call. */
+static void use_what_was_inherited(uint64_t seed)
+{
+    set_check(&before, 1);
+    for (int i = 0; i < before.count; i++) {
+        size_t usable = malloc_usable_size(before.block[i]);
+        CHECK_GE(usable, before.size[i]);
+        switch (i % 4) {
+        case 0: free(before.block[i]); break;
+        case 1: {
+            unsigned char *larger = OK(realloc(before.block[i], usable + 100000));
+            CHECK(larger != before.block[i]);
+            CHECK_STAMP(larger, before.size[i], 100000 + (uint64_t)i);
+            memset(larger, 7, usable + 100000);
+            free(larger);
+            break;
+        }
+        case 2: CHECK(OK(realloc(before.block[i], before.size[i] / 2 + 1)) == before.block[i]); break;
+        }
+    }
+    for (size_t size = 1; size <= 2 * MIB; size = size * 3 / 2 + 1) {
+        char *zero = OK(calloc(1, size)), *aligned = OK(memalign(4096, size));
+        CHECK_EQ(nonzero_at(zero, size), -1);
+        CHECK_EQ((uintptr_t)aligned % 4096, 0);
+        memset(zero, 1, size), memset(aligned, 2, size);
+        free(zero), free(aligned);
+    }
+    malloc_trim(0);
+    set_fill(&after, 4 * MIB, seed);
+    set_check(&after, seed);
+}
+
+CASE(a_raw_fork_child_frees_what_it_inherited_without_harm)
+{
+    struct gate to_child, to_parent;
+    gate_open(&to_child), gate_open(&to_parent);
+    set_fill(&before, 4 * MIB, 1);
+    pid_t pid = _Fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        use_what_was_inherited(2);
+        gate_pass(&to_parent);
+        gate_wait(&to_child);
+        set_check(&after, 2);
+        set_free(&after);
+        exit(0);
+    }
+    gate_wait(&to_parent);
+    set_check(&before, 1);
+    set_fill(&after, 4 * MIB, 3);
+    set_check(&before, 1);
+    set_free(&before);
+    set_fill(&before, 8 * MIB, 4);
+    gate_pass(&to_child);
+    CHECK_CHILD(pid);
+    set_check(&after, 3);
+    set_check(&before, 4);
+}
+
+static void *allocate_in_a_thread(void *unused)
+{
+    (void)unused;
+    void *block[100];
+    for (int i = 0; i < 100; i++)
+        memset(block[i] = OK(malloc((size_t)i * 100 + 1)), i, (size_t)i * 100 + 1);
+    for (int i = 0; i < 100; i++)
+        free(block[i]);
+    return NULL;
+}
+
+/* The child finds locks that are held by threads which it does not have. */
+CASE(a_raw_fork_child_of_a_threaded_parent_allocates)
+{
+    struct load load;
+    load_start(&load, 4, 64 * KIB);
+    set_fill(&before, MIB, 1);
+    for (int i = 0; i < 300; i++) {
+        pid_t pid = i % 2 ? _Fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            if (i % 10 == 0)
+                use_what_was_inherited(2);
+            void *small = OK(malloc(50)), *medium = OK(malloc(5000)), *large = OK(malloc(500000));
+            memset(small, 2, 50), memset(medium, 2, 5000), memset(large, 2, 500000);
+            free(small), free(medium), free(large);
+            _exit(0);
+        }
+        CHECK_CHILD(pid);
+    }
+    load_stop(&load);
+    set_check(&before, 1);
+}
+
+CASE(a_raw_fork_child_forks_and_starts_threads)
+{
+    set_fill(&before, 2 * MIB, 1);
+    for (int i = 0; i < 10; i++) {
+        pid_t pid = _Fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            pthread_t thread[3];
+            set_fill(&after, MIB, 2);
+            for (int k = 0; k < 3; k++)
+                START(thread[k], allocate_in_a_thread, NULL);
+            pid_t inner = fork_checked();
+            if (inner == 0) {
+                set_check(&before, 1);
+                set_check(&after, 2);
+                set_stamp(&after, 5);
+                set_free(&after);
+                set_fill(&after, 2 * MIB, 3);
+                set_check(&after, 3);
+                _exit(0);
+            }
+            CHECK_CHILD(inner);
+            for (int k = 0; k < 3; k++)
+                JOIN(thread[k]);
+            set_check(&after, 2);
+            exit(0);
+        }
+        set_fill(&after, MIB, 4);
+        CHECK_CHILD(pid);
+        set_check(&after, 4);
+        set_free(&after);
+        set_check(&before, 1);
+    }
+}
+
+CASE(a_raw_fork_child_executes_a_program)
+{
+    set_fill(&before, 2 * MIB, 1);
+    pid_t pid = _Fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        free(OK(malloc(1000)));
+        execl("/proc/self/exe", "fork", "exec_target", (char *)NULL);
+        FAIL("exec");
+    }
+    CHECK_CHILD(pid);
+    set_check(&before, 1);
+}
+
+/* A child that a fork with handlers made is told from one without, also when it forks raw itself. */
+CASE(a_raw_fork_child_of_a_fork_child_is_recognised)
+{
+    set_fill(&before, 2 * MIB, 1);
+    pid_t pid = fork_checked();
+    if (pid == 0) {
+        set_fill(&after, 2 * MIB, 2);
+        set_free(&after);
+        set_fill(&after, 2 * MIB, 2);
+        pid_t inner = _Fork();
+        CHECK(inner >= 0);
+        if (inner == 0) {
+            set_check(&after, 2);
+            set_free(&after);
+            set_fill(&after, 4 * MIB, 3);
+            set_check(&after, 3);
+            _exit(0);
+        }
+        CHECK_CHILD(inner);
+        set_check(&after, 2);
+        set_free(&after);
+        set_fill(&after, 4 * MIB, 4);
+        set_check(&after, 4);
+        _exit(0);
+    }
+    CHECK_CHILD(pid);
     set_check(&before, 1);
 }
 

@@ -84,7 +84,7 @@ fn closed_descriptors() {
 #[test]
 fn raw_forks() {
     let program = program("fork");
-    for mode in 1..=3 {
+    for mode in 0..=3 {
         Cases::of(&program).limit(LIMIT).only(is_raw).run(&pool(mode));
     }
 }

@@ -7,7 +7,7 @@
 use core::ffi::CStr;
 use core::fmt;
 use pmem_core::env::{parse_size, parse_size_atoll};
-use vmem_engine::fork::ForkMode;
+use vmem_engine::fork::{DEFAULT_HOME_MS, ForkMode};
 use vmem_engine::{
     HugePages, Overflow, PurgePolicy, config::DEFAULT_PURGE_MS, config::MIN_POOL_BYTES,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Config<'a> {
     /// Bytes, at least 14 MiB, not rounded.
     pub(crate) size: u64,
     pub(crate) fork: ForkMode,
+    /// Milliseconds within which pages come back to the pool after a fork.
+    pub(crate) home_ms: Option<u32>,
     pub(crate) space: Space,
     pub(crate) overflow: Overflow,
     pub(crate) purge: PurgePolicy,
@@ -100,6 +102,7 @@ impl<'a> Config<'a> {
             directory,
             size,
             fork,
+            home_ms: choice.home()?,
             space: choice.one_of(
                 c"VMMALLOC_SPACE",
                 "prealloc or lazy",
@@ -190,21 +193,30 @@ impl<'a, G: Fn(&'static CStr) -> Option<&'a CStr>> Choices<G> {
     }
 
     fn purge(&self) -> Result<PurgePolicy, Invalid<'a>> {
-        const NAME: &CStr = c"VMMALLOC_PURGE_MS";
-        let Some(value) = self.value(NAME) else {
-            return Ok(PurgePolicy::AfterMs(DEFAULT_PURGE_MS));
+        Ok(match self.milliseconds(c"VMMALLOC_PURGE_MS", DEFAULT_PURGE_MS)? {
+            None => PurgePolicy::Never,
+            Some(0) => PurgePolicy::Immediate,
+            Some(ms) => PurgePolicy::AfterMs(ms),
+        })
+    }
+
+    fn home(&self) -> Result<Option<u32>, Invalid<'a>> {
+        Ok(self.milliseconds(c"VMMALLOC_HOME_MS", DEFAULT_HOME_MS)?.filter(|&ms| ms > 0))
+    }
+
+    /// A number, or nothing for `off`.
+    fn milliseconds(&self, name: &'static CStr, unset: u32) -> Result<Option<u32>, Invalid<'a>> {
+        let Some(value) = self.value(name) else {
+            return Ok(Some(unset));
         };
         if value == c"off" {
-            return Ok(PurgePolicy::Never);
+            return Ok(None);
         }
         let text = value.to_bytes();
         let number = str::from_utf8(text).ok().and_then(|text| text.parse::<u32>().ok());
         match number.filter(|_| text.iter().all(u8::is_ascii_digit)) {
-            Some(0) => Ok(PurgePolicy::Immediate),
-            Some(ms) => Ok(PurgePolicy::AfterMs(ms)),
-            None => {
-                Err(Invalid::Choice { name: NAME, value, known: "a number of milliseconds or off" })
-            }
+            None => Err(Invalid::Choice { name, value, known: "a number of milliseconds or off" }),
+            ms => Ok(ms),
         }
     }
 }

@@ -33,7 +33,8 @@ fn mode() -> ForkMode {
 
 /// Registers the handlers. Called once, as early as possible: the handlers that prepare a fork run
 /// in reverse order of registration, so ours runs when those of all others are done.
-pub(crate) fn install(mode: ForkMode) {
+pub(crate) fn install(mode: ForkMode, home_ms: Option<u32>) {
+    fork::set_home_ms(home_ms);
     MODE.store(mode as u8, Ordering::Relaxed);
     // SAFETY: plain functions of a library that is never unloaded.
     let result = unsafe { __register_atfork(prepare, parent, child, ptr::null_mut()) };

@@ -50,7 +50,7 @@ pub(crate) fn start() -> Option<Pool> {
         Ok(pool) => pool,
         Err(errno) => refuse(format_args!("vmem pool creation failed: {errno}")),
     };
-    fork::install(config.fork);
+    fork::install(config.fork, config.home_ms);
     if config.overflow == Overflow::Dram {
         HEAP.runtime().allow_overflow();
     }

@@ -118,7 +118,7 @@ impl Source {
         Ok(())
     }
 
-    fn verified_file(&self) -> Result<Fd, Errno> {
+    pub(super) fn verified_file(&self) -> Result<Fd, Errno> {
         let file = self.file.as_ref().and_then(Descriptor::verified);
         file.map(|(fd, _)| fd).ok_or(Errno::EBADF)
     }

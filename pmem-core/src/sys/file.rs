@@ -120,6 +120,27 @@ pub fn memory_file(name: &CStr, huge_page_bits: u32) -> Result<Fd, Errno> {
     descriptor(number)
 }
 
+/// Makes a file in memory that can be sealed; see [`seal_writes`].
+///
+/// # Errors
+/// Those of `memfd_create`.
+pub fn sealable_file(name: &CStr) -> Result<Fd, Errno> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name is a C string.
+    let number = once(|| unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) })?;
+    descriptor(number)
+}
+
+/// Forbids all writing to a sealable file, for ever.
+///
+/// # Errors
+/// `EBUSY` while any process maps it shared and writable; `EPERM` when it is no such file.
+pub fn seal_writes(fd: Fd) -> Result<(), Errno> {
+    // SAFETY: no memory is involved.
+    once(|| unsafe { libc::fcntl(fd.0, libc::F_ADD_SEALS, libc::F_SEAL_WRITE) })?;
+    Ok(())
+}
+
 /// Closes a descriptor. Nothing can be done about a failure, so none is reported.
 ///
 /// # Safety

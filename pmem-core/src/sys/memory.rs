@@ -45,6 +45,8 @@ pub enum Advice {
     DontNeed,
     /// Punch a hole into the file under a shared mapping.
     Remove,
+    /// Map all pages now, readable; those of a file are read, but none is copied.
+    PopulateRead,
     /// Allocate and map all pages now, writable; reports an error instead of `SIGBUS`.
     PopulateWrite,
     /// Use huge pages where possible.
@@ -64,6 +66,7 @@ impl Advice {
         match self {
             Advice::DontNeed => libc::MADV_DONTNEED,
             Advice::Remove => libc::MADV_REMOVE,
+            Advice::PopulateRead => libc::MADV_POPULATE_READ,
             Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
             Advice::HugePage => libc::MADV_HUGEPAGE,
             Advice::NoHugePage => libc::MADV_NOHUGEPAGE,

@@ -52,6 +52,13 @@ impl ExitKey {
     }
 }
 
+/// Where the C library keeps what it knows of the calling thread, beside its thread-local variables.
+#[must_use]
+pub fn thread_area() -> usize {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::pthread_self() as usize }
+}
+
 /// Registers functions to be called around `fork`: before it, and after it in the parent and in the
 /// child.
 ///

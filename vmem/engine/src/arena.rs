@@ -14,6 +14,7 @@ use crate::config::{
 };
 use crate::extent::{Extent, State};
 use crate::extent_bins::ExtentBins;
+use crate::home::Home;
 use crate::meta::Meta;
 use crate::page_map::PageMap;
 use crate::rank;
@@ -96,6 +97,7 @@ pub(crate) struct Arena {
     sharing: AtomicBool,
     /// What a fork under way asks for; see [`Forking`].
     forking: AtomicU8,
+    pub(crate) home: Home,
     born_ms: u64,
     first_page: usize,
 }
@@ -128,6 +130,7 @@ impl Arena {
             detached: AtomicBool::new(false),
             sharing: AtomicBool::new(false),
             forking: AtomicU8::new(Forking::No as u8),
+            home: Home::new(),
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
         };
@@ -510,6 +513,10 @@ impl Arena {
         let (start, pages) = unsafe { ((*extent).start(), (*extent).pages()) };
         self.map.dirty().set(start, start + pages);
         heap.counts.give(pages);
+        if self.home.is_returning() {
+            // What cannot be shared stays private.
+            let _ = self.share_frozen(start, start + pages, usize::MAX);
+        }
         // SAFETY: contract.
         unsafe {
             (*extent).committed = pages as u32;
@@ -743,7 +750,7 @@ impl Arena {
         Ok(())
     }
 
-    fn is_forking(&self, state: Forking) -> bool {
+    pub(crate) fn is_forking(&self, state: Forking) -> bool {
         self.forking.load(Relaxed) == state as u8
     }
 
@@ -851,6 +858,12 @@ impl Arena {
 }
 
 impl PageHeap {
+    /// The free extents.
+    pub(crate) fn free_extents(&self) -> impl Iterator<Item = *mut Extent> {
+        // SAFETY: `&self` means that the arena is locked.
+        unsafe { self.ready.iter().chain(self.holes.iter()) }
+    }
+
     /// Number of free extents in the lists.
     pub(crate) fn listed(&self) -> usize {
         // SAFETY: `&self` means that the arena is locked.

@@ -16,7 +16,7 @@
 
 use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
-    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
+    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE, PAGE_SHIFT,
 };
 use crate::meta::Meta;
 use crate::pool::PoolInner;
@@ -52,20 +52,34 @@ struct StackInfo {
     visits: Cell<u16>,
 }
 
-/// See the module text.
+/// The part of a cache that reads as zero in a child made without fork handlers (see `orphan`). It is
+/// then the front of a cache of a pool without pages: no block can be pushed, and every size leads to
+/// class 0, which has no slots.
 #[repr(C)]
-pub(crate) struct Cache {
+struct Front {
     /// Range of the pool: address of the first page, and number of pages.
     base: usize,
     pages: usize,
     /// The class array of the pool's page map.
     classes: *const AtomicU16,
+    /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
+    offsets: [u16; TABLE_LEN],
+    /// Each class multiplied by `BIN_BYTES`.
+    class_offsets: [u16; CLASS_COUNT],
+}
+
+/// What follows the front lies in other pages.
+const AFTER_FRONT: usize = PAGE - size_of::<Front>();
+
+/// See the module text.
+#[repr(C)]
+pub(crate) struct Cache {
+    front: Front,
+    _rest_of_page: [u8; AFTER_FRONT],
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: Cell<*const ()>,
     /// Blocks above a kilobyte until the thread looks at the clock; see `is_time_to_look`.
     until_look: Cell<u32>,
-    /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
-    offsets: [u16; TABLE_LEN],
     bins: [CacheBin; CLASS_COUNT],
     stacks: [StackInfo; CLASS_COUNT],
     pub(crate) pool: *const PoolInner,
@@ -102,6 +116,16 @@ const fn scaled_table() -> [u16; TABLE_LEN] {
     table
 }
 
+const fn scaled_classes() -> [u16; CLASS_COUNT] {
+    let mut offsets = [0; CLASS_COUNT];
+    let mut class = 0;
+    while class < CLASS_COUNT {
+        offsets[class] = class as u16 * BIN_BYTES as u16;
+        class += 1;
+    }
+    offsets
+}
+
 const fn no_info() -> StackInfo {
     StackInfo {
         block: AtomicPtr::new(ptr::null_mut()),
@@ -113,12 +137,16 @@ const fn no_info() -> StackInfo {
 
 /// Initial value of every thread slot; see [`empty`].
 pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
-    base: 0,
-    pages: 0,
-    classes: ptr::null(),
+    front: Front {
+        base: 0,
+        pages: 0,
+        classes: ptr::null(),
+        offsets: scaled_table(),
+        class_offsets: scaled_classes(),
+    },
+    _rest_of_page: [0; AFTER_FRONT],
     owner: Cell::new(ptr::null()),
     until_look: Cell::new(0),
-    offsets: scaled_table(),
     bins: [const { empty_bin() }; CLASS_COUNT],
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
@@ -144,10 +172,8 @@ impl Cache {
         // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
         unsafe {
             ptr::copy_nonoverlapping(empty(), cache.as_ptr(), 1);
+            Cache::write_front(cache.as_ptr(), pool);
             let cache = &mut *cache.as_ptr();
-            cache.base = map.base();
-            cache.pages = map.pages();
-            cache.classes = map.classes();
             cache.pool = pool;
             cache.until_look.set(BLOCKS_BETWEEN_LOOKS);
             for class in ClassId::all() {
@@ -156,6 +182,23 @@ impl Cache {
             }
         }
         cache
+    }
+
+    /// Writes what a fork has emptied.
+    ///
+    /// # Safety
+    /// `this` is a cache of `pool` that no other thread uses.
+    pub(crate) unsafe fn write_front(this: *mut Cache, pool: &PoolInner) {
+        let map = &pool.arena.map;
+        let front = Front {
+            base: map.base(),
+            pages: map.pages(),
+            classes: map.classes(),
+            offsets: EMPTY_CACHE.0.front.offsets,
+            class_offsets: EMPTY_CACHE.0.front.class_offsets,
+        };
+        // SAFETY: contract.
+        unsafe { (&raw mut (*this).front).write(front) };
     }
 
     #[inline(always)]
@@ -190,7 +233,7 @@ impl Cache {
         // SAFETY: contract.
         unsafe {
             if size <= crate::size_class::TABLE_MAX {
-                let offset = *(*this).offsets.get_unchecked((size + 7) >> 3);
+                let offset = *(*this).front.offsets.get_unchecked((size + 7) >> 3);
                 Cache::pop_at(this, usize::from(offset))
             } else {
                 ptr::null_mut()
@@ -205,7 +248,10 @@ impl Cache {
     #[inline(always)]
     pub(crate) unsafe fn pop_class(this: *mut Cache, class: ClassId) -> *mut u8 {
         // SAFETY: contract.
-        unsafe { Cache::pop_at(this, usize::from(class.0) * BIN_BYTES) }
+        unsafe {
+            let offset = *(*this).front.class_offsets.get_unchecked(usize::from(class.0));
+            Cache::pop_at(this, usize::from(offset))
+        }
     }
 
     /// Pushes `slot`. False when it is not a slot of the cache's pool or its stack is full.
@@ -217,11 +263,11 @@ impl Cache {
         // SAFETY: contract; the class array has an element for each page of the pool, and EMPTY
         // has no pages.
         unsafe {
-            let page = slot.addr().wrapping_sub((*this).base) >> PAGE_SHIFT;
-            if page >= (*this).pages {
+            let page = slot.addr().wrapping_sub((*this).front.base) >> PAGE_SHIFT;
+            if page >= (*this).front.pages {
                 return false;
             }
-            let offset = (*(*this).classes.add(page)).load(Relaxed);
+            let offset = (*(*this).front.classes.add(page)).load(Relaxed);
             let bin = Cache::bin_at(this, usize::from(offset));
             let top = bin.top.load(Relaxed);
             if top == bin.limit.get() {
@@ -441,6 +487,7 @@ fn max_capacity(size: usize, pages: usize) -> usize {
 }
 
 const _: () = {
+    assert!(offset_of!(Cache, front) == 0 && offset_of!(Cache, owner) == PAGE);
     assert!(BIN_BYTES == 16);
     assert!(CLASS_COUNT * BIN_BYTES <= u16::MAX as usize);
     assert!((CACHE_MAX_BLOCKS) * size_of::<*mut u8>() <= 64 << 10);

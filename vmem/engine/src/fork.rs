@@ -18,11 +18,16 @@
 //!                                                     does nothing
 //! ```
 //!
+//! After `Freeze` the parent's pages come home when the child is gone; see `home`. A child of a fork
+//! without handlers does not come here; see `orphan`.
+//!
 //! `Copy` is what remains when a pool cannot be frozen or cloned: the program has closed the descriptor, or
 //! the source is a device or huge pages.
 
 use crate::arena::{Arena, Forking};
 use crate::config::PAGE_SHIFT;
+use crate::home::OFFSPRING;
+use crate::orphan::{self, is_orphan};
 use crate::pool::PoolInner;
 use crate::protocol::start::{Caller, Start};
 use crate::registry::{self, REGISTRY};
@@ -33,6 +38,8 @@ use pmem_core::errno::Errno;
 use pmem_core::source::{FileClone, Source, SourceKind};
 use pmem_core::sync::{ThreadId, is_forking, set_fork_owner};
 use pmem_core::sys;
+
+pub use crate::home::{DEFAULT_HOME_MS, set_home_ms};
 
 /// What a fork does with pools over shared mappings; the values of `VMMALLOC_FORK`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,11 +88,15 @@ const SMALL_GAP_PAGES: usize = 64;
 /// # Safety
 /// Followed, in the same thread, by [`parent`] in this process, and [`child`] in the child.
 pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
+    if is_orphan() {
+        return Ok(()); // nothing here is this process's to prepare, and locks may be held by nobody
+    }
     // SAFETY: given back by `parent` or `child`, by contract; no guard is held here.
     unsafe { REGISTRY.lock_for_fork() };
     set_fork_owner(Some(ThreadId::current()));
     let registry = registry::lock(); // passes: we are the owner
     let mut result = Ok(());
+    let mut freezes = false;
     for pool in registry.pools.iter() {
         pool.arena.set_forking(Forking::Quiet);
         // SAFETY: as above.
@@ -93,13 +104,21 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
     }
     for pool in registry.pools.iter() {
         match pool.plan(mode) {
-            // SAFETY: the pool is locked by this thread.
-            Ok(plan) => unsafe { *pool.fork_plan.get() = plan },
+            Ok(plan) => {
+                freezes |= matches!(plan, Plan::Freeze) && !pool.arena.is_detached();
+                // SAFETY: the pool is locked by this thread.
+                unsafe { *pool.fork_plan.get() = plan }
+            }
             Err(error) => {
                 result = Err(error);
                 break;
             }
         }
+    }
+    // SAFETY: as above.
+    unsafe { OFFSPRING.lock_for_fork() };
+    if freezes {
+        OFFSPRING.lock().before_fork();
     }
     result
 }
@@ -109,6 +128,12 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
 /// # Safety
 /// The calling thread called [`prepare`] and has not called `parent` since.
 pub unsafe fn parent() {
+    if !is_forking() {
+        return; // an orphan
+    }
+    OFFSPRING.lock().after_fork();
+    // SAFETY: locked by this thread in `prepare`.
+    unsafe { OFFSPRING.unlock_after_fork() };
     let registry = registry::lock();
     for pool in registry.pools.iter() {
         // SAFETY: locked by this thread in `prepare`.
@@ -135,13 +160,21 @@ pub unsafe fn parent() {
 /// # Safety
 /// The calling thread is the only one of a process made by a fork, after [`prepare`].
 pub unsafe fn child() -> Result<(), ForkError> {
+    if !is_forking() {
+        return Ok(()); // the child of an orphan
+    }
     let mut result = Ok(());
+    orphan::adopt();
+    OFFSPRING.lock().in_child();
+    // SAFETY: the only thread.
+    unsafe { OFFSPRING.force_unlock() };
     {
         let registry = registry::lock();
         for pool in registry.pools.iter() {
             // SAFETY: the only thread; the locks were taken by it before the fork.
             unsafe {
                 pool.force_unlock();
+                pool.restore_caches();
                 pool.arena.set_forking(Forking::No);
                 let plan = core::mem::replace(&mut *pool.fork_plan.get(), Plan::Nothing);
                 if let Err(error) = pool.apply(plan) {
@@ -210,7 +243,7 @@ pub fn install() -> Result<(), Errno> {
 }
 
 /// Whether a store to the source's memory is seen by other processes that have the mapping.
-fn is_shared(source: &Source) -> bool {
+pub(crate) fn is_shared(source: &Source) -> bool {
     !matches!(source.kind(), SourceKind::Anonymous | SourceKind::CallerRegion)
 }
 
@@ -288,6 +321,7 @@ impl PoolInner {
         match arena.freeze_live() {
             Ok(()) => {
                 if !arena.is_detached() {
+                    arena.home.left(arena.now());
                     arena.set_forking(Forking::Freezing);
                 }
                 Ok(Plan::Freeze)

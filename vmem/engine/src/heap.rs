@@ -317,7 +317,7 @@ impl<R: Runtime> Heap<R> {
         zeroed: bool,
         allocate: impl Fn(&PoolInner, *mut Cache) -> Block,
     ) -> Block {
-        let Some(pool) = self.pool() else {
+        let Some(pool) = self.pool().filter(|_| !self.is_left_alone()) else {
             return Block { pointer: self.runtime.fallback_alloc(align, size, zeroed), zeroed };
         };
         let known_full = self.full.is_known_for(size);
@@ -402,11 +402,16 @@ impl<R: Runtime> Heap<R> {
         if let Some(pool) = unsafe { self.pool.get().as_ref() }
             && pool.contains(pointer)
         {
-            return Some((pool, self.attach(pool)));
+            let cache = if self.is_left_alone() { ptr::null_mut() } else { self.attach(pool) };
+            return Some((pool, cache));
         }
         // SAFETY: as above.
         let pool = unsafe { self.overflow.get().as_ref() }?;
-        pool.contains(pointer).then(|| (pool, thread::cache_of(pool)))
+        let cache = || match self.is_left_alone() {
+            true => ptr::null_mut(),
+            false => thread::cache_of(pool),
+        };
+        pool.contains(pointer).then(|| (pool, cache()))
     }
 
     #[cold]
@@ -418,6 +423,7 @@ impl<R: Runtime> Heap<R> {
         let _errno = ErrnoGuard::new();
         let counting = self.counting.load(Ordering::Relaxed);
         match self.owner(pointer) {
+            Some(_) if self.is_left_alone() => {}
             Some((pool, cache)) => {
                 if counting {
                     self.uncount(self.counted_size(pointer));
@@ -452,6 +458,11 @@ impl<R: Runtime> Heap<R> {
             // SAFETY: contract; not ours.
             return unsafe { self.runtime.foreign_realloc(pointer, size) };
         };
+        if self.is_left_alone() {
+            drop(guard);
+            // SAFETY: contract.
+            return unsafe { self.realloc_inherited(pool, pointer, size) };
+        }
         let counted = self.counting.load(Ordering::Relaxed).then(|| self.counted_size(pointer));
         // SAFETY: contract.
         if unsafe { pool.resize_in_place(pointer, size) } {
@@ -488,6 +499,30 @@ impl<R: Runtime> Heap<R> {
                 ptr::copy_nonoverlapping(pointer, new, old);
                 self.free(pointer);
             }
+        }
+        new
+    }
+
+    /// Whether this process is a child that has to leave the pools alone; see `orphan`.
+    fn is_left_alone(&self) -> bool {
+        // SAFETY: pools of a heap are never deleted.
+        unsafe { self.pool.get().as_ref() }.is_some_and(PoolInner::is_left_alone)
+    }
+
+    /// [`Heap::realloc`] of a block that stays as it is, for it is another process's too.
+    ///
+    /// # Safety
+    /// `pointer` is a live block of `pool` that only the caller uses in this process.
+    #[cold]
+    unsafe fn realloc_inherited(&self, pool: &PoolInner, pointer: *mut u8, size: usize) -> *mut u8 {
+        let usable = pool.usable_size(pointer).unwrap_or(0);
+        if size <= usable {
+            return pointer;
+        }
+        let new = self.alloc(size);
+        if !new.is_null() {
+            // SAFETY: contract; the new block is larger.
+            unsafe { ptr::copy_nonoverlapping(pointer, new, usable) };
         }
         new
     }
@@ -551,14 +586,19 @@ impl<R: Runtime> Heap<R> {
         [&self.pool, &self.overflow].map(|pool| unsafe { pool.get().as_ref() })
     }
 
+    /// The pools that are this process's.
+    fn own_pools(&self) -> [Option<&PoolInner>; 2] {
+        if self.is_left_alone() { [None, None] } else { self.pools() }
+    }
+
     /// A snapshot of the pool's statistics; `None` while there is no pool.
     pub fn stats(&self) -> Option<Stats> {
-        self.pools()[0].map(PoolInner::stats)
+        self.own_pools()[0].map(PoolInner::stats)
     }
 
     /// A snapshot of the overflow pool's statistics, if there is one.
     pub fn overflow_stats(&self) -> Option<Stats> {
-        self.pools()[1].map(PoolInner::stats)
+        self.own_pools()[1].map(PoolInner::stats)
     }
 
     /// The call counters; `None` unless [`Heap::count_calls`] was called.
@@ -591,7 +631,7 @@ impl<R: Runtime> Heap<R> {
     /// free extents. Returns bytes.
     pub fn trim(&self) -> usize {
         let _errno = ErrnoGuard::new();
-        self.pools().into_iter().flatten().map(PoolInner::trim).sum()
+        self.own_pools().into_iter().flatten().map(PoolInner::trim).sum()
     }
 
     /// Checks the pools' structures; the first fault found, if any.
@@ -599,7 +639,7 @@ impl<R: Runtime> Heap<R> {
     /// # Errors
     /// What is inconsistent.
     pub fn check(&self) -> Result<(), crate::check::Fault> {
-        self.pools().into_iter().flatten().try_for_each(|pool| {
+        self.own_pools().into_iter().flatten().try_for_each(|pool| {
             // SAFETY: the calling thread's cache of this pool, or null.
             unsafe { pool.check(thread::present_cache_of(pool)) }
         })

@@ -11,7 +11,8 @@ use crate::config::{
     SMALL_POOL_LARGE, SMALL_POOL_PAGES,
 };
 use crate::extent::{Extent, State};
-use crate::fork::Plan;
+use crate::fork::{Plan, is_shared};
+use crate::orphan::{empty_in_children, is_orphan, put_up_guard};
 use crate::page_map::widened;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
@@ -61,6 +62,9 @@ impl Default for PoolOptions {
     }
 }
 
+/// What a cache takes in a guarded pool: whole pages.
+const CACHE_BYTES: usize = size_of::<Cache>().next_multiple_of(PAGE);
+
 #[repr(align(64))]
 pub(crate) struct BinCell(Mutex<Bin>);
 
@@ -78,6 +82,8 @@ pub(crate) struct PoolInner {
     /// Index in the registry; used again after the pool is gone.
     pub(crate) slot: usize,
     pub(crate) arena: Arena,
+    /// Whether a child made without fork handlers leaves the pool alone; see `orphan`.
+    guarded: bool,
     pub(crate) bins: [BinCell; CLASS_COUNT],
     pub(crate) caches: Mutex<CacheList>,
     /// Caches in use; changed under the list lock.
@@ -138,6 +144,7 @@ impl PoolInner {
         // SAFETY: a fresh mapping of the right size; every field is written before use.
         unsafe {
             let pool = memory.as_ptr();
+            (&raw mut (*pool).guarded).write(is_shared(&arena.source) && put_up_guard());
             (&raw mut (*pool).arena).write(arena);
             let bins = (&raw mut (*pool).bins).cast::<BinCell>();
             for class in 0..CLASS_COUNT {
@@ -171,10 +178,19 @@ impl PoolInner {
         // SAFETY: contract; the fields are initialised and dropped once.
         unsafe {
             let inner = pool.as_ptr();
+            if (*inner).guarded {
+                (*inner).unmap_caches();
+            }
             (*inner).arena.release();
             ptr::drop_in_place(inner);
             let _ = sys::unmap(pool.cast(), size_of::<PoolInner>());
         }
+    }
+
+    /// Whether this process is a child that has to leave the pool alone; see `orphan`.
+    #[inline]
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.guarded && is_orphan()
     }
 
     pub(crate) fn bin(&self, class: ClassId) -> MutexGuard<'_, Bin> {
@@ -190,6 +206,9 @@ impl PoolInner {
     /// # Safety
     /// `cache` is as said.
     pub(crate) unsafe fn allocate(&self, cache: *mut Cache, size: usize) -> Block {
+        if self.is_left_alone() {
+            return Block::NONE;
+        }
         match ClassId::for_size(size) {
             Some(class) => {
                 // SAFETY: contract.
@@ -211,6 +230,9 @@ impl PoolInner {
         align: usize,
         size: usize,
     ) -> Block {
+        if self.is_left_alone() {
+            return Block::NONE;
+        }
         match ClassId::for_aligned(size, align) {
             Some(class) => {
                 // SAFETY: contract.
@@ -227,6 +249,9 @@ impl PoolInner {
     /// # Safety
     /// `cache` is the calling thread's cache of this pool, or null.
     pub(crate) unsafe fn allocate_whole_pages(&self, cache: *mut Cache, size: usize) -> Block {
+        if self.is_left_alone() {
+            return Block::NONE;
+        }
         match ClassId::for_aligned(size, PAGE) {
             Some(class) if class.size() - size < PAGE => {
                 // SAFETY: contract.
@@ -381,6 +406,7 @@ impl PoolInner {
     /// `cache` is the calling thread's cache of this pool, or null.
     pub(crate) unsafe fn look_for_idle(&self, cache: *mut Cache) {
         let now = self.arena.now();
+        self.arena.come_home_if_due(now);
         let idle_ms = self.arena.idle_ms();
         // SAFETY: contract.
         if let Some(cache) = unsafe { cache.as_ref() }
@@ -446,6 +472,9 @@ impl PoolInner {
     /// `pointer` is a live block of this pool that nobody uses any more, and `cache` is the calling
     /// thread's cache of this pool, or null.
     pub(crate) unsafe fn free(&self, cache: *mut Cache, pointer: *mut u8) {
+        if self.is_left_alone() {
+            return; // the parent's
+        }
         match self.locate(pointer) {
             Located::Slot(class) => {
                 // SAFETY: contract.
@@ -541,6 +570,9 @@ impl PoolInner {
     /// # Safety
     /// `pointer` is a live block of this pool owned by the caller.
     pub(crate) unsafe fn resize_in_place(&self, pointer: *mut u8, size: usize) -> bool {
+        if self.is_left_alone() {
+            return self.usable_size(pointer).is_some_and(|usable| size <= usable);
+        }
         match self.locate(pointer) {
             Located::Slot(class) => {
                 let old = class.size();
@@ -575,6 +607,9 @@ impl PoolInner {
     /// # Safety
     /// `pointer` is a live block of this pool owned by the caller, of at least `size` bytes.
     pub(crate) unsafe fn shrink_in_place(&self, pointer: *mut u8, size: usize) {
+        if self.is_left_alone() {
+            return;
+        }
         if let Located::Run(extent) = self.locate(pointer) {
             // SAFETY: contract.
             unsafe { self.arena.shrink(extent, size.div_ceil(PAGE).max(1)) };
@@ -597,7 +632,7 @@ impl PoolInner {
                 at = cache.next.get();
             }
         }
-        let Some(memory) = self.arena.meta.lock().take_block(size_of::<Cache>()) else {
+        let Some(memory) = self.cache_memory() else {
             return ptr::null_mut();
         };
         // SAFETY: a block of the right size; the pool outlives its caches.
@@ -608,6 +643,44 @@ impl PoolInner {
             self.caches_in_use.fetch_add(1, Relaxed);
             list.head = cache;
             cache
+        }
+    }
+
+    /// Memory for a cache; in a guarded pool its front is emptied in children.
+    fn cache_memory(&self) -> Option<NonNull<u8>> {
+        if !self.guarded {
+            return self.arena.meta.lock().take_block(size_of::<Cache>());
+        }
+        let memory = sys::map_anonymous(CACHE_BYTES).ok()?;
+        if empty_in_children(memory) {
+            return Some(memory);
+        }
+        // SAFETY: mapped above.
+        let _ = unsafe { sys::unmap(memory, CACHE_BYTES) };
+        None
+    }
+
+    /// # Safety
+    /// The caches of this guarded pool are no longer used.
+    unsafe fn unmap_caches(&self) {
+        let mut at = core::mem::replace(&mut self.caches.lock().head, ptr::null_mut());
+        while let Some(cache) = NonNull::new(at) {
+            // SAFETY: listed caches are live, each is unmapped once.
+            unsafe {
+                at = cache.as_ref().next.get();
+                let _ = sys::unmap(cache.cast(), CACHE_BYTES);
+            }
+        }
+    }
+
+    /// In the child of a fork with handlers: the caches are usable again.
+    ///
+    /// # Safety
+    /// The calling thread is the only one.
+    pub(crate) unsafe fn restore_caches(&self) {
+        if self.guarded {
+            // SAFETY: caches of this pool; contract.
+            self.for_each_cache(|cache| unsafe { Cache::write_front(cache, self) });
         }
     }
 
@@ -645,6 +718,10 @@ impl PoolInner {
 
     /// Gives back everything free that the calling thread can get hold of. Returns bytes.
     pub(crate) fn trim(&self) -> usize {
+        if self.is_left_alone() {
+            return 0;
+        }
+        self.arena.come_home_now();
         // SAFETY: the calling thread's cache.
         unsafe { self.reclaim(thread::cache_of(self)) };
         self.arena.trim()
@@ -859,6 +936,9 @@ impl Pool {
     /// The first fault found.
     pub fn check(&self) -> Result<(), crate::Fault> {
         let pool = self.inner();
+        if pool.is_left_alone() {
+            return Ok(());
+        }
         // SAFETY: the calling thread's cache of this pool, or null.
         unsafe { pool.check(thread::present_cache_of(pool)) }
     }
@@ -875,6 +955,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if self.inner().is_left_alone() {
+            return; // what it takes to remove it may be locked for ever
+        }
         // SAFETY: entered at creation.
         unsafe { registry::lock().pools.remove(self.inner().slot) };
         // SAFETY: the owner goes; the registry no longer knows the pool, so no exiting thread can

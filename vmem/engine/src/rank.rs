@@ -12,3 +12,5 @@ pub(crate) const BIN: Rank = Rank::new(30);
 pub(crate) const ARENA: Rank = Rank::new(40);
 /// Descriptor memory of a pool, and of the process.
 pub(crate) const META: Rank = Rank::new(50);
+/// What the process knows of its children.
+pub(crate) const OFFSPRING: Rank = Rank::new(60);

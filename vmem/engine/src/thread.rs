@@ -10,6 +10,7 @@
 
 use crate::cache::{self, Cache};
 use crate::config::{MAX_POOLS, OPS_BEFORE_CACHE};
+use crate::orphan::is_orphan;
 use crate::pool::PoolInner;
 use crate::registry::{self, Registry};
 use crate::tls;
@@ -108,6 +109,9 @@ fn attach() -> Option<NonNull<Record>> {
 unsafe extern "C" fn at_exit(record: *mut c_void) {
     tls::set_cache(cache::empty());
     tls::set_record(ended());
+    if is_orphan() {
+        return; // the caches are left alone, and the registry may be locked for ever
+    }
     let mut registry = registry::lock();
     if let Some(record) = NonNull::new(record.cast::<Record>()) {
         // SAFETY: the key's value is this thread's record, which nobody else uses.
@@ -262,6 +266,9 @@ pub(crate) fn cache_now(pool: &PoolInner) -> *mut Cache {
 
 #[inline(never)]
 fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
+    if pool.is_left_alone() {
+        return ptr::null_mut();
+    }
     let Some(record) = current() else {
         return ptr::null_mut();
     };
