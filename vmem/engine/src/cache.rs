@@ -59,7 +59,7 @@ struct StackInfo {
 struct Front {
     /// Range of the pool: address of the first page, and number of pages.
     base: usize,
-    pages: usize,
+    pages: Cell<usize>,
     /// The class array of the pool's page map.
     classes: *const AtomicU16,
     /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
@@ -139,7 +139,7 @@ const fn no_info() -> StackInfo {
 pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     front: Front {
         base: 0,
-        pages: 0,
+        pages: Cell::new(0),
         classes: ptr::null(),
         offsets: scaled_table(),
         class_offsets: scaled_classes(),
@@ -192,13 +192,37 @@ impl Cache {
         let map = &pool.arena.map;
         let front = Front {
             base: map.base(),
-            pages: map.pages(),
+            pages: Cell::new(map.pages()),
             classes: map.classes(),
             offsets: EMPTY_CACHE.0.front.offsets,
             class_offsets: EMPTY_CACHE.0.front.class_offsets,
         };
         // SAFETY: contract.
         unsafe { (&raw mut (*this).front).write(front) };
+    }
+
+    /// Sends the calling thread's next free to the slow path, once.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache, not [`empty`].
+    pub(crate) unsafe fn divert(this: *mut Cache) {
+        // SAFETY: contract. Only its thread looks at the front.
+        unsafe { (*this).front.pages.set(0) };
+    }
+
+    /// Ends a diversion. Whether there was one.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache of `pool`, or null.
+    pub(crate) unsafe fn end_diversion(this: *mut Cache, pool: &PoolInner) -> bool {
+        // SAFETY: contract.
+        unsafe {
+            let diverted = !this.is_null() && (*this).front.pages.get() == 0;
+            if diverted {
+                (*this).front.pages.set(pool.arena.map.pages());
+            }
+            diverted
+        }
     }
 
     #[inline(always)]
@@ -264,7 +288,7 @@ impl Cache {
         // has no pages.
         unsafe {
             let page = slot.addr().wrapping_sub((*this).front.base) >> PAGE_SHIFT;
-            if page >= (*this).front.pages {
+            if page >= (*this).front.pages.get() {
                 return false;
             }
             let offset = (*(*this).front.classes.add(page)).load(Relaxed);

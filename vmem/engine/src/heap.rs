@@ -211,12 +211,24 @@ impl<R: Runtime> Heap<R> {
         self.alloc_slow(size)
     }
 
+    /// Counts a call that has time for it; see [`Cache::is_time_to_look`].
+    #[inline]
+    fn look_now_and_then(&self) {
+        let cache = self.fast_cache();
+        // SAFETY: the calling thread's cache, and not the empty one.
+        if !ptr::eq(cache, cache::empty()) && unsafe { Cache::is_time_to_look(cache) } {
+            self.look_for_idle(cache);
+        }
+    }
+
     /// Lets a thread that hardly ever leaves the fast paths return what lies idle.
     #[cold]
     #[inline(never)]
     fn look_for_idle(&self, cache: *mut Cache) {
         let _errno = ErrnoGuard::new();
-        if let Some(pool) = self.pool() {
+        if let Some(pool) = self.pool()
+            && !self.is_left_alone()
+        {
             // SAFETY: the calling thread's cache of the default pool.
             unsafe { pool.look_for_idle(cache) };
         }
@@ -463,6 +475,7 @@ impl<R: Runtime> Heap<R> {
             // SAFETY: contract.
             return unsafe { self.realloc_inherited(pool, pointer, size) };
         }
+        self.look_now_and_then();
         let counted = self.counting.load(Ordering::Relaxed).then(|| self.counted_size(pointer));
         // SAFETY: contract.
         if unsafe { pool.resize_in_place(pointer, size) } {
@@ -547,6 +560,7 @@ impl<R: Runtime> Heap<R> {
         if pointer.is_null() {
             return 0;
         }
+        self.look_now_and_then();
         match self.own_usable_size(pointer) {
             Some(size) => size,
             // SAFETY: contract; not ours.

@@ -16,10 +16,15 @@
 //! system lets us hold writers back (`Source::keep_still`). Otherwise live pages stay in DRAM until
 //! they are freed, or the conditions change.
 //!
+//! Threads come here from slow paths. From when the children are gone until all is done the thread that
+//! noticed it has a *diverted* cache: its calls of free take the slow path.
+//!
 //! Everything here happens under the arena lock, which a fork holds.
 
 use crate::arena::{Arena, Forking, PageHeap};
+use crate::cache::Cache;
 use crate::config::PAGE_SHIFT;
+use crate::pool::PoolInner;
 use crate::rank;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pmem_core::offspring::Offspring;
@@ -68,6 +73,8 @@ pub(crate) struct Home {
     free_done: AtomicBool,
     /// Live pages below this one are at home.
     cursor: AtomicUsize,
+    /// When live pages may move again, in microseconds of the system's clock.
+    next_move_us: AtomicU64,
 }
 
 impl Home {
@@ -79,6 +86,7 @@ impl Home {
             returning: AtomicBool::new(false),
             free_done: AtomicBool::new(false),
             cursor: AtomicUsize::new(0),
+            next_move_us: AtomicU64::new(0),
         }
     }
 
@@ -95,6 +103,11 @@ impl Home {
         self.returning.load(Relaxed)
     }
 
+    /// Whether there is more to bring home right now.
+    fn is_under_way(&self, now: u64) -> bool {
+        self.is_returning() && self.is_due(now)
+    }
+
     #[inline]
     fn is_due(&self, now: u64) -> bool {
         now >= self.next_ms.load(Relaxed)
@@ -106,17 +119,38 @@ impl Home {
     }
 }
 
-impl Arena {
-    /// Brings some pages home, if it is time to.
+impl PoolInner {
+    /// Brings some pages home, if it is time to. If there are more, the thread is sent here again by its
+    /// next call of free: a program may leave the fast paths too seldom.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
     #[inline]
-    pub(crate) fn come_home_if_due(&self, now: u64) {
-        if self.home.is_due(now) {
-            self.come_home(now);
+    pub(crate) unsafe fn come_home_if_due(&self, cache: *mut Cache, now: u64) {
+        if self.arena.home.is_due(now) {
+            // SAFETY: contract.
+            unsafe { self.come_home(cache, now) };
         }
     }
 
+    /// # Safety
+    /// As [`PoolInner::come_home_if_due`].
     #[cold]
+    #[inline(never)]
+    unsafe fn come_home(&self, cache: *mut Cache, now: u64) {
+        self.arena.come_home(now);
+        if self.arena.home.is_under_way(now) && !cache.is_null() {
+            // SAFETY: contract.
+            unsafe { Cache::divert(cache) };
+        }
+    }
+}
+
+impl Arena {
     fn come_home(&self, now: u64) {
+        if sys::monotonic_us() < self.home.next_move_us.load(Relaxed) {
+            return;
+        }
         let mut heap = self.heap.lock();
         // Another thread may have been here meanwhile.
         if self.home.is_due(now) {
@@ -232,11 +266,11 @@ impl Arena {
             home.cursor.store(self.first_page(), Relaxed);
         }
         let base = self.source.base().addr().get();
-        let begin = sys::monotonic_us();
         if sys::may_be_pinned(&(base..base + self.source.len())) {
             return now + limit;
         }
         let Some(still) = self.source.keep_still() else { return now + limit };
+        let begin = sys::monotonic_us();
         let mut budget = STEP_BYTES;
         while budget > 0
             && sys::monotonic_us() - begin < STEP_US
@@ -258,6 +292,9 @@ impl Arena {
                 Err(_) => return now + limit,
             }
         }
+        // Half of the time is the program's.
+        let end = sys::monotonic_us();
+        home.next_move_us.store(end + (end - begin), Relaxed);
         now
     }
 }

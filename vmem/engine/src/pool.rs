@@ -406,7 +406,8 @@ impl PoolInner {
     /// `cache` is the calling thread's cache of this pool, or null.
     pub(crate) unsafe fn look_for_idle(&self, cache: *mut Cache) {
         let now = self.arena.now();
-        self.arena.come_home_if_due(now);
+        // SAFETY: contract.
+        unsafe { self.come_home_if_due(cache, now) };
         let idle_ms = self.arena.idle_ms();
         // SAFETY: contract.
         if let Some(cache) = unsafe { cache.as_ref() }
@@ -475,6 +476,8 @@ impl PoolInner {
         if self.is_left_alone() {
             return; // the parent's
         }
+        // SAFETY: contract.
+        let diverted = unsafe { Cache::end_diversion(cache, self) };
         match self.locate(pointer) {
             Located::Slot(class) => {
                 // SAFETY: contract.
@@ -483,10 +486,9 @@ impl PoolInner {
                         self.make_room(own, class);
                         // SAFETY: the calling thread's cache; contract.
                         let pushed = unsafe { Cache::push(cache, pointer) };
-                        if pushed {
-                            return;
+                        if !pushed {
+                            self.give_one(class, pointer);
                         }
-                        self.give_one(class, pointer);
                     }
                     _ => self.give_one(class, pointer),
                 }
@@ -499,6 +501,10 @@ impl PoolInner {
             // The parent's memory too, see `fork`.
             Located::Shared(_) => {}
             Located::Nowhere => fatal::invalid_pointer("free", pointer),
+        }
+        if diverted {
+            // SAFETY: contract.
+            unsafe { self.come_home_if_due(cache, self.arena.now()) };
         }
     }
 
@@ -624,12 +630,14 @@ impl PoolInner {
         while let Some(cache) = NonNull::new(at) {
             // SAFETY: listed caches are live; `in_use` and `next` are guarded by the list lock.
             unsafe {
-                let cache = cache.as_ref();
-                if !cache.in_use.replace(true) {
+                let cache = cache.as_ptr();
+                if !(*cache).in_use.replace(true) {
+                    // It may have been diverted.
+                    Cache::write_front(cache, self);
                     self.caches_in_use.fetch_add(1, Relaxed);
                     return at;
                 }
-                at = cache.next.get();
+                at = (*cache).next.get();
             }
         }
         let Some(memory) = self.cache_memory() else {
