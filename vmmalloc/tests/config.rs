@@ -35,6 +35,7 @@ fn defaults() {
     assert_eq!(config.space, Space::Prealloc);
     assert_eq!(config.overflow, Overflow::Fail);
     assert_eq!(config.purge, PurgePolicy::AfterMs(1000));
+    assert_eq!(config.home_ms, Some(1000));
     assert_eq!(config.huge_pages, HugePages::Never);
     assert!(config.dump);
     assert_eq!((config.report, config.report_file), (None, None));
@@ -149,6 +150,9 @@ fn our_own_variables() {
     ] {
         assert_eq!(with(c"VMMALLOC_PURGE_MS", value).unwrap().purge, expected, "{value:?}");
     }
+    for (value, expected) in [(c"off", None), (c"0", None), (c"50", Some(50))] {
+        assert_eq!(with(c"VMMALLOC_HOME_MS", value).unwrap().home_ms, expected, "{value:?}");
+    }
 }
 
 #[test]
@@ -156,6 +160,7 @@ fn nonsense_in_our_own_variables_is_named() {
     for (name, value) in [
         (c"VMMALLOC_SPACE", c"LAZY"),
         (c"VMMALLOC_OVERFLOW", c"1"),
+        (c"VMMALLOC_HOME_MS", c"never"),
         (c"VMMALLOC_PURGE_MS", c"+5"),
         (c"VMMALLOC_PURGE_MS", c"5ms"),
         (c"VMMALLOC_PURGE_MS", c"4294967296"),

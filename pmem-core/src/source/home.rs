@@ -136,7 +136,7 @@ impl Source {
             for run in states.chunk_by(|a, b| is_clean(a) == is_clean(b)) {
                 let mut bytes = run.len() * page;
                 if !is_clean(&run[0]) {
-                    bytes = bytes.min((budget - copied).next_multiple_of(page));
+                    bytes = bytes.min((budget - copied).div_ceil(page).saturating_mul(page));
                     self.write_to_file(address, offset, done, bytes)?;
                     copied += bytes;
                 }

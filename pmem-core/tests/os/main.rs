@@ -5,6 +5,7 @@ mod child;
 mod commit;
 mod descriptors;
 mod fork;
+mod home;
 mod limits;
 mod making;
 mod numa;

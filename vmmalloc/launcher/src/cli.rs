@@ -21,6 +21,8 @@ Where the heap lives:
 How it behaves:
   --fork MODE           what fork() does with the pool: 0 share it, 1 private copy in memory [default],
                         2 copy it to a new file, 3 as 2 but fall back to 1
+  --home-ms N|off       after a fork in mode 1, bring the heap back into the pool within N milliseconds
+                        after the child is gone [default: 1000], or leave it in memory
   --overflow none|dram  when the pool is full: fail with ENOMEM [default], or go on in ordinary memory
   --purge-ms N|off      give freed pages back to the file system after N milliseconds, or never
   --hugepages never|advise
@@ -59,6 +61,7 @@ pub(crate) struct Options {
     pub(crate) size: Option<OsString>,
     pub(crate) space: Option<OsString>,
     pub(crate) fork: Option<OsString>,
+    pub(crate) home_ms: Option<OsString>,
     pub(crate) overflow: Option<OsString>,
     pub(crate) purge_ms: Option<OsString>,
     pub(crate) hugepages: Option<OsString>,
@@ -91,6 +94,9 @@ where
             Long("lazy") => set_space(&mut options, "lazy")?,
             Long("prealloc") => set_space(&mut options, "prealloc")?,
             Long("fork") => options.fork = Some(value(&mut parser, "--fork", "a mode, 0 to 3")?),
+            Long("home-ms") => {
+                options.home_ms = Some(value(&mut parser, "--home-ms", "milliseconds or off")?);
+            }
             Long("overflow") => {
                 options.overflow = Some(value(&mut parser, "--overflow", "none or dram")?);
             }

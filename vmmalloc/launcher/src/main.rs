@@ -23,7 +23,7 @@ mod start;
 use cli::{Invocation, Options};
 use failure::{Failure, quoted};
 use place::Place;
-use settings::{Purge, Settings, Sourced, Space, variable};
+use settings::{Settings, Sourced, Space, variable};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -113,17 +113,12 @@ fn changes(
             }),
         ),
         (variable::FORK, settings.fork.and_then(|mode| word(&mode.to_string()))),
+        (variable::HOME_MS, settings.home_ms.and_then(|ms| word(&ms.to_string()))),
         (
             variable::OVERFLOW,
             settings.overflow_to_dram.and_then(|dram| word(if dram { "dram" } else { "none" })),
         ),
-        (
-            variable::PURGE_MS,
-            settings.purge_ms.and_then(|purge| match purge {
-                Purge::Off => word("off"),
-                Purge::AfterMs(ms) => word(&ms.to_string()),
-            }),
-        ),
+        (variable::PURGE_MS, settings.purge_ms.and_then(|ms| word(&ms.to_string()))),
         (
             variable::HUGEPAGE,
             settings.advise_huge_pages.and_then(|on| word(if on { "advise" } else { "never" })),

@@ -54,20 +54,30 @@ pub(crate) struct Settings {
     pub(crate) size_bytes: Option<Sourced<u64>>,
     pub(crate) space: Space,
     pub(crate) fork: Option<u8>,
+    pub(crate) home_ms: Option<Delay>,
     pub(crate) overflow_to_dram: Option<bool>,
-    pub(crate) purge_ms: Option<Purge>,
+    pub(crate) purge_ms: Option<Delay>,
     pub(crate) advise_huge_pages: Option<bool>,
     pub(crate) stats: Option<&'static str>,
     pub(crate) stats_file: Option<Sourced<OsString>>,
 }
 
-/// When freed pages go back to the file system.
+/// When something is to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purge {
+pub(crate) enum Delay {
     /// Never.
     Off,
     /// After so many milliseconds.
     AfterMs(u32),
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::AfterMs(ms) => ms.fmt(f),
+        }
+    }
 }
 
 /// Variables of the library that the launcher sets or removes.
@@ -76,14 +86,15 @@ pub(crate) mod variable {
     pub(crate) const SIZE: &str = "VMMALLOC_POOL_SIZE";
     pub(crate) const SPACE: &str = "VMMALLOC_SPACE";
     pub(crate) const FORK: &str = "VMMALLOC_FORK";
+    pub(crate) const HOME_MS: &str = "VMMALLOC_HOME_MS";
     pub(crate) const OVERFLOW: &str = "VMMALLOC_OVERFLOW";
     pub(crate) const PURGE_MS: &str = "VMMALLOC_PURGE_MS";
     pub(crate) const HUGEPAGE: &str = "VMMALLOC_HUGEPAGE";
     pub(crate) const STATS: &str = "VMMALLOC_STATS";
     pub(crate) const STATS_FILE: &str = "VMMALLOC_STATS_FILE";
     /// All of the above.
-    pub(crate) const ALL: [&str; 9] =
-        [DIR, SIZE, SPACE, FORK, OVERFLOW, PURGE_MS, HUGEPAGE, STATS, STATS_FILE];
+    pub(crate) const ALL: [&str; 10] =
+        [DIR, SIZE, SPACE, FORK, HOME_MS, OVERFLOW, PURGE_MS, HUGEPAGE, STATS, STATS_FILE];
 }
 
 /// Brings `options` and the variables that `lookup` finds together. An empty variable counts as unset.
@@ -127,8 +138,11 @@ pub(crate) fn resolve(
     let overflow_to_dram = pick("--overflow", &options.overflow, variable::OVERFLOW)
         .map(|text| one_of(&text, &[("none", false), ("dram", true)]))
         .transpose()?;
-    let purge_ms =
-        pick("--purge-ms", &options.purge_ms, variable::PURGE_MS).map(parse_purge).transpose()?;
+    let purge_ms = pick("--purge-ms", &options.purge_ms, variable::PURGE_MS)
+        .map(at_once_or_off)
+        .transpose()?;
+    let home_ms =
+        pick("--home-ms", &options.home_ms, variable::HOME_MS).map(zero_or_off).transpose()?;
     let advise_huge_pages = pick("--hugepages", &options.hugepages, variable::HUGEPAGE)
         .map(|text| one_of(&text, &[("never", false), ("advise", true)]))
         .transpose()?;
@@ -143,6 +157,7 @@ pub(crate) fn resolve(
         size_bytes,
         space,
         fork,
+        home_ms,
         overflow_to_dram,
         purge_ms,
         advise_huge_pages,
@@ -182,14 +197,23 @@ fn size_in_range(given: Sourced<OsString>) -> Result<Sourced<u64>, Failure> {
     )))
 }
 
-fn parse_purge(given: Sourced<OsString>) -> Result<Purge, Failure> {
+fn at_once_or_off(given: Sourced<OsString>) -> Result<Delay, Failure> {
+    milliseconds(given, "at once")
+}
+
+fn zero_or_off(given: Sourced<OsString>) -> Result<Delay, Failure> {
+    milliseconds(given, "never")
+}
+
+/// A time, or `off`; `zero` is what 0 means.
+fn milliseconds(given: Sourced<OsString>, zero: &str) -> Result<Delay, Failure> {
     if given.value == OsStr::new("off") {
-        return Ok(Purge::Off);
+        return Ok(Delay::Off);
     }
     let number = given.value.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    number.and_then(|text| text.parse().ok()).map(Purge::AfterMs).ok_or_else(|| {
+    number.and_then(|text| text.parse().ok()).map(Delay::AfterMs).ok_or_else(|| {
         Failure::configuration(format!(
-            "{} {} is not known: give milliseconds from 0 (at once) to {}, or off",
+            "{} {} is not known: give milliseconds from 0 ({zero}) to {}, or off",
             given.origin,
             quoted(&given.value),
             u32::MAX

@@ -351,7 +351,16 @@ fn the_program_gets_settings_and_preload() {
     let output = launcher()
         .args(["--dir", "."])
         .args(["--size", "32M", "--fork", "2", "--overflow", "dram", "--purge-ms", "off"])
-        .args(["--hugepages", "advise", "--stats=json", "--stats-file", "s-", "--library"])
+        .args([
+            "--home-ms",
+            "250",
+            "--hugepages",
+            "advise",
+            "--stats=json",
+            "--stats-file",
+            "s-",
+            "--library",
+        ])
         .arg(&library)
         .args(["--", "sh", "-c", script, "zero", "one two", "--dir"])
         .current_dir(&scratch.0)
@@ -361,7 +370,7 @@ fn the_program_gets_settings_and_preload() {
     let dir = scratch.0.display();
     let library = library.display();
     let expected = format!(
-        "zero\none two\n--dir\nLD_PRELOAD={library}\nVMMALLOC_FORK=2\nVMMALLOC_HUGEPAGE=advise\n\
+        "zero\none two\n--dir\nLD_PRELOAD={library}\nVMMALLOC_FORK=2\nVMMALLOC_HOME_MS=250\nVMMALLOC_HUGEPAGE=advise\n\
          VMMALLOC_OVERFLOW=dram\nVMMALLOC_POOL_DIR={dir}\nVMMALLOC_POOL_SIZE=33554432\n\
          VMMALLOC_PURGE_MS=off\nVMMALLOC_SPACE=lazy\nVMMALLOC_STATS=json\n\
          VMMALLOC_STATS_FILE={dir}/s-\npreloaded\n"

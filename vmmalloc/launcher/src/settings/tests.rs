@@ -85,6 +85,7 @@ fn words_are_checked_and_the_allowed_ones_named() {
     assert!(refusal(|o| o.stats = Some("xml".into())).contains("text, json"));
     for text in ["-1", "soon", "4294967296", "1s", "+5", ""] {
         assert!(refusal(|o| o.purge_ms = Some(text.into())).contains("milliseconds"), "{text}");
+        assert!(refusal(|o| o.home_ms = Some(text.into())).contains("0 (never)"), "{text}");
     }
 }
 
@@ -93,9 +94,9 @@ fn purge_takes_zero_and_off() {
     let purge = |text: &str| {
         resolve(&options(|o| o.purge_ms = Some(text.into())), nothing).unwrap().purge_ms
     };
-    assert_eq!(purge("0"), Some(Purge::AfterMs(0)));
-    assert_eq!(purge("250"), Some(Purge::AfterMs(250)));
-    assert_eq!(purge("off"), Some(Purge::Off));
+    assert_eq!(purge("0"), Some(Delay::AfterMs(0)));
+    assert_eq!(purge("250"), Some(Delay::AfterMs(250)));
+    assert_eq!(purge("off"), Some(Delay::Off));
 }
 
 #[test]
