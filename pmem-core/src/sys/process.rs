@@ -99,9 +99,19 @@ pub fn monotonic_ms() -> u64 {
 /// Microseconds of a fine clock that never goes back.
 #[must_use]
 pub fn monotonic_us() -> u64 {
+    microseconds(libc::CLOCK_MONOTONIC)
+}
+
+/// Microseconds for which the calling thread has used a CPU.
+#[must_use]
+pub fn thread_us() -> u64 {
+    microseconds(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn microseconds(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is writable.
-    let result = once(|| unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) });
+    let result = once(|| unsafe { libc::clock_gettime(clock, &raw mut now) });
     debug_assert!(result.is_ok());
     now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1000
 }
