@@ -49,7 +49,8 @@ pub use memory::{
 pub use numa::{bind_memory, node_of_address};
 pub use process::{
     abort_with, current_cpu, fill_random, is_secure, limit_file_size, limit_open_files,
-    machine_memory, monotonic_ms, monotonic_us, page_size, process_id, thread_id, thread_us, yield_now,
+    machine_memory, monotonic_ms, monotonic_us, page_size, process_id, thread_id, thread_us,
+    yield_now,
 };
 pub use signal::SignalBlock;
 pub use thread::{ExitKey, at_fork, thread_area};

@@ -50,7 +50,7 @@ pub(crate) static OFFSPRING: Mutex<Offspring> = Mutex::new(rank::OFFSPRING, Offs
 /// Bytes that one step copies at most.
 const STEP_BYTES: usize = 512 << 10;
 /// Pages that are held back at once.
-const STEP_PAGES: usize = 512;
+const STEP_PAGES: usize = 128;
 /// Microseconds after which a step begins nothing new.
 const STEP_US: u64 = 250;
 /// Runs of free pages that one step shares.
