@@ -924,6 +924,26 @@ CASE(a_raw_fork_child_of_a_fork_child_is_recognised)
     set_check(&before, 1);
 }
 
+static void allocate_and_leave(int signal)
+{
+    (void)signal;
+    for (int i = 0; i < 1000; i++)
+        free(OK(malloc((size_t)i * 300)));
+    set_check(&before, 1);
+    _exit(7);
+}
+
+/* For a file system without room for a second copy: what ends the process holds every lock. */
+CASE(a_refused_fork_leaves_no_lock_to_a_handler)
+{
+    struct load load;
+    signal(SIGABRT, allocate_and_leave);
+    set_fill(&before, 12 * MIB, 1);
+    load_start(&load, 3, 4 * KIB);
+    fork();
+    FAIL("the fork was not refused");
+}
+
 /* For a file system that has no room for a second copy. */
 CASE(fork_with_twelve_mib_in_use)
 {

@@ -8,6 +8,7 @@
 
 #include <linux/close_range.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -357,6 +358,30 @@ CASE(without_descriptors_nothing_moves_and_nothing_breaks)
         }
         CHECK_CHILD(pid);
     }
+}
+
+/* It is not known then when the child is gone. */
+CASE(without_a_free_descriptor_nothing_moves_and_nothing_breaks)
+{
+    fill_heap(1);
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int last = open("/dev/null", O_RDONLY);
+    CHECK(last > 0);
+    limit.rlim_cur = (rlim_t)last + 1;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    CHECK_EQ(open("/dev/null", O_RDONLY), -1);
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = fork_checked();
+        if (pid == 0) {
+            check_heap(i == 0 ? 1 : 5);
+            _exit(0);
+        }
+        stamp_heap(5);
+        CHECK_CHILD(pid);
+    }
+    close(last); /* what is needed to look */
+    check_stays_away();
 }
 
 static ucontext_t main_context, coroutine;

@@ -20,6 +20,9 @@ fn pool(mode: u8) -> Pool {
 /// This case removes the directory: the others need a pool of their own.
 const REMOVES_DIRECTORY: &str = "the_pool_directory_is_removed";
 
+/// This case needs a file system without room.
+const REFUSED: &str = "a_refused_fork_leaves_no_lock_to_a_handler";
+
 /// These cases fork without the C library's handlers.
 fn is_raw(name: &str) -> bool {
     name.starts_with("a_raw_fork_")
@@ -35,7 +38,11 @@ fn isolates(pool: &Pool) {
     let program = program("fork");
     let cases = Cases::of(&program).limit(LIMIT);
     cases
-        .only(|name| name != REMOVES_DIRECTORY && !is_raw(name) && !closes_descriptors(name))
+        .only(|name| {
+            ![REMOVES_DIRECTORY, REFUSED].contains(&name)
+                && !is_raw(name)
+                && !closes_descriptors(name)
+        })
         .run(pool);
 }
 
@@ -127,6 +134,8 @@ fn without_room_for_a_second_pool() {
     let case = "fork_with_twelve_mib_in_use";
     let pool = Pool::prealloc(24).fork(2).at(mount.path());
     refused_to_clone(&run(pool.command(program("fork")).arg(case), SHORT));
+    let handled = run(pool.command(program("fork")).arg(REFUSED), SHORT);
+    assert_eq!(handled.code(), Some(7), "{handled}");
     let program = program("fork");
     for mode in [1, 3] {
         let cases = Cases::of(&program).only(|name| name == case).limit(LIMIT);

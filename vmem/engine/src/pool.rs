@@ -668,6 +668,11 @@ impl PoolInner {
         None
     }
 
+    /// What a cache takes beside the memory for descriptors.
+    pub(crate) fn own_cache_bytes(&self) -> usize {
+        if self.guarded { CACHE_BYTES } else { 0 }
+    }
+
     /// # Safety
     /// The caches of this guarded pool are no longer used.
     unsafe fn unmap_caches(&self) {

@@ -78,10 +78,12 @@ impl PoolInner {
     pub(crate) fn stats(&self) -> Stats {
         let mut classes = [ClassStats::default(); CLASS_COUNT - 1];
         let mut thread_caches = 0;
+        let mut cache_bytes = 0;
         self.for_each_cache(|cache| {
             // SAFETY: listed caches are live. Their threads move tops meanwhile: each read gives
             // one of the values they had, which is all a snapshot needs.
             let cache = unsafe { &*cache };
+            cache_bytes += self.own_cache_bytes();
             thread_caches += usize::from(cache.in_use.get());
             for (class, stats) in ClassId::all().zip(&mut classes) {
                 stats.cached += cache.count_racy(class);
@@ -112,7 +114,7 @@ impl PoolInner {
             thread_cache_bytes: classes.iter().map(|class| class.cached * class.size).sum(),
             purged_bytes: counts.purged << PAGE_SHIFT,
             large_bytes,
-            metadata_bytes: self.arena.meta.lock().mapped_bytes(),
+            metadata_bytes: self.arena.meta.lock().mapped_bytes() + cache_bytes,
             thread_caches,
             classes,
         }
