@@ -96,6 +96,8 @@ pub struct Source {
     can_purge: AtomicBool,
     /// Whether the range is left out of core files.
     no_dump: AtomicBool,
+    /// Whether huge pages were asked for.
+    huge_advised: AtomicBool,
     /// How many calls are left before one fails on purpose; `u64::MAX` for never.
     calls_before_fault: AtomicU64,
 }

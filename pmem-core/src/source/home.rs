@@ -102,7 +102,7 @@ impl Source {
             barrier.wake(address, done);
         }
         shared?;
-        self.repeat_dump_advice(address, done);
+        self.repeat_advice(address, done);
         Ok(Homecoming { done, copied })
     }
 

@@ -94,6 +94,7 @@ impl Source {
         if self.kind == SourceKind::CallerRegion {
             return;
         }
+        self.huge_advised.store(true, Relaxed);
         if let Ok(address) = self.range(offset, len) {
             // SAFETY: the range is ours; page sizes do not change content.
             let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
@@ -113,10 +114,14 @@ impl Source {
     }
 
     /// Advice belongs to a mapping: after mapping something else over a range it is given again.
-    pub(super) fn repeat_dump_advice(&self, address: NonNull<u8>, len: usize) {
+    pub(super) fn repeat_advice(&self, address: NonNull<u8>, len: usize) {
         if self.no_dump.load(Relaxed) {
             // SAFETY: the range is ours; nothing but core files changes.
             let _ = unsafe { sys::advise(address, len, Advice::DontDump) };
+        }
+        if self.huge_advised.load(Relaxed) {
+            // SAFETY: the range is ours; page sizes do not change content.
+            let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
         }
     }
 

@@ -318,10 +318,13 @@ impl PoolInner {
                 Err(_) => {}
             },
         }
+        if !arena.is_detached() {
+            // What is frozen before a failure comes home too.
+            arena.home.left(arena.now());
+        }
         match arena.freeze_live() {
             Ok(()) => {
                 if !arena.is_detached() {
-                    arena.home.left(arena.now());
                     arena.set_forking(Forking::Freezing);
                 }
                 Ok(Plan::Freeze)
@@ -339,6 +342,7 @@ impl PoolInner {
     /// See [`child`]; the locks of this pool are free.
     unsafe fn apply(&self, plan: Plan) -> Result<(), ForkError> {
         let arena = &self.arena;
+        arena.home.arrived();
         match plan {
             Plan::Nothing => arena.rebuild_free(false),
             Plan::Share => {

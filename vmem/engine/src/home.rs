@@ -113,7 +113,8 @@ impl Home {
         now >= self.next_ms.load(Relaxed)
     }
 
-    fn arrived(&self) {
+    /// Nothing is frozen, or, in a child, nothing frozen has a way home.
+    pub(crate) fn arrived(&self) {
         self.first_fork_ms.store(NEVER, Relaxed);
         self.returning.store(false, Relaxed);
     }
@@ -203,6 +204,8 @@ impl Arena {
             if !OFFSPRING.lock().is_gone() {
                 return now + pause;
             }
+            // The next fork's patience counts from here.
+            home.first_fork_ms.store(now, Relaxed);
             home.returning.store(true, Relaxed);
             home.free_done.store(false, Relaxed);
             home.cursor.store(self.first_page(), Relaxed);
@@ -265,12 +268,13 @@ impl Arena {
             }
             home.cursor.store(self.first_page(), Relaxed);
         }
+        // Of the CPU: a machine that is busy elsewhere is no reason to do less.
+        let start = sys::thread_us();
         let base = self.source.base().addr().get();
         if sys::may_be_pinned(&(base..base + self.source.len())) {
             return now + limit;
         }
         let Some(still) = self.source.keep_still() else { return now + limit };
-        // Of the CPU: a machine that is busy elsewhere is no reason to do less.
         let begin = sys::thread_us();
         let mut budget = STEP_BYTES;
         while budget > 0
@@ -294,7 +298,7 @@ impl Arena {
             }
         }
         // Half of the time is the program's.
-        let pause = sys::thread_us() - begin;
+        let pause = sys::thread_us() - start;
         home.next_move_us.store(sys::monotonic_us() + pause, Relaxed);
         now
     }
