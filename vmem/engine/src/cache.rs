@@ -188,6 +188,7 @@ impl Cache {
     ///
     /// # Safety
     /// `this` is a cache of `pool` that no other thread uses.
+    #[inline(never)]
     pub(crate) unsafe fn write_front(this: *mut Cache, pool: &PoolInner) {
         let map = &pool.arena.map;
         let front = Front {

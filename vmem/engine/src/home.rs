@@ -179,6 +179,7 @@ impl Arena {
     }
 
     /// One bounded step. Returns when to take the next.
+    #[inline(never)]
     fn step_home(&self, heap: &mut PageHeap, now: u64, at_once: bool) -> u64 {
         let home = &self.home;
         let limit = HOME_MS.load(Relaxed);

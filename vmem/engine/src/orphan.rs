@@ -56,7 +56,7 @@ pub(crate) fn empty_in_children(page: NonNull<u8>) -> bool {
 }
 
 /// Whether this process was made by a fork that ran no handlers. Always false without a guard.
-#[inline]
+#[inline(never)]
 pub(crate) fn is_orphan() -> bool {
     // SAFETY: the guard is never unmapped.
     let guard = unsafe { GUARD.load(Relaxed).as_ref() };

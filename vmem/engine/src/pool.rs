@@ -188,7 +188,7 @@ impl PoolInner {
     }
 
     /// Whether this process is a child that has to leave the pool alone; see `orphan`.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn is_left_alone(&self) -> bool {
         self.guarded && is_orphan()
     }
