@@ -79,6 +79,15 @@ fn a_preallocated_heap_comes_home() {
     Cases::of(&program).limit(LIMIT).only(|name| name.starts_with("all_pages_")).run(&pool);
 }
 
+/// A disk, where the temporary directory is on one. Writers cannot be held back there.
+#[test]
+fn the_heap_of_a_single_thread_comes_home_in_the_temporary_directory() {
+    let scratch = Scratch::new("home");
+    let program = program("home");
+    let chosen = |name: &str| name.starts_with("all_pages_") || name.starts_with("unwritten_");
+    Cases::of(&program).limit(LIMIT).only(chosen).run(&pool().at(scratch.path()));
+}
+
 // ---- redis ----
 
 /// How soon after a snapshot everything is to be as before.
