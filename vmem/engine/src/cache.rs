@@ -235,6 +235,23 @@ impl Cache {
         }
     }
 
+    /// Bytes of the slot at `block`; 0 when it is not in a slab of the cache's pool.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache, or [`empty`].
+    #[inline(always)]
+    pub(crate) unsafe fn slot_size(this: *mut Cache, block: *const u8) -> usize {
+        // SAFETY: as in `push`.
+        unsafe {
+            let page = block.addr().wrapping_sub((*this).base) >> PAGE_SHIFT;
+            if page >= (*this).pages {
+                return 0;
+            }
+            let offset = (*(*this).classes.add(page)).load(Relaxed);
+            ClassId((usize::from(offset) / BIN_BYTES) as u8).geometry().size as usize
+        }
+    }
+
     /// Counts a block; true once in [`BLOCKS_BETWEEN_LOOKS`] calls.
     ///
     /// # Safety

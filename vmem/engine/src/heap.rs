@@ -128,6 +128,14 @@ struct Counters {
     class_requested: [AtomicU64; CLASS_COUNT],
 }
 
+/// What to ask for when a block of `old` bytes has to move to hold `size`. One that grows by little
+/// will grow again: a quarter more saves every second move.
+#[inline(always)]
+fn with_room_to_grow(old: usize, size: usize) -> usize {
+    let growth = size - old;
+    if growth <= old / 4 && size <= MAX_SMALL / 2 { size + size / 4 } else { size }
+}
+
 /// A pool that is kept for ever; null for none.
 fn pointer_to(pool: Option<Pool>) -> *mut PoolInner {
     pool.map_or(ptr::null_mut(), |pool| pool.into_inner().as_ptr())
@@ -243,11 +251,27 @@ impl<R: Runtime> Heap<R> {
         // SAFETY: the calling thread's cache.
         let slot = unsafe { Cache::pop(self.fast_cache(), size) };
         if slot.is_null() {
-            return self.alloc_zeroed_slow(size);
+            return self.alloc_zeroed_medium(size);
         }
         // SAFETY: a fresh slot of at least `size` bytes.
         unsafe { slot.write_bytes(0, size) };
         slot
+    }
+
+    /// [`Heap::alloc_zeroed`] above a kilobyte.
+    #[inline(never)]
+    fn alloc_zeroed_medium(&self, size: usize) -> *mut u8 {
+        // More pages may be known to be zero; the slow path looks.
+        if (TABLE_MAX + 1..4 * PAGE).contains(&size) {
+            // SAFETY: the calling thread's cache.
+            let slot = unsafe { Cache::pop_class(self.fast_cache(), ClassId::for_medium(size)) };
+            if !slot.is_null() {
+                // SAFETY: a fresh slot of at least `size` bytes.
+                unsafe { slot.write_bytes(0, size) };
+                return slot;
+            }
+        }
+        self.alloc_zeroed_slow(size)
     }
 
     /// Allocates `size` bytes at a multiple of `align`, a power of two.
@@ -441,12 +465,38 @@ impl<R: Runtime> Heap<R> {
     ///
     /// # Safety
     /// `pointer` is null, or a live block that only the caller uses.
+    #[inline(always)]
     pub unsafe fn realloc(&self, pointer: *mut u8, size: usize) -> *mut u8 {
+        let pointer = widened(pointer);
+        // SAFETY: the calling thread's cache; contract.
+        unsafe {
+            let cache = self.fast_cache();
+            let old = Cache::slot_size(cache, pointer);
+            if size <= old {
+                if size >= old / 2 {
+                    return pointer;
+                }
+            } else if old > 0 {
+                let new = Cache::pop(cache, with_room_to_grow(old, size));
+                if !new.is_null() {
+                    ptr::copy_nonoverlapping(pointer, new, old);
+                    self.free(pointer);
+                    return new;
+                }
+            }
+            self.realloc_slow(pointer, size)
+        }
+    }
+
+    /// # Safety
+    /// As [`Heap::realloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_slow(&self, pointer: *mut u8, size: usize) -> *mut u8 {
         if pointer.is_null() {
             return self.alloc(size);
         }
         let guard = ErrnoGuard::new();
-        let pointer = widened(pointer);
         let Some((pool, _)) = self.owner(pointer) else {
             drop(guard);
             // SAFETY: contract; not ours.
@@ -466,7 +516,7 @@ impl<R: Runtime> Heap<R> {
         if size < old {
             // SAFETY: contract; the copy stays inside both blocks.
             unsafe {
-                let new = self.alloc_for_shrink(size);
+                let new = self.alloc_or_not(size);
                 if new.is_null() {
                     let _errno = ErrnoGuard::new();
                     pool.shrink_in_place(pointer, size);
@@ -481,7 +531,11 @@ impl<R: Runtime> Heap<R> {
                 return new;
             }
         }
-        let new = self.alloc(size);
+        let wanted = with_room_to_grow(old, size);
+        let mut new = if wanted > size { self.alloc_or_not(wanted) } else { ptr::null_mut() };
+        if new.is_null() {
+            new = self.alloc(size);
+        }
         if !new.is_null() {
             // SAFETY: contract; `old < size`, the usable size of `new` is at least `size`.
             unsafe {
@@ -493,7 +547,7 @@ impl<R: Runtime> Heap<R> {
     }
 
     /// As `alloc`, but a failure is not reported: the caller has another way out.
-    fn alloc_for_shrink(&self, size: usize) -> *mut u8 {
+    fn alloc_or_not(&self, size: usize) -> *mut u8 {
         let _errno = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -508,7 +562,19 @@ impl<R: Runtime> Heap<R> {
     ///
     /// # Safety
     /// `pointer` is null or a live block.
+    #[inline(always)]
     pub unsafe fn usable_size(&self, pointer: *mut u8) -> usize {
+        // SAFETY: the calling thread's cache.
+        let size = unsafe { Cache::slot_size(self.fast_cache(), pointer) };
+        // SAFETY: contract.
+        if size > 0 { size } else { unsafe { self.usable_size_slow(pointer) } }
+    }
+
+    /// # Safety
+    /// As [`Heap::usable_size`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn usable_size_slow(&self, pointer: *mut u8) -> usize {
         if pointer.is_null() {
             return 0;
         }
