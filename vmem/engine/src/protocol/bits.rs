@@ -37,7 +37,10 @@ impl<'a> PageBits<'a> {
     pub(crate) fn set(self, start: usize, end: usize) {
         debug_assert!(end <= self.used);
         self.for_words(start, end, |word, mask| {
-            word.fetch_or(mask, Relaxed);
+            // Most are set already, and looking is cheaper than an atomic store.
+            if word.load(Relaxed) & mask != mask {
+                word.fetch_or(mask, Relaxed);
+            }
             true
         });
     }
