@@ -9,7 +9,7 @@
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
 use crate::config::{
-    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, IDLE_MS, PAGE_SHIFT,
+    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, HUGE_PAGES, IDLE_MS, PAGE_SHIFT,
     POPULATE_FROM_PAGES, POPULATE_MAX_PAGES, PURGE_BUDGET_PAGES, PURGE_RUN_PAGES,
 };
 use crate::extent::{Extent, State};
@@ -98,6 +98,8 @@ pub(crate) struct Arena {
     forking: AtomicU8,
     born_ms: u64,
     first_page: usize,
+    /// Pages come and go in units of a huge page where that is possible.
+    in_huge_pages: bool,
 }
 
 impl Arena {
@@ -106,6 +108,7 @@ impl Arena {
         source: Source,
         head_pages: usize,
         purge: PurgePolicy,
+        in_huge_pages: bool,
     ) -> Result<Arena, Errno> {
         // Exposed: blocks are made from addresses again (see `page_map::widened`).
         source.base().expose_provenance();
@@ -130,6 +133,7 @@ impl Arena {
             forking: AtomicU8::new(Forking::No as u8),
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
+            in_huge_pages,
         };
         let pages = arena.map.pages() - head_pages;
         let all = arena.meta.lock().take_extent();
@@ -168,7 +172,11 @@ impl Arena {
         if extent.is_null() {
             return Err(Errno::EBUSY);
         }
-        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
+        let len = self.map.pages() << PAGE_SHIFT;
+        match self.in_huge_pages {
+            true => self.source.commit_writable(0, len)?,
+            false => self.source.commit(0, len)?,
+        }
         // SAFETY: found in `holes` under this lock.
         unsafe { heap.holes.remove(extent) };
         self.map.use_up_to(end);
@@ -416,8 +424,10 @@ impl Arena {
     ) -> Result<(), Errno> {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
-        let written_soon =
-            end - start <= POPULATE_MAX_PAGES && heap.counts.committed >= POPULATE_FROM_PAGES;
+        // A huge page comes at the first fault and as a whole, if its range is empty then: bringing in
+        // parts of it, or allocating them in the file, would make small pages for good.
+        let written_soon = self.in_huge_pages
+            || end - start <= POPULATE_MAX_PAGES && heap.counts.committed >= POPULATE_FROM_PAGES;
         // SAFETY: contract.
         let limit = unsafe { (*extent).end() };
         let mut at = start;
@@ -430,7 +440,11 @@ impl Arena {
             if last == end {
                 let step = (heap.counts.committed / COMMIT_STEP_FRACTION)
                     .clamp(COMMIT_STEP_MIN, COMMIT_STEP_MAX);
-                let wanted = (last + step).min(limit);
+                let wanted = match self.in_huge_pages {
+                    true => last.next_multiple_of(HUGE_PAGES),
+                    false => last + step,
+                };
+                let wanted = wanted.min(limit);
                 let hole_end = bits.next_run(last, wanted, true).map_or(wanted, |run| run.0);
                 done = hole_end.next_multiple_of(granule).max(exact);
             }
@@ -646,6 +660,9 @@ impl Arena {
         if !self.source.can_purge() && !self.is_detached() {
             return (heap, 0);
         }
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        // A hole in a huge page breaks it up: only what is wanted now is worth that.
+        let unit = if self.in_huge_pages && age_ms > 0 { HUGE_PAGES } else { granule };
         let now = self.now();
         let mut given_back = 0;
         while given_back < budget && self.is_forking(Forking::No) {
@@ -653,16 +670,16 @@ impl Arena {
             let due = unsafe {
                 heap.ready.iter().find(|&extent| {
                     now.saturating_sub((*extent).freed_at) >= u64::from(age_ms)
-                        && self.purgeable(&*extent)
+                        && self.next_purgeable((*extent).start(), (*extent).end(), unit).is_some()
                 })
             };
             let Some(extent) = due else { break };
             // SAFETY: a member of `ready`, found purgeable under this lock.
             let (start, end) = unsafe {
-                let run = self.next_purgeable((*extent).start(), (*extent).end());
+                let run = self.next_purgeable((*extent).start(), (*extent).end(), unit);
                 let (start, end) = run.unwrap_or(((*extent).start(), (*extent).end()));
                 // Small enough that other threads find the rest of the extent meanwhile.
-                let end = end.min(start + PURGE_RUN_PAGES.max(self.source.granule() >> PAGE_SHIFT));
+                let end = end.min(start + PURGE_RUN_PAGES.max(granule));
                 let Ok(spare) = self.spare_descriptors(extent, start, end) else { break };
                 heap.remove(extent);
                 self.cut(&mut heap, extent, start, end, spare, State::Purging);
@@ -690,12 +707,11 @@ impl Arena {
         (heap, given_back)
     }
 
-    /// The next run of whole granules in `start..end` that a purge can give back: committed, and
-    /// not frozen by a fork.
-    fn next_purgeable(&self, start: usize, end: usize) -> Option<(usize, usize)> {
-        let granule = self.source.granule() >> PAGE_SHIFT;
-        let end = end / granule * granule;
-        let mut at = start.next_multiple_of(granule);
+    /// The next run in `start..end`, cut down to whole units of `unit` pages, that a purge can give
+    /// back: committed, and not frozen by a fork.
+    fn next_purgeable(&self, start: usize, end: usize, unit: usize) -> Option<(usize, usize)> {
+        let end = end / unit * unit;
+        let mut at = start.next_multiple_of(unit);
         while at < end {
             let (first, last) = self.map.committed().next_run(at, end, true)?;
             if let Some((first, last)) = self.map.frozen().next_run(first, last, false) {
@@ -706,15 +722,11 @@ impl Arena {
         None
     }
 
-    /// Whether a purge of `extent` can give anything back.
-    fn purgeable(&self, extent: &Extent) -> bool {
-        self.next_purgeable(extent.start(), extent.end()).is_some()
-    }
-
     /// Gives back what it can of free pages `start..end` and clears the bits of these pages.
     fn purge_pages(&self, start: usize, end: usize) {
+        let granule = self.source.granule() >> PAGE_SHIFT;
         let mut at = start;
-        while let Some((first, last)) = self.next_purgeable(at, end) {
+        while let Some((first, last)) = self.next_purgeable(at, end, granule) {
             let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
             let purged = if self.is_detached() {
                 // SAFETY: in a detached arena pages that are not frozen were replaced, and these

@@ -48,6 +48,11 @@ pub const COMMIT_STEP_MAX: usize = 1024;
 /// Space committed ahead is at most this fraction of what is committed already.
 pub const COMMIT_STEP_FRACTION: usize = 8;
 
+/// Pages of a huge page of the system.
+pub const HUGE_PAGES: usize = (2 << 20) / PAGE;
+/// Pools below this size have no use for huge pages: they would stand for too much of the pool.
+pub const HUGE_FROM_BYTES: usize = 64 << 20;
+
 /// Pools with fewer committed pages than this bring no pages in ahead of use: they stay small.
 pub const POPULATE_FROM_PAGES: usize = 256;
 

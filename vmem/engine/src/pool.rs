@@ -7,8 +7,8 @@ use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
 use crate::config::{
-    BORROW_FACTOR, CACHE_TOTAL_FRACTION, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE, PAGE_SHIFT,
-    SMALL_POOL_LARGE, SMALL_POOL_PAGES,
+    BORROW_FACTOR, CACHE_TOTAL_FRACTION, HUGE_FROM_BYTES, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE,
+    PAGE_SHIFT, SMALL_POOL_LARGE, SMALL_POOL_PAGES,
 };
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
@@ -20,7 +20,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
-use pmem_core::source::Source;
+use pmem_core::source::{Source, SourceKind};
 use pmem_core::sync::{Mutex, MutexGuard};
 use pmem_core::sys;
 
@@ -29,8 +29,11 @@ use pmem_core::sys;
 pub enum HugePages {
     /// Leave it to the system's defaults.
     Never,
-    /// `madvise(MADV_HUGEPAGE)` on the whole pool. Effective on anonymous memory, and on tmpfs
-    /// mounted with `huge=advise`; the first byte used then makes 2 MiB resident.
+    /// `madvise(MADV_HUGEPAGE)` on the whole pool, and space is taken and given back in units of 2 MiB
+    /// where that is possible: pages of the unit become resident together, also those of a large
+    /// block that are never used. For pools of at least 64 MiB on anonymous memory, on tmpfs mounted
+    /// with `huge=advise`, and in memory files where `shmem_enabled` is `advise`; elsewhere nothing
+    /// changes, or pages are merely brought in sooner.
     Advise,
 }
 
@@ -110,7 +113,10 @@ impl PoolInner {
         if !(MIN_POOL_BYTES..=MAX_POOL_BYTES).contains(&source.len()) {
             return Err(fail("pool size")(Errno::EINVAL));
         }
-        if options.huge_pages == HugePages::Advise {
+        let in_huge_pages = options.huge_pages == HugePages::Advise
+            && source.len() >= HUGE_FROM_BYTES
+            && (source.is_in_memory() || source.kind() == SourceKind::Anonymous);
+        if in_huge_pages {
             source.advise_huge(0, source.len());
         }
         let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
@@ -119,7 +125,8 @@ impl PoolInner {
         if head_pages >= source.len() >> PAGE_SHIFT {
             return Err(fail("pool size")(Errno::EINVAL));
         }
-        let arena = Arena::new(source, head_pages, purge).map_err(fail("mmap of pool metadata"))?;
+        let arena = Arena::new(source, head_pages, purge, in_huge_pages)
+            .map_err(fail("mmap of pool metadata"))?;
         if options.prealloc
             && let Err(errno) = arena.commit_all()
         {

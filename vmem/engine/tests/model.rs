@@ -12,7 +12,7 @@ use pmem_core::source::Source;
 use random::{Random, all_are};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vmem_engine::{ClassId, Pool, PoolOptions, PurgePolicy};
+use vmem_engine::{ClassId, HugePages, Pool, PoolOptions, PurgePolicy};
 
 struct Live {
     pointer: *mut u8,
@@ -206,6 +206,16 @@ fn all_sizes_in_a_file_purged_at_once() {
 fn all_sizes_in_a_file_purged_soon() {
     let options = PoolOptions { purge: PurgePolicy::AfterMs(1), ..PoolOptions::default() };
     run(|| Source::in_directory(c"/dev/shm", 32 << 20).unwrap(), options, 1 << 20, steps() / 4);
+}
+
+/// Space comes and goes in units of 2 MiB, where the system has huge pages and where it has none.
+#[test]
+#[cfg(not(miri))]
+fn all_sizes_in_huge_pages() {
+    let purge = PurgePolicy::AfterMs(1);
+    let options = PoolOptions { huge_pages: HugePages::Advise, purge, ..PoolOptions::default() };
+    run(|| Source::in_directory(c"/dev/shm", 65 << 20).unwrap(), options, 3 << 20, steps() / 10);
+    run(|| Source::anonymous(65 << 20).unwrap(), options, 3 << 20, steps() / 10);
 }
 
 /// In memory that the caller gives, nothing but the blocks belongs to the pool: whatever lies
