@@ -118,6 +118,11 @@ impl Bin {
         got
     }
 
+    /// Whether the next slot needs a new slab.
+    pub(crate) fn is_without_room(&self) -> bool {
+        self.free_slots == 0 && self.transfer_len == 0
+    }
+
     /// A fresh slab, linked. Null when the arena has no run for it.
     fn new_slab(&mut self, arena: &Arena, class: ClassId, last_resort: bool) -> *mut Extent {
         let geometry = class.geometry();

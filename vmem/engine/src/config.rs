@@ -67,11 +67,12 @@ pub const IDLE_MS: u32 = 500;
 /// Blocks above a kilobyte that a thread takes from its cache between two looks at the clock.
 pub const BLOCKS_BETWEEN_LOOKS: u32 = 64;
 
-/// In pools up to this many pages a large block is placed only after everything that caches and
-/// bins hold has been returned: the few slots in caches would keep pages apart.
+/// In pools up to this many pages a large block, or a slab of few large slots, is placed only after
+/// everything that caches and bins hold has been returned: the few slots in caches would keep pages
+/// apart.
 pub const SMALL_POOL_PAGES: usize = 16 << 10;
-/// What counts as a large block there, in pages.
-pub const SMALL_POOL_LARGE: usize = 16;
+/// Most slots of such a slab.
+pub(crate) const SMALL_POOL_SLOTS: u16 = 4;
 
 /// Milliseconds after which a freed extent is given back, unless options say otherwise.
 pub const DEFAULT_PURGE_MS: u32 = 1000;

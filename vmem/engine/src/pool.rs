@@ -8,7 +8,7 @@ use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
 use crate::config::{
     BORROW_FACTOR, CACHE_TOTAL_FRACTION, HUGE_FROM_BYTES, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE,
-    PAGE_SHIFT, SMALL_POOL_LARGE, SMALL_POOL_PAGES,
+    PAGE_SHIFT, SMALL_POOL_PAGES, SMALL_POOL_SLOTS,
 };
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
@@ -256,7 +256,12 @@ impl PoolInner {
                     return Block { pointer: slot, zeroed: false };
                 }
             }
-            self.prepare_for_run(cache, usize::from(class.geometry().pages));
+            if self.is_small() && class.geometry().slots <= SMALL_POOL_SLOTS {
+                let without_room = self.bin(class).is_without_room();
+                if without_room {
+                    self.reclaim(cache);
+                }
+            }
             match own {
                 Some(own) => self.fill(own, class),
                 None => self.take_one(class, false),
@@ -334,8 +339,10 @@ impl PoolInner {
         let pages = rounded >> PAGE_SHIFT;
         // SAFETY: contract.
         unsafe { self.look_for_idle(cache) };
-        // SAFETY: contract.
-        unsafe { self.prepare_for_run(cache, pages) };
+        if self.is_small() {
+            // SAFETY: contract.
+            unsafe { self.reclaim(cache) };
+        }
         let mut extent = self.arena.allocate(pages, align_pages, State::Large);
         if extent.is_null() && pages <= self.arena.map.pages() {
             // SAFETY: contract.
@@ -353,16 +360,10 @@ impl PoolInner {
         }
     }
 
-    /// Before a run of many pages is placed in a small pool: makes free pages as contiguous as they
-    /// can be, since every block in the wrong place counts there.
-    ///
-    /// # Safety
-    /// `cache` is the calling thread's cache of this pool, or null.
-    unsafe fn prepare_for_run(&self, cache: *mut Cache, pages: usize) {
-        if pages > SMALL_POOL_LARGE && self.arena.map.pages() <= SMALL_POOL_PAGES {
-            // SAFETY: contract.
-            unsafe { self.reclaim(cache) };
-        }
+    /// In a small pool every block in the wrong place counts: before a run for few blocks is placed,
+    /// free pages are made as contiguous as they can be.
+    fn is_small(&self) -> bool {
+        self.arena.map.pages() <= SMALL_POOL_PAGES
     }
 
     /// Returns everything this thread can get hold of to the arena: its cache of this pool, waiting
