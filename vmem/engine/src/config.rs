@@ -25,7 +25,7 @@ pub const BATCH_BLOCKS: usize = 64;
 pub const CACHE_POOL_FRACTION: usize = 1024;
 /// All places for blocks in a cache together hold at most this fraction of the pool, divided by the
 /// number of caches in use: idle threads must not keep a pool from the others.
-pub const CACHE_TOTAL_FRACTION: usize = 32;
+pub const CACHE_TOTAL_FRACTION: usize = 64;
 /// A cache, and the transfer array of a bin, hold at most as many blocks of one class as this
 /// fraction of the pool has pages: each could be the only one that keeps a slab from being given up.
 pub const CACHE_PINNED_FRACTION: usize = 256;
