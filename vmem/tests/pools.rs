@@ -428,8 +428,11 @@ fn core_files_and_huge_pages_are_as_asked_for() {
     let left_out = builder.clone().dump(false).in_directory("/dev/shm").unwrap();
     assert!(mapping_flags(left_out.range()).contains(&"dd".into()));
     if fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap() {
-        let huge = builder.clone().huge_pages(HugePages::Advise).anonymous().unwrap();
-        assert!(mapping_flags(huge.range()).contains(&"hg".into()));
+        let builder = builder.clone().huge_pages(HugePages::Advise);
+        let small = builder.anonymous().unwrap();
+        assert!(!mapping_flags(small.range()).contains(&"hg".into()));
+        let large = builder.size(64 * MIB).anonymous().unwrap();
+        assert!(mapping_flags(large.range()).contains(&"hg".into()));
     }
 }
 
