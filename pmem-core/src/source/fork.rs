@@ -48,13 +48,14 @@ impl Source {
     }
 
     fn map_part(&self, offset: usize, len: usize, how: MapFile) -> Result<(), Errno> {
+        // Whatever the range: who asks for pages of a device that has larger granules is told that it cannot be.
+        if !self.kind.is_file() && self.kind != SourceKind::Anonymous {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let address = self.range(offset, len)?;
         self.injected_fault()?;
-        match self.kind {
-            SourceKind::Anonymous => return Ok(()),
-            kind if !kind.is_file() => return Err(Errno::EOPNOTSUPP),
-            _ if len == 0 => return Ok(()),
-            _ => {}
+        if self.kind == SourceKind::Anonymous || len == 0 {
+            return Ok(());
         }
         let fd = self.verified_file()?;
         // SAFETY: the range is ours. Frozen content is that of the file; sharing gives up private
