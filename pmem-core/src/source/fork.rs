@@ -61,7 +61,7 @@ impl Source {
         // SAFETY: the range is ours. Frozen content is that of the file; sharing gives up private
         // content by contract.
         unsafe { sys::map_file_over(address, len, fd, offset as u64, how) }?;
-        self.repeat_dump_advice(address, len);
+        self.repeat_advice(address, len);
         Ok(())
     }
 
@@ -82,7 +82,7 @@ impl Source {
         }
         // SAFETY: the range is ours, and the caller gave up its content.
         unsafe { sys::map_anonymous_over(address, len, Protection::ReadWrite) }?;
-        self.repeat_dump_advice(address, len);
+        self.repeat_advice(address, len);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Source {
             let _ = unsafe { sys::unmap(copy, len) };
         }
         moved?;
-        self.repeat_dump_advice(address, len);
+        self.repeat_advice(address, len);
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl Source {
         let file = self.file.as_ref().ok_or(Errno::EOPNOTSUPP)?;
         // SAFETY: the range is ours, and its content is in the clone.
         unsafe { sys::map_file_over(self.base, self.len, fd, 0, MapFile::Shared) }?;
-        self.repeat_dump_advice(self.base, self.len);
+        self.repeat_advice(self.base, self.len);
         // SAFETY: no other thread exists.
         unsafe { file.replace(clone.file) };
         Ok(())
