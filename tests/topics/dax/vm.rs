@@ -97,7 +97,9 @@ fn not_checked(reason: &str) -> ExitCode {
 /// What the tool said, in one line: the reason, and what to do about it.
 fn in_one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().map(|line| line.trim_start_matches("dax-vm: ").trim());
+    // What it does says nothing about why it could not be done.
     let lines: Vec<&str> =
-        text.lines().map(|line| line.trim_start_matches("dax-vm: ").trim()).collect();
+        lines.filter(|line| !line.starts_with("building the guest in")).collect();
     if lines.is_empty() { "dax-vm gives no reason".to_owned() } else { lines.join("; ") }
 }
