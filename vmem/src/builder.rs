@@ -181,7 +181,9 @@ impl PoolBuilder {
         self.finish(attempt, || Source::memfd(self.checked_size(attempt)?, huge))
     }
 
-    /// Makes a pool in private memory that comes from the given NUMA nodes.
+    /// Makes a pool in private memory that comes from the given NUMA nodes. Private memory is not
+    /// taken beforehand: with [`NumaPolicy::Bind`] and a size that the nodes do not have, the kernel
+    /// ends a process when they are full, as it does when all memory is.
     ///
     /// # Errors
     /// [`Error::Nodes`], and those of [`anonymous`](Self::anonymous).
