@@ -94,6 +94,8 @@ pub struct Source {
     can_purge: AtomicBool,
     /// Whether the range is left out of core files.
     no_dump: AtomicBool,
+    /// Whether huge pages were asked for in the whole range.
+    wants_huge: AtomicBool,
     /// How many calls are left before one fails on purpose; `u64::MAX` for never.
     calls_before_fault: AtomicU64,
 }

@@ -20,7 +20,7 @@ use vmem_engine::{HugePages, PoolOptions, PurgePolicy, fork};
 /// |---|---|---|
 /// | [`in_directory`](Self::in_directory) | in a file without a name; gone with the pool | needed |
 /// | [`on_file`](Self::on_file) | in a file with a name | needed, but for an existing file |
-/// | [`on_device`](Self::on_device) | on a device-DAX node | the whole device |
+/// | [`on_device`](Self::on_device) | on a device-DAX node | the whole device, at least what was set |
 /// | [`anonymous`](Self::anonymous) | in private memory | needed |
 /// | [`memory_file`](Self::memory_file) | in a file in memory, of huge pages if wanted | needed |
 /// | [`on_nodes`](Self::on_nodes) | in private memory of some NUMA nodes | needed |
@@ -143,14 +143,21 @@ impl PoolBuilder {
     }
 
     /// Makes a pool on a whole device-DAX node, for example `/dev/dax0.0`, which no other process can
-    /// use meanwhile. A size that was set does not matter.
+    /// use meanwhile. A size that was set is what the device must have at least.
     ///
     /// # Errors
-    /// [`Error::Open`], [`Error::InUse`], [`Error::Size`], [`Error::Memory`], [`Error::System`].
+    /// [`Error::NoSpace`] when the device is smaller than the size that was set; [`Error::Open`],
+    /// [`Error::InUse`], [`Error::Size`], [`Error::Memory`], [`Error::System`].
     pub fn on_device(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
         let attempt = self.attempt(SourceKind::DeviceDax, Some(path.as_ref()));
         let path = c_path(attempt, path.as_ref())?;
-        self.finish(attempt, || Source::device_dax(&path))
+        self.finish(attempt, || {
+            let source = Source::device_dax(&path)?;
+            match self.size {
+                Some(size) if size > source.len() => Err(Cause::new("device", Errno::ENOSPC)),
+                _ => Ok(source),
+            }
+        })
     }
 
     /// Makes a pool in private memory, used as it is touched.
@@ -174,7 +181,9 @@ impl PoolBuilder {
         self.finish(attempt, || Source::memfd(self.checked_size(attempt)?, huge))
     }
 
-    /// Makes a pool in private memory that comes from the given NUMA nodes.
+    /// Makes a pool in private memory that comes from the given NUMA nodes. Private memory is not
+    /// taken beforehand: with [`NumaPolicy::Bind`] and a size that the nodes do not have, the kernel
+    /// ends a process when they are full, as it does when all memory is.
     ///
     /// # Errors
     /// [`Error::Nodes`], and those of [`anonymous`](Self::anonymous).

@@ -1,6 +1,8 @@
 //! Allocating space before it is used, so that a full medium shows as an error and never as
 //! `SIGBUS`.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::Source;
 use crate::errno::Errno;
 use crate::file::Descriptor;
@@ -25,6 +27,17 @@ impl Source {
         self.injected_fault()?;
         if len == 0 || !self.needs_commit() {
             return Ok(());
+        }
+        // A descriptor knows nothing of what the mapping was advised: it would take small pages.
+        if self.in_memory && self.wants_huge.load(Relaxed) {
+            // SAFETY: inside our own range; populating changes no content.
+            let result = unsafe { sys::advise(address, len, Advice::PopulateWrite) };
+            // Other errors: not known to the kernel, or forbidden by a sandbox.
+            if let result @ (Ok(()) | Err(Errno::ENOSPC | Errno::ENOMEM)) =
+                result.map_err(populate_error)
+            {
+                return result;
+            }
         }
         if let Some(result) = self.commit_by_descriptor(offset as u64, len as u64) {
             return result;

@@ -48,19 +48,20 @@ impl Source {
     }
 
     fn map_part(&self, offset: usize, len: usize, how: MapFile) -> Result<(), Errno> {
+        // Whatever the range: who asks for pages of a device that has larger granules is told that it cannot be.
+        if !self.kind.is_file() && self.kind != SourceKind::Anonymous {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let address = self.range(offset, len)?;
         self.injected_fault()?;
-        match self.kind {
-            SourceKind::Anonymous => return Ok(()),
-            kind if !kind.is_file() => return Err(Errno::EOPNOTSUPP),
-            _ if len == 0 => return Ok(()),
-            _ => {}
+        if self.kind == SourceKind::Anonymous || len == 0 {
+            return Ok(());
         }
         let fd = self.verified_file()?;
         // SAFETY: the range is ours. Frozen content is that of the file; sharing gives up private
         // content by contract.
         unsafe { sys::map_file_over(address, len, fd, offset as u64, how) }?;
-        self.repeat_dump_advice(address, len);
+        self.repeat_advice(address, len);
         Ok(())
     }
 
@@ -81,7 +82,7 @@ impl Source {
         }
         // SAFETY: the range is ours, and the caller gave up its content.
         unsafe { sys::map_anonymous_over(address, len, Protection::ReadWrite) }?;
-        self.repeat_dump_advice(address, len);
+        self.repeat_advice(address, len);
         Ok(())
     }
 
@@ -114,7 +115,7 @@ impl Source {
             let _ = unsafe { sys::unmap(copy, len) };
         }
         moved?;
-        self.repeat_dump_advice(address, len);
+        self.repeat_advice(address, len);
         Ok(())
     }
 
@@ -186,7 +187,7 @@ impl Source {
         let file = self.file.as_ref().ok_or(Errno::EOPNOTSUPP)?;
         // SAFETY: the range is ours, and its content is in the clone.
         unsafe { sys::map_file_over(self.base, self.len, fd, 0, MapFile::Shared) }?;
-        self.repeat_dump_advice(self.base, self.len);
+        self.repeat_advice(self.base, self.len);
         // SAFETY: no other thread exists.
         unsafe { file.replace(clone.file) };
         Ok(())

@@ -239,6 +239,7 @@ impl Source {
             directory: None,
             can_purge: AtomicBool::new(kind.is_file() || kind == SourceKind::Anonymous),
             no_dump: AtomicBool::new(false),
+            wants_huge: AtomicBool::new(false),
             calls_before_fault: AtomicU64::new(u64::MAX),
         }
     }

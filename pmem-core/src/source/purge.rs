@@ -95,6 +95,9 @@ impl Source {
             return;
         }
         if let Ok(address) = self.range(offset, len) {
+            if len == self.len {
+                self.wants_huge.store(true, Relaxed);
+            }
             // SAFETY: the range is ours; page sizes do not change content.
             let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
         }
@@ -113,10 +116,14 @@ impl Source {
     }
 
     /// Advice belongs to a mapping: after mapping something else over a range it is given again.
-    pub(super) fn repeat_dump_advice(&self, address: NonNull<u8>, len: usize) {
+    pub(super) fn repeat_advice(&self, address: NonNull<u8>, len: usize) {
         if self.no_dump.load(Relaxed) {
             // SAFETY: the range is ours; nothing but core files changes.
             let _ = unsafe { sys::advise(address, len, Advice::DontDump) };
+        }
+        if self.wants_huge.load(Relaxed) {
+            // SAFETY: the range is ours; page sizes do not change content.
+            let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
         }
     }
 

@@ -78,6 +78,17 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "dax",
+        what: "pools and preloaded programs on DAX, NUMA nodes, huge pages, with quotas; in a virtual machine",
+        long: false,
+        needs: &[For::Test, For::Machine],
+        run: |runner, name| {
+            // Optimized, with assertions: the machine is emulated.
+            let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "dax"];
+            must_count(cargo(runner, name, &arguments, &[])?)
+        },
+    },
+    Step {
         name: "doc",
         what: "documentation, every warning an error",
         long: false,
