@@ -62,6 +62,11 @@ fn commit(sources: &Path) -> String {
     }
 }
 
+/// The version of the Rust compiler that builds in `sources`.
+pub fn compiler(sources: &Path) -> String {
+    output_of("rustc", &["--version"], sources).unwrap_or_else(|| "unknown".to_owned())
+}
+
 impl Machine {
     /// Looks around; what cannot be found out is "unknown".
     pub fn observe(sources: &Path) -> Self {

@@ -132,6 +132,36 @@ const RECIPES: [Recipe; 5] = [
     },
 ];
 
+/// The shim that puts programs on libmemkind.
+pub const MEMKIND_PRELOAD: &str = "libmemkind-preload.so";
+
+/// Builds the shim in front of Debian's libmemkind, whose version it tells; `None` when that is not installed.
+fn build_memkind(compare: &Path, output: &Path) -> Result<Option<String>> {
+    let Ok(found) = Command::new("pkg-config").args(["--modversion", "memkind"]).output() else {
+        return Ok(None);
+    };
+    if !found.status.success() {
+        return Ok(None);
+    }
+    let target = output.join(MEMKIND_PRELOAD);
+    let result = Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-O2", "-fvisibility=hidden", "-fno-builtin"])
+        .arg(compare.join("memkind_preload.c"))
+        .arg("-o")
+        .arg(&target)
+        .arg("-lmemkind")
+        .output()
+        .context(|| "cc".to_owned())?;
+    if !result.status.success() {
+        let text = String::from_utf8_lossy(&result.stderr);
+        return Err(Error::new(format!("{MEMKIND_PRELOAD}: {}", text.trim())));
+    }
+    let version = format!("libmemkind {}", String::from_utf8_lossy(&found.stdout).trim());
+    fs::write(target.with_extension("version"), &version)
+        .context(|| target.display().to_string())?;
+    Ok(Some(version))
+}
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -149,7 +179,14 @@ fn packages(compare: &Path) -> Result<Vec<Package>> {
     let manifest = compare.join("Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--all-features",
+            "--manifest-path",
+        ])
         .arg(&manifest)
         .output()
         .context(|| "cargo".to_owned())?;
@@ -227,6 +264,12 @@ pub fn build_all(compare: &Path, output: &Path, mut done: impl FnMut(&str, &str)
             })?;
         let version = build(recipe, package, compare, output)?;
         done(recipe.output, &version);
+    }
+    match build_memkind(compare, output)? {
+        Some(version) => done(MEMKIND_PRELOAD, &version),
+        None => {
+            eprintln!("pmem-bench: without memkind: no Debian package libmemkind-dev, pkg-config")
+        }
     }
     Ok(())
 }

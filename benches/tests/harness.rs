@@ -129,20 +129,45 @@ fn known_instructions_are_counted_exactly() {
         "{places}"
     );
     assert!(lines.iter().all(|line| line.ends_with("libbump.so")), "{places}");
+}
 
-    // The same again is no regression; a smaller kept number makes it one.
-    let output = scratch.bench(&[&common[..], &["--check", &json]].concat());
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn counts_that_grew_fail_the_check() {
+    let scratch = Scratch::new("check");
+    let (library, file) = (scratch.library(false), scratch.path("kept.json"));
+    let check = |more: &[&str]| {
+        scratch.bench(&[&["icount", "--library", &library, "--check", &file], more].concat())
+    };
+    assert_eq!(check(&[]).status.code(), Some(2), "nothing is kept yet");
+    let output = check(&["--update"]);
     assert!(output.status.success(), "{}", complaints(&output));
-    let text = std::fs::read_to_string(&json).expect("a JSON file");
-    std::fs::write(&json, text.replace("\"instructions\": 5.0", "\"instructions\": 4.0"))
-        .expect("written");
-    let output = scratch.bench(&[&common[..], &["--check", &json]].concat());
+    let kept = std::fs::read_to_string(&file).expect("kept counts");
+    // Blocks of this size are never steady.
+    assert!(kept.contains("\"rustc ") && !kept.contains("pair 2 MiB"), "{kept}");
+
+    // The same again passes and says nothing.
+    let output = check(&[]);
+    assert!(output.status.success() && complaints(&output).is_empty(), "{}", complaints(&output));
+
+    let pair = "\"operation\": \"pair 16 B\",\n          \"instructions\": 6.0";
+    assert!(kept.contains(pair), "{kept}");
+    std::fs::write(&file, kept.replace(pair, &pair.replace("6.0", "4.0"))).expect("written");
+    let output = check(&[]);
     assert_eq!(output.status.code(), Some(1));
+    let text = complaints(&output);
     assert!(
-        complaints(&output).contains("vmmalloc, malloc 64 B: 5.0 instructions"),
-        "{}",
-        complaints(&output)
+        text.contains("FAILED: vmmalloc, pair 16 B: 4.00 instructions before, 6.00 now (+50.0 %)"),
+        "{text}"
     );
+    assert!(text.contains("--update"), "{text}");
+    assert!(check(&["--filter", "8 KiB"]).status.success());
+    assert_eq!(check(&["--filter", "16 B", "--update"]).status.code(), Some(2));
+
+    std::fs::write(&file, kept.replace(pair, &pair.replace("6.0", "9.0"))).expect("written");
+    let output = check(&[]);
+    assert!(output.status.success());
+    assert!(complaints(&output).contains("fewer, keep it: vmmalloc, pair 16 B"));
 }
 
 #[test]

@@ -142,6 +142,14 @@ impl Tracee {
     }
 }
 
+/// Why processes cannot be traced here, if they cannot.
+pub fn refusal() -> Option<String> {
+    let own = std::env::current_exe().ok()?;
+    // Stopped before its first instruction, and ended again.
+    let started = Tracee::start(&own, &["--version".to_owned()], &[]);
+    started.err().map(|error| format!("processes cannot be traced here: {error}"))
+}
+
 /// Runs a tracee and counts what it executes outside its own code from mark to mark.
 ///
 /// # Errors

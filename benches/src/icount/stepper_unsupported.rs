@@ -6,6 +6,11 @@ use super::Counts;
 use super::locations::Places;
 use crate::error::{Error, Result};
 
+/// Why processes cannot be traced here.
+pub fn refusal() -> Option<String> {
+    Some("instructions are counted on x86-64 only".to_owned())
+}
+
 /// Always fails.
 ///
 /// # Errors

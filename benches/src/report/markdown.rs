@@ -44,7 +44,14 @@ fn means(
 ) {
     header(text, "group (cases)", matrix);
     for mean in means {
-        let cells: Vec<String> = value(mean).iter().map(|value| number(*value, 2)).collect();
+        let cells: Vec<String> = value(mean)
+            .iter()
+            .zip(&mean.finished)
+            .map(|(value, &finished)| match number(*value, 2) {
+                some if value.is_some() && finished != mean.cases => format!("{some} ({finished})"),
+                all => all,
+            })
+            .collect();
         let _ = writeln!(text, "| {} ({}) | {} |", mean.group, mean.cases, cells.join(" | "));
     }
     text.push('\n');
@@ -110,6 +117,12 @@ pub fn render(matrix: &Matrix) -> String {
         "### CPU time, geometric means\n\nUser and system time, {reference} = 1.00; below is faster.\n"
     );
     means(&mut text, matrix, &summary.means, |mean| &mean.cpu);
+    if matrix.allocators.iter().any(|allocator| allocator.is_partial) {
+        text.push_str(
+            "Behind a number in parentheses: an allocator that is known not to run everything finished that many \
+             of the cases.\n\n",
+        );
+    }
     let told: Vec<Mean> = summary
         .means
         .iter()
@@ -146,8 +159,16 @@ pub fn render(matrix: &Matrix) -> String {
     table(&mut text, matrix, &summary.rows, |cell| number(cell.wall.map(|wall| wall.median), 2));
     text.push_str("### System time by case\n\nSeconds, median.\n\n");
     table(&mut text, matrix, &summary.rows, |cell| number(cell.system_seconds, 3));
-    text.push_str("### Page faults by case\n\nMedian.\n\n");
-    table(&mut text, matrix, &summary.rows, |cell| number(cell.faults, 0));
+    text.push_str(
+        "### Page faults by case\n\nMinor faults, median; major ones, which read from a disk, after the plus sign.\n\n",
+    );
+    table(&mut text, matrix, &summary.rows, |cell| {
+        let minor = number(cell.minor_faults, 0);
+        match cell.major_faults {
+            Some(major) if major > 0.0 => format!("{minor} + {major:.0}"),
+            _ => minor,
+        }
+    });
     text.push_str("### Memory by case\n\nPeak resident set in MiB; for pools, the peak of the pool's file after the plus sign (most of it is part of the resident set).\n\n");
     table(&mut text, matrix, &summary.rows, |cell| {
         let rss = number(cell.rss_kib.map(|kib| kib / 1024.0), 1);

@@ -31,6 +31,8 @@ void *realloc(void *block, size_t size)
     return grown;
 }
 
+size_t malloc_usable_size(void *block) { return block ? 16 : 0; }
+
 int posix_memalign(void **block, size_t alignment, size_t size)
 {
     char *start = malloc(size + alignment);
