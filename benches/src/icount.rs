@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::allocator::Allocator;
 use crate::error::{Error, Result};
 use locations::Locations;
+use stepper::Scope;
 
 /// What the instructions are counted of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,13 +198,14 @@ pub fn measure(
         let mut environment = allocator.environment();
         environment.push(("GLIBC_TUNABLES".to_owned(), BASELINE_STRING_FUNCTIONS.to_owned()));
         let counts =
-            stepper::count(tracee, &arguments, &environment, &mut places).map_err(|error| {
-                Error::new(format!(
-                    "{} under {}: {error}",
-                    arguments[1..].join(" "),
-                    allocator.name
-                ))
-            })?;
+            stepper::count(tracee, &arguments, &environment, Scope::OutsideProgram, &mut places)
+                .map_err(|error| {
+                    Error::new(format!(
+                        "{} under {}: {error}",
+                        arguments[1..].join(" "),
+                        allocator.name
+                    ))
+                })?;
         locations.finish(places);
         all.extend(figures(probe, &counts));
     }

@@ -90,6 +90,23 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// All of it in one sentence, for the head of tables.
+    pub fn line(&self) -> String {
+        format!(
+            "{}, {} processors, {} GiB, kernel {}, {}, governor {}, huge pages for anonymous memory: {}. Commit {}.",
+            self.processor,
+            self.processors,
+            self.memory_bytes >> 30,
+            self.kernel,
+            self.libc,
+            self.governor,
+            self.huge_pages,
+            self.commit
+        )
+    }
+}
+
 /// Type and options of the file system that holds `path`, for example "tmpfs (huge=never)".
 pub fn medium(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());

@@ -1,6 +1,5 @@
 //! `pmem-bench`: measures allocators against each other. See the package's README.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,9 +10,13 @@ use pmem_bench::error::{Context, Error, Result};
 use pmem_bench::icount::kept::{Difference, Kept};
 use pmem_bench::icount::locations::Locations;
 use pmem_bench::icount::{self, Column};
+use pmem_bench::in_process::{self, InProcess};
 use pmem_bench::launch::Launcher;
 use pmem_bench::machine::{self, Machine};
 use pmem_bench::matrix::{Matrix, Plan};
+use pmem_bench::pools::{self, Cost};
+use pmem_bench::progress::Progress;
+use pmem_bench::suite::Suite;
 use pmem_bench::{peers, program, report};
 use regex_lite::Regex;
 
@@ -26,12 +29,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Run all parts: icount, pools, in-process, preload. `cargo xtask bench` builds what this needs
+    All(All),
     /// Run workloads and real programs under each allocator, interleaved
     Preload(Preload),
+    /// Run the criterion benches of benches/compare in rounds
+    InProcess(RunInProcess),
+    /// Count the instructions of a malloc and free in one and in a thousand pools, small and large (x86-64)
+    Pools {
+        /// Directory for the pools
+        #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+        memory_dir: PathBuf,
+        /// Write the counts as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Count the instructions of malloc and free exactly (x86-64)
     Icount(Icount),
-    /// Build the newest mimalloc, snmalloc and rpmalloc from the sources of their crates
-    Peers(Where),
+    /// Build the newest mimalloc, snmalloc and rpmalloc from the sources of their crates, and the shim that
+    /// puts programs on libmemkind
+    Peers {
+        #[command(flatten)]
+        places: Where,
+        /// Do nothing if their sources have not changed since
+        #[arg(long)]
+        if_changed: bool,
+    },
     /// List the allocators and cases, and what is missing
     List(Where),
     /// Render the tables and the chart of kept JSON files, put together if there are several
@@ -83,6 +106,58 @@ struct Output {
 }
 
 #[derive(Args)]
+struct All {
+    #[command(flatten)]
+    places: Where,
+    /// Directory for bench.json, bench.md and bench.svg
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// The built program of `cargo bench` in benches/compare; without it that part is left out
+    #[arg(long, value_name = "FILE")]
+    in_process: Option<PathBuf>,
+    /// Little work, two rounds: shows that everything runs, its figures mean little
+    #[arg(long)]
+    quick: bool,
+    /// Rounds [default: 5, or 2 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Allocators of the parts icount and preload, separated by commas [default: all there are]
+    #[arg(long = "peers", value_name = "NAMES", value_delimiter = ',')]
+    allocators: Option<Vec<String>>,
+    /// Seed of the workloads and of the order of runs
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// Only parts whose name, or cases whose name or group matches this regular expression
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+}
+
+#[derive(Args)]
+struct RunInProcess {
+    /// The built program of `cargo bench` in benches/compare
+    #[arg(long, value_name = "FILE")]
+    program: PathBuf,
+    /// Directory for the pools
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    memory_dir: PathBuf,
+    /// Little time for each case, two rounds
+    #[arg(long)]
+    quick: bool,
+    /// Rounds [default: 5, or 2 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Only cases whose name matches this regular expression
+    #[arg(long, value_name = "RE")]
+    filter: Option<String>,
+    /// Seed of the order of runs
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// Write the timings as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Preload {
     #[command(flatten)]
     places: Where,
@@ -110,7 +185,7 @@ struct Preload {
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
     /// Longest time of one run in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u32,
 }
 
@@ -212,21 +287,13 @@ fn pattern(filter: &str) -> Result<Regex> {
     Regex::new(filter).context(|| format!("--filter {filter:?}"))
 }
 
-fn filtered(cases: Vec<Case>, filter: Option<&str>) -> Result<Vec<Case>> {
-    let Some(filter) = filter else {
-        return Ok(cases);
-    };
-    let pattern = pattern(filter)?;
-    let kept: Vec<Case> = cases
-        .into_iter()
-        .filter(|case| pattern.is_match(&case.label.name) || pattern.is_match(&case.label.group))
-        .collect();
-    if kept.is_empty() {
-        return Err(Error::new(format!(
-            "--filter {filter:?} matches no case; see `pmem-bench list`"
-        )));
+fn matching(mut cases: Vec<Case>, filter: Option<&Regex>) -> Vec<Case> {
+    if let Some(filter) = filter {
+        cases.retain(|Case { label, .. }| {
+            filter.is_match(&label.name) || filter.is_match(&label.group)
+        });
     }
-    Ok(kept)
+    cases
 }
 
 fn command_line() -> String {
@@ -234,20 +301,12 @@ fn command_line() -> String {
     format!("pmem-bench {}", arguments.join(" "))
 }
 
-fn show(what: &str, done: f64) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{:3.0} % {what}", done * 100.0);
-        // A progress line that cannot be written is no reason to stop.
-        let _ = std::io::stderr().flush();
-    }
-}
-
 fn write_output(output: &Output, matrix: &Matrix) -> Result<()> {
     if let Some(path) = &output.json {
         report::write_json(path, matrix)?;
     }
     if let Some(path) = &output.svg {
-        report::write(path, &report::chart::render(matrix))?;
+        report::write(path, &report::chart::render(Some(matrix), None))?;
     }
     let tables = report::markdown::render(matrix);
     match &output.markdown {
@@ -259,44 +318,67 @@ fn write_output(output: &Output, matrix: &Matrix) -> Result<()> {
     }
 }
 
-fn preload(options: &Preload) -> Result<ExitCode> {
-    let scale = options.scale.unwrap_or(if options.quick { 0.05 } else { 1.0 });
-    if !(scale.is_finite() && scale > 0.0) {
-        return Err(Error::new(format!("--scale {scale}: must be above 0")));
-    }
-    let allocators = choose(&options.places.places()?, options.allocators.as_deref())?;
-    let reference = allocator::reference(&allocators, options.reference.as_deref())?;
+/// What a run of the matrix is asked to do.
+struct Asked<'a> {
+    allocators: Vec<Allocator>,
+    reference: Option<&'a str>,
+    filter: Option<&'a Regex>,
+    scale: f64,
+    rounds: u32,
+    seed: u64,
+    timeout_s: u32,
+}
+
+fn measure_matrix(asked: Asked<'_>) -> Result<Matrix> {
+    let Asked { allocators, scale, rounds, seed, .. } = asked;
+    let reference = allocator::reference(&allocators, asked.reference)?;
     let scratch = Scratch::new()?;
     let launcher = Launcher {
         program: own_directory()?.join("pmem-launch"),
         directory: scratch.0.clone(),
-        timeout_s: options.timeout,
+        timeout_s: asked.timeout_s,
     };
-    let cases = filtered(all_cases(&scratch.0, scale, options.seed)?, options.filter.as_deref())?;
+    let cases = matching(all_cases(&scratch.0, scale, seed)?, asked.filter);
     let machine = Machine::observe(sources());
-    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 5 });
-    let plan = Plan {
-        cases: &cases,
-        allocators: &allocators,
-        rounds,
-        seed: options.seed,
-        launcher: &launcher,
-    };
-    let results = plan.run(show)?;
-    show("", 1.0);
-    let matrix = Matrix {
+    let plan = Plan { cases: &cases, allocators: &allocators, rounds, seed, launcher: &launcher };
+    let mut progress = Progress::new("preload");
+    let results = plan.run(|what, done| progress.show(what, done))?;
+    progress.finish();
+    Ok(Matrix {
         machine,
         command: command_line(),
         rounds,
         scale,
-        seed: options.seed,
+        seed,
         reference,
         cases: cases.into_iter().map(|case| case.label).collect(),
         allocators,
         runs: results.runs,
         pools: results.pools,
         pool_failures: results.pool_failures,
-    };
+    })
+}
+
+fn preload(options: &Preload) -> Result<ExitCode> {
+    let scale = options.scale.unwrap_or(if options.quick { 0.05 } else { 1.0 });
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(Error::new(format!("--scale {scale}: must be above 0")));
+    }
+    let allocators = choose(&options.places.places()?, options.allocators.as_deref())?;
+    let filter = options.filter.as_deref().map(pattern).transpose()?;
+    let scratch = Scratch::new()?;
+    if matching(all_cases(&scratch.0, scale, options.seed)?, filter.as_ref()).is_empty() {
+        return Err(Error::new("--filter matches no case; see `pmem-bench list`"));
+    }
+    let matrix = measure_matrix(Asked {
+        allocators,
+        reference: options.reference.as_deref(),
+        filter: filter.as_ref(),
+        scale,
+        rounds: options.rounds.unwrap_or(if options.quick { 3 } else { 5 }),
+        seed: options.seed,
+        timeout_s: options.timeout,
+    })?;
     write_output(&options.output, &matrix)?;
     Ok(judge(&matrix))
 }
@@ -322,10 +404,11 @@ fn judge(matrix: &Matrix) -> ExitCode {
     if ours_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn count_instructions(options: &Icount) -> Result<ExitCode> {
-    let only_ours = options.check.is_some().then(|| vec!["vmmalloc".to_owned()]);
-    let named = options.allocators.as_ref().or(only_ours.as_ref());
-    let allocators = choose(&options.places.places()?, named.map(Vec::as_slice))?;
+fn measure_columns(
+    allocators: &[Allocator],
+    wanted: impl Fn(&icount::Probe) -> bool,
+    locations: &mut Locations,
+) -> Result<Vec<Column>> {
     let tracee = own_directory()?.join("pmem-workloads");
     if !tracee.exists() {
         return Err(Error::new(format!(
@@ -333,6 +416,20 @@ fn count_instructions(options: &Icount) -> Result<ExitCode> {
             tracee.display()
         )));
     }
+    let mut progress = Progress::new("icount");
+    let mut columns = Vec::new();
+    for (index, allocator) in allocators.iter().enumerate() {
+        progress.show(&allocator.name, index as f64 / allocators.len() as f64);
+        columns.push(icount::measure(&tracee, allocator, &wanted, locations)?);
+    }
+    progress.finish();
+    Ok(columns)
+}
+
+fn count_instructions(options: &Icount) -> Result<ExitCode> {
+    let only_ours = options.check.is_some().then(|| vec!["vmmalloc".to_owned()]);
+    let named = options.allocators.as_ref().or(only_ours.as_ref());
+    let allocators = choose(&options.places.places()?, named.map(Vec::as_slice))?;
     let pattern = options.filter.as_deref().map(pattern).transpose()?;
     let wanted = |probe: &icount::Probe| {
         (options.check.is_none() || probe.is_steady())
@@ -349,12 +446,7 @@ fn count_instructions(options: &Icount) -> Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_SKIPPED));
     }
     let mut locations = Locations::default();
-    let mut columns: Vec<Column> = Vec::new();
-    for (index, allocator) in allocators.iter().enumerate() {
-        show(&allocator.name, index as f64 / allocators.len() as f64);
-        columns.push(icount::measure(&tracee, allocator, wanted, &mut locations)?);
-    }
-    show("", 1.0);
+    let columns = measure_columns(&allocators, wanted, &mut locations)?;
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&columns).context(|| "counts".to_owned())?;
         report::write(path, &(text + "\n"))?;
@@ -408,6 +500,134 @@ fn check_counts(file: &Path, columns: Vec<Column>, options: &Icount) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
+fn measure_pools(directory: &Path) -> Result<Vec<Cost>> {
+    let mut progress = Progress::new("pools");
+    let tracee = own_directory()?.join("pmem-pool-probe");
+    let costs = pools::measure(&tracee, directory, |what, done| progress.show(what, done))?;
+    progress.finish();
+    Ok(costs)
+}
+
+fn write_value(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).context(|| path.display().to_string())?;
+    report::write(path, &(text + "\n"))
+}
+
+/// Seconds of warming up and of measuring per case and allocator.
+const SECONDS: [f64; 2] = [0.5, 2.0];
+const QUICK_SECONDS: [f64; 2] = [0.02, 0.05];
+
+fn rounds(asked: Option<u32>, quick: bool) -> u32 {
+    asked.unwrap_or(if quick { 2 } else { 5 })
+}
+
+fn run_in_process(options: &RunInProcess) -> Result<ExitCode> {
+    let scratch = Scratch::new()?;
+    let filter = options.filter.as_deref().map(pattern).transpose()?;
+    let plan = in_process::Plan {
+        program: &options.program,
+        scratch: &scratch.0,
+        pools: &options.memory_dir,
+        rounds: rounds(options.rounds, options.quick),
+        seed: options.seed,
+        seconds: if options.quick { QUICK_SECONDS } else { SECONDS },
+        filter: filter.as_ref(),
+    };
+    let measured = measure_in_process(&plan)?;
+    if let Some(path) = &options.json {
+        write_value(path, &measured)?;
+    }
+    print!("{}", measured.markdown());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_in_process(plan: &in_process::Plan<'_>) -> Result<InProcess> {
+    let mut progress = Progress::new("in-process");
+    let measured = plan.run(|what, done| progress.show(what, done))?;
+    progress.finish();
+    Ok(measured)
+}
+
+/// Work and longest time of a run with `--quick`: an allocator that is very slow in a case fails it.
+const QUICK_SCALE: f64 = 0.02;
+const QUICK_TIMEOUT_S: u32 = 20;
+
+/// All parts that the filter matches, quick ones first; what is done is on the disk when a later one fails.
+fn run_all(options: &All) -> Result<ExitCode> {
+    let filter = options.filter.as_deref().map(pattern).transpose()?;
+    let matches = |name: &str| filter.as_ref().is_none_or(|filter| filter.is_match(name));
+    // A part that is named runs whole.
+    let cases_of = |part: &str| if matches(part) { None } else { filter.as_ref() };
+    std::fs::create_dir_all(&options.output).context(|| options.output.display().to_string())?;
+    let places = options.places.places()?;
+    let allocators = choose(&places, options.allocators.as_deref())?;
+    let mut suite = Suite::new(Machine::observe(sources()), command_line());
+    let mut exit = ExitCode::SUCCESS;
+    let mut is_empty = true;
+
+    let probes = cases_of("icount");
+    let wanted = |probe: &icount::Probe| probes.is_none_or(|filter| filter.is_match(&probe.name()));
+    let refusal = icount::stepper::refusal();
+    if let Some(reason) = &refusal {
+        eprintln!("pmem-bench: without icount and pools: {reason}");
+    }
+    if refusal.is_none() && icount::PROBES.iter().any(wanted) {
+        let columns = measure_columns(&allocators, wanted, &mut Locations::default())?;
+        suite.instructions = Some(columns);
+        suite.write(&options.output)?;
+        is_empty = false;
+    }
+    if refusal.is_none() && matches("pools") {
+        suite.pools = Some(measure_pools(&places.memory)?);
+        suite.write(&options.output)?;
+        is_empty = false;
+    }
+    if let Some(program) = &options.in_process {
+        let scratch = Scratch::new()?;
+        let plan = in_process::Plan {
+            program,
+            scratch: &scratch.0,
+            pools: &places.memory,
+            rounds: rounds(options.rounds, options.quick),
+            seed: options.seed,
+            seconds: if options.quick { QUICK_SECONDS } else { SECONDS },
+            filter: cases_of("in-process"),
+        };
+        if !plan.list()?.is_empty() {
+            suite.in_process = Some(measure_in_process(&plan)?);
+            suite.write(&options.output)?;
+            is_empty = false;
+        }
+    }
+    let scale = if options.quick { QUICK_SCALE } else { 1.0 };
+    let cases = cases_of("preload");
+    let scratch = Scratch::new()?;
+    if !matching(all_cases(&scratch.0, scale, options.seed)?, cases).is_empty() {
+        let matrix = measure_matrix(Asked {
+            allocators,
+            reference: None,
+            filter: cases,
+            scale,
+            rounds: rounds(options.rounds, options.quick),
+            seed: options.seed,
+            timeout_s: if options.quick { QUICK_TIMEOUT_S } else { 600 },
+        })?;
+        exit = judge(&matrix);
+        suite.matrix = Some(matrix);
+        suite.write(&options.output)?;
+        is_empty = false;
+    }
+    if is_empty {
+        return Err(Error::new(
+            "the filter matches no part (icount, pools, in-process, preload) and no case; see `pmem-bench list`",
+        ));
+    }
+    for name in ["bench.json", "bench.md", "bench.svg"] {
+        println!("{}", options.output.join(name).display());
+    }
+    Ok(exit)
+}
+
 fn list(options: &Where) -> Result<ExitCode> {
     println!("Allocators:");
     for candidate in allocator::candidates(&options.places()?) {
@@ -430,8 +650,21 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Action::Preload(options) => preload(options),
         Action::Icount(options) => count_instructions(options),
-        Action::Peers(options) => {
-            let output = options.places()?.peers;
+        Action::All(options) => run_all(options),
+        Action::InProcess(options) => run_in_process(options),
+        Action::Pools { memory_dir, json } => {
+            let costs = measure_pools(memory_dir)?;
+            if let Some(path) = json {
+                write_value(path, &costs)?;
+            }
+            print!("{}", pools::markdown(&costs));
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Peers { places, if_changed } => {
+            let output = places.places()?.peers;
+            if *if_changed && peers::are_current(&sources().join("compare"), &output) {
+                return Ok(ExitCode::SUCCESS);
+            }
             peers::build_all(&sources().join("compare"), &output, |file, version| {
                 println!("{}: {version}", output.join(file).display());
             })?;

@@ -158,17 +158,22 @@ impl Plan<'_> {
         let mut random = Random::new(self.seed);
         let mut expected = Expected::default();
         let mut runs = Vec::new();
-        let total = (self.rounds as usize * self.cases.len() * self.allocators.len()).max(1);
+        let total = self.total();
         self.warm_up(&mut expected)?;
         for round in 0..self.rounds {
-            for case in self.cases {
+            for case in self.cases.iter().filter(|case| round == 0 || !case.label.is_long()) {
                 let mut order: Vec<&Allocator> = self.allocators.iter().collect();
                 random.shuffle(&mut order);
                 for allocator in order {
                     let name = &case.label.name;
                     progress(
-                        &format!("{name} under {}", allocator.name),
-                        runs.len() as f64 / total as f64,
+                        &format!(
+                            "round {} of {}: {name} under {}",
+                            round + 1,
+                            self.rounds,
+                            allocator.name
+                        ),
+                        runs.len() as f64 / total,
                     );
                     let finished = case.run(self.launcher, &allocator.environment())?;
                     runs.push(Run {
@@ -188,11 +193,19 @@ impl Plan<'_> {
         Ok(results)
     }
 
+    /// Runs of all rounds, and of asking our pools.
+    fn total(&self) -> f64 {
+        let long = self.cases.iter().filter(|case| case.label.is_long()).count();
+        let per_allocator = self.rounds as usize * (self.cases.len() - long) + long;
+        let ours = self.allocators.iter().filter(|allocator| allocator.ours).count();
+        (per_allocator * self.allocators.len() + ours * self.cases.len()).max(1) as f64
+    }
+
     /// One run of each case that is not counted: files come into memory, and the output under the first
     /// allocator is what the others are compared with.
     fn warm_up(&self, expected: &mut Expected) -> Result<()> {
         if let Some(first) = self.allocators.first() {
-            for case in self.cases {
+            for case in self.cases.iter().filter(|case| !case.label.is_long()) {
                 let finished = case.run(self.launcher, &first.environment())?;
                 let _ = expected.judge(&case.label.name, &finished);
             }
@@ -202,10 +215,12 @@ impl Plan<'_> {
 
     /// Runs each case once more under each of ours with statistics on.
     fn ask_pools(&self, results: &mut Results, mut progress: impl FnMut(&str, f64)) -> Result<()> {
+        let mut done = results.runs.len() as f64;
         for allocator in self.allocators.iter().filter(|allocator| allocator.ours) {
             for case in self.cases {
                 let what = format!("statistics of {} under {}", case.label.name, allocator.name);
-                progress(&what, 1.0);
+                progress(&what, done / self.total());
+                done += 1.0;
                 match self.pool_of(case, allocator)? {
                     Ok(stats) => results.pools.push(Pool {
                         case: case.label.name.clone(),

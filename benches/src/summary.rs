@@ -1,6 +1,7 @@
 //! From runs to rows: medians, paired ratios to the reference, geometric means.
 
 use crate::allocator::Allocator;
+use crate::case::Growth;
 use crate::matrix::{Matrix, Run};
 use crate::statistics::{Spread, geometric_mean, paired_ratios};
 
@@ -30,6 +31,12 @@ pub struct Cell {
     /// Peak resident set or peak pool size, whichever is larger: a pool's pages are part of the resident
     /// set once they are mapped, so the two must not be added.
     pub memory_kib: Option<f64>,
+    /// Requested bytes alive at the end, where the workload tells them.
+    pub live_bytes: Option<f64>,
+    /// Growth of the resident set that holds them.
+    pub resident_bytes: Option<f64>,
+    /// What our pool had committed for them.
+    pub committed_bytes: Option<f64>,
     /// Resident growth per 1,000 live bytes in steady state, worst, median of the runs.
     pub growth_permille: Option<f64>,
     /// Why runs did not count.
@@ -123,19 +130,28 @@ impl<'a> Series<'a> {
     }
 }
 
-fn growth_permille(series: &Series<'_>) -> Option<f64> {
-    let growth = |run: &Run| run.growth.map_or(f64::NAN, |growth| growth.rss_worst_permille as f64);
-    series.median(growth)
+impl Cell {
+    /// Bytes that hold the live ones: what a pool has committed, or else the growth of the resident set.
+    pub fn held(&self) -> Option<f64> {
+        self.committed_bytes.or(self.resident_bytes)
+    }
+}
+
+/// A figure of the growth of the resident set, where the workload tells it.
+fn growth(series: &Series<'_>, figure: impl Fn(&Growth) -> u64) -> Option<f64> {
+    series.median(|run| run.growth.as_ref().map_or(f64::NAN, |growth| figure(growth) as f64))
 }
 
 fn cell(matrix: &Matrix, case: &str, allocator: &str, reference: &Series<'_>) -> Cell {
     let series = Series::of(matrix, case, allocator);
     let rss_kib = series.median(|run| run.usage.peak_rss_kib as f64);
-    let pool_kib = matrix
+    let pool = matrix
         .pools
         .iter()
         .find(|pool| pool.case == case && pool.allocator == allocator)
-        .map(|pool| pool.stats.peak_committed_bytes as f64 / 1024.0);
+        .map(|pool| &pool.stats);
+    let pool_kib = pool.map(|stats| stats.peak_committed_bytes as f64 / 1024.0);
+    let live_bytes = growth(&series, |growth| growth.live_bytes);
     let memory_kib = rss_kib.map(|rss| rss.max(pool_kib.unwrap_or(0.0)));
     let reference_rss = reference.median(|run| run.usage.peak_rss_kib as f64);
     let failure = matrix
@@ -155,7 +171,10 @@ fn cell(matrix: &Matrix, case: &str, allocator: &str, reference: &Series<'_>) ->
         rss_kib,
         pool_kib,
         memory_kib,
-        growth_permille: growth_permille(&series),
+        live_bytes,
+        resident_bytes: growth(&series, |growth| growth.rss_bytes),
+        committed_bytes: live_bytes.and(pool).map(|stats| stats.committed_bytes as f64),
+        growth_permille: growth(&series, |growth| growth.rss_worst_permille),
         failure,
     }
 }

@@ -58,19 +58,10 @@ fn means(
 }
 
 fn conditions(text: &mut String, matrix: &Matrix) {
-    let machine = &matrix.machine;
     let _ = writeln!(
         text,
-        "{}, {} processors, {} GiB, kernel {}, {}, governor {}, huge pages for anonymous memory: {}. \
-         Commit {}, seed {}, scale {}, {} rounds. `{}`\n",
-        machine.processor,
-        machine.processors,
-        machine.memory_bytes >> 30,
-        machine.kernel,
-        machine.libc,
-        machine.governor,
-        machine.huge_pages,
-        machine.commit,
+        "{} Seed {}, scale {}, {} rounds. `{}`\n",
+        matrix.machine.line(),
         matrix.seed,
         matrix.scale,
         matrix.rounds,
@@ -103,6 +94,34 @@ fn standings(text: &mut String, matrix: &Matrix, summary: &Summary) {
         }
         text.push('\n');
     }
+}
+
+/// What a live set takes after block sizes have shifted for a while.
+fn fragmentation(text: &mut String, matrix: &Matrix, row: &Row) {
+    let mib = |bytes: Option<f64>| number(bytes.map(|bytes| bytes / f64::from(1 << 20)), 1);
+    let _ = writeln!(
+        text,
+        "### Fragmentation: {}\n\nAt the end of the run: live bytes as requested; what a pool has committed, or how much the \
+         resident set grew; their ratio. The last column is the largest growth of the resident set per live byte in \
+         steady state.\n\n\
+         | allocator | live MiB | committed MiB | resident MiB | ratio | worst |\n|---|---:|---:|---:|---:|---:|",
+        row.case
+    );
+    for (allocator, cell) in matrix.allocators.iter().zip(&row.cells) {
+        let held = cell.held();
+        let ratio = held.zip(cell.live_bytes).map(|(held, live)| held / live);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} |",
+            allocator.name,
+            mib(cell.live_bytes),
+            mib(cell.committed_bytes),
+            mib(cell.resident_bytes),
+            number(ratio, 2),
+            number(cell.growth_permille.map(|permille| permille / 1000.0), 2),
+        );
+    }
+    text.push('\n');
 }
 
 /// All tables of a matrix.
@@ -183,13 +202,8 @@ pub fn render(matrix: &Matrix) -> String {
         .filter(|row| row.cells.iter().any(|cell| cell.growth_permille.is_some()))
         .cloned()
         .collect();
-    if !grown.is_empty() {
-        text.push_str(
-            "### Fragmentation\n\nLargest resident growth per live byte in steady state.\n\n",
-        );
-        table(&mut text, matrix, &grown, |cell| {
-            number(cell.growth_permille.map(|permille| permille / 1000.0), 2)
-        });
+    for row in &grown {
+        fragmentation(&mut text, matrix, row);
     }
     text
 }
@@ -197,6 +211,7 @@ pub fn render(matrix: &Matrix) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::Growth;
     use crate::summary::tests::example;
 
     #[test]
@@ -219,5 +234,22 @@ mod tests {
             }
         }
         assert!(render(&matrix).contains("| lua | 1.00 (1.00–1.00) | **signal 11** |"));
+    }
+
+    #[test]
+    fn fragmentation_is_committed_by_live_for_pools_and_resident_by_live_for_others() {
+        let mut matrix = example();
+        for run in matrix.runs.iter_mut().filter(|run| run.case == "lua") {
+            run.growth = Some(Growth {
+                live_bytes: 10 << 20,
+                rss_bytes: 25 << 20,
+                rss_worst_permille: 3000,
+            });
+        }
+        matrix.pools[0].stats.committed_bytes = 20 << 20;
+        let text = render(&matrix);
+        assert!(text.contains("### Fragmentation: lua"), "{text}");
+        assert!(text.contains("| mimalloc | 10.0 | – | 25.0 | 2.50 | 3.00 |"), "{text}");
+        assert!(text.contains("| vmmalloc | 10.0 | 20.0 | 25.0 | 2.00 | 3.00 |"), "{text}");
     }
 }
