@@ -191,6 +191,8 @@ pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
     Ok(labels
         .into_iter()
         .map(|label| {
+            // Minutes at full scale, and still not seconds at a small one.
+            let scale = if label.is_long() { scale * scale.sqrt().min(1.0) } else { scale };
             let options =
                 ["--scale", &scale.to_string(), "--seed", &seed.to_string()].map(str::to_owned);
             let arguments = std::iter::once(label.name.clone()).chain(options).collect();

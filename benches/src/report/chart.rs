@@ -8,7 +8,7 @@ use crate::summary::{Mean, Summary};
 
 const BAR_HEIGHT: usize = 16;
 const ROW_HEIGHT: usize = 24;
-const LABEL_WIDTH: usize = 150;
+const LABEL_WIDTH: usize = 170;
 const BAR_WIDTH: usize = 420;
 const WIDTH: usize = LABEL_WIDTH + BAR_WIDTH + 110;
 /// Bars end here: one slow allocator must not make the others unreadable.
@@ -23,7 +23,7 @@ struct Bar<'a> {
     name: &'a str,
     ours: bool,
     value: Option<f64>,
-    /// Stands behind the number.
+    /// Stands behind the value.
     remark: String,
 }
 
@@ -53,7 +53,7 @@ fn bars(svg: &mut String, title: &str, bars: &[Bar<'_>], top: usize) -> usize {
             LABEL_WIDTH - 8,
             escaped(bar.name)
         );
-        match bar.value {
+        let text = match bar.value {
             Some(value) => {
                 let width = (value.min(shown) * scale).round();
                 let colour = if bar.ours { "#c2410c" } else { "#64748b" };
@@ -61,27 +61,33 @@ fn bars(svg: &mut String, title: &str, bars: &[Bar<'_>], top: usize) -> usize {
                     svg,
                     r##"<rect x="{LABEL_WIDTH}" y="{y}" width="{width}" height="{BAR_HEIGHT}" fill="{colour}"/>"##
                 );
-                number(
-                    svg,
-                    LABEL_WIDTH as f64 + width,
-                    baseline,
-                    &format!("{value:.2}{}", bar.remark),
-                );
+                if value > shown {
+                    cut(svg, LABEL_WIDTH as f64 + width - 24.0, y);
+                }
+                format!("{value:.2}{}", bar.remark)
             }
-            None => number(svg, LABEL_WIDTH as f64, baseline, "no result"),
-        }
+            None => "no result".to_owned(),
+        };
+        // In a column of their own: behind the bars they would lie on the line of the reference.
+        let _ = writeln!(
+            svg,
+            r##"<text x="{}" y="{baseline}">{}</text>"##,
+            LABEL_WIDTH + BAR_WIDTH + 8,
+            escaped(&text)
+        );
         y += ROW_HEIGHT;
     }
     y + ROW_HEIGHT / 2
 }
 
-/// Text behind a bar, with a rim that keeps it legible on the line of the reference.
-fn number(svg: &mut String, end: f64, baseline: usize, text: &str) {
+/// The sign that a bar does not end here.
+fn cut(svg: &mut String, x: f64, y: usize) {
     let _ = writeln!(
         svg,
-        r##"<text x="{}" y="{baseline}" stroke="#ffffff" stroke-width="4" paint-order="stroke">{}</text>"##,
-        end + 6.0,
-        escaped(text)
+        r##"<path d="M {x} {} l 8 -{} m 6 0 l -8 {}" stroke="#ffffff" stroke-width="2"/>"##,
+        y + BAR_HEIGHT + 2,
+        BAR_HEIGHT + 4,
+        BAR_HEIGHT + 4
     );
 }
 
@@ -97,7 +103,7 @@ fn bars_of_mean<'a>(matrix: &'a Matrix, mean: &Mean, values: &[Option<f64>]) -> 
             remark: if finished == mean.cases {
                 String::new()
             } else {
-                format!(" ({finished} cases)")
+                format!(" (cases: {finished})")
             },
         })
         .collect()
@@ -108,11 +114,11 @@ fn matrix_blocks(body: &mut String, matrix: &Matrix, mut y: usize) -> usize {
     let drawn = |mean: &&Mean| mean.cases > 0;
     for mean in summary.means.iter().filter(drawn) {
         let title =
-            format!("CPU time, {} ({} cases), {} = 1", mean.group, mean.cases, matrix.reference);
+            format!("CPU time, {} (cases: {}), {} = 1", mean.group, mean.cases, matrix.reference);
         y = bars(body, &title, &bars_of_mean(matrix, mean, &mean.cpu), y);
     }
     if let Some(all) = summary.means.last().filter(drawn) {
-        let title = format!("Memory, all ({} cases), {} = 1", all.cases, matrix.reference);
+        let title = format!("Memory, all (cases: {}), {} = 1", all.cases, matrix.reference);
         y = bars(body, &title, &bars_of_mean(matrix, all, &all.memory), y);
     }
     y
@@ -132,7 +138,7 @@ fn in_process_block(body: &mut String, in_process: &InProcess, y: usize) -> usiz
         })
         .collect();
     let title = format!(
-        "Wall time, in one process ({} cases), {} = 1",
+        "Wall time, in one process (cases: {}), {} = 1",
         in_process.cases.len(),
         in_process.reference
     );
@@ -192,7 +198,8 @@ mod tests {
             }
         }
         let svg = render(Some(&matrix), None);
-        assert!(svg.contains(">50.00<"), "{svg}");
+        assert!(svg.contains(">50.00<") && svg.contains("<path "), "{svg}");
+        assert!(!render(Some(&example()), None).contains("<path "));
         assert!(!svg.contains(&format!("width=\"{}\"", BAR_WIDTH + 1)));
     }
 
@@ -200,7 +207,7 @@ mod tests {
     fn the_benches_in_one_process_have_a_block_of_their_own() {
         let svg = render(None, Some(&in_process::tests::example()));
         assert_eq!(svg.matches("<rect").count(), 2 + 1);
-        assert!(svg.contains("in one process (2 cases), mimalloc = 1"), "{svg}");
+        assert!(svg.contains("in one process (cases: 2), mimalloc = 1"), "{svg}");
         assert!(render(None, None).ends_with("</svg>\n"));
     }
 
@@ -214,6 +221,6 @@ mod tests {
             }
         }
         let svg = render(Some(&matrix), None);
-        assert!(svg.contains(">0.50 (1 cases)<") && svg.contains(">no result<"), "{svg}");
+        assert!(svg.contains(">0.50 (cases: 1)<") && svg.contains(">no result<"), "{svg}");
     }
 }

@@ -43,7 +43,7 @@ fn means(
     value: impl Fn(&Mean) -> &[Option<f64>],
 ) {
     header(text, "group (cases)", matrix);
-    for mean in means {
+    for mean in means.iter().filter(|mean| mean.cases > 0) {
         let cells: Vec<String> = value(mean)
             .iter()
             .zip(&mean.finished)
@@ -101,8 +101,8 @@ fn fragmentation(text: &mut String, matrix: &Matrix, row: &Row) {
     let mib = |bytes: Option<f64>| number(bytes.map(|bytes| bytes / f64::from(1 << 20)), 1);
     let _ = writeln!(
         text,
-        "### Fragmentation: {}\n\nAt the end of the run: live bytes as requested; what a pool has committed, or how much the \
-         resident set grew; their ratio. The last column is the largest growth of the resident set per live byte in \
+        "### Fragmentation, case {}\n\nAt the end of the run: live bytes as requested; what a pool has committed, or how much the \
+         resident set grew; their ratio. Of a preallocated pool everything is committed. The last column is the largest growth of the resident set per live byte in \
          steady state.\n\n\
          | allocator | live MiB | committed MiB | resident MiB | ratio | worst |\n|---|---:|---:|---:|---:|---:|",
         row.case
@@ -136,7 +136,7 @@ pub fn render(matrix: &Matrix) -> String {
         "### CPU time, geometric means\n\nUser and system time, {reference} = 1.00; below is faster.\n"
     );
     means(&mut text, matrix, &summary.means, |mean| &mean.cpu);
-    if matrix.allocators.iter().any(|allocator| allocator.is_partial) {
+    if summary.means.iter().any(|mean| mean.finished.iter().any(|&count| count != mean.cases)) {
         text.push_str(
             "Behind a number in parentheses: an allocator that is known not to run everything finished that many \
              of the cases.\n\n",
@@ -248,7 +248,7 @@ mod tests {
         }
         matrix.pools[0].stats.committed_bytes = 20 << 20;
         let text = render(&matrix);
-        assert!(text.contains("### Fragmentation: lua"), "{text}");
+        assert!(text.contains("### Fragmentation, case lua"), "{text}");
         assert!(text.contains("| mimalloc | 10.0 | – | 25.0 | 2.50 | 3.00 |"), "{text}");
         assert!(text.contains("| vmmalloc | 10.0 | 20.0 | 25.0 | 2.00 | 3.00 |"), "{text}");
     }
