@@ -241,6 +241,62 @@ fn a_matrix_is_run_and_reported() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn all_parts_that_the_filter_matches_become_one_result() {
+    let scratch = Scratch::new("all");
+    let library = scratch.library(false);
+    let common = ["all", "--quick", "--library", &library, "--peers", "glibc,vmmalloc"];
+    let output = scratch.path("out");
+    let run = |filter: &str| scratch.bench(&[&common[..], &["--output", &output, filter]].concat());
+    let result = run("^(pair16|pair 16 B)$");
+    assert!(result.status.success(), "{}", complaints(&result));
+    // How far it is, also where there is no terminal.
+    assert!(complaints(&result).contains("preload:   0 %, round 1 of 2: pair16 under"));
+
+    let all = scratch.json("out/bench.json");
+    assert_eq!(all["instructions"][1]["figures"][0]["instructions"], 6.0);
+    assert_eq!(all["matrix"]["runs"].as_array().expect("runs").len(), 4);
+    assert_eq!(all["pools"], Value::Null);
+    assert_eq!(all["in_process"], Value::Null);
+    let tables = std::fs::read_to_string(scratch.path("out/bench.md")).expect("tables");
+    assert!(tables.contains("| pair 16 B | ") && tables.contains("| pair16 | "), "{tables}");
+    assert!(tables.contains("### Page faults by case"), "{tables}");
+    assert!(std::fs::read_to_string(scratch.path("out/bench.svg")).expect("a chart").len() > 500);
+
+    let result = run("^nothing$");
+    assert_eq!(result.status.code(), Some(2));
+    assert!(complaints(&result).contains("matches no part"), "{}", complaints(&result));
+}
+
+#[test]
+fn fragmentation_is_told_by_what_the_pool_has_committed() {
+    let scratch = Scratch::new("fragmentation");
+    let (library, json) = (scratch.library(false), scratch.path("m.json"));
+    let output = scratch.bench(&[
+        "preload",
+        "--library",
+        &library,
+        "--peers",
+        "glibc,vmmalloc",
+        "--scale",
+        "0.001",
+        "--rounds",
+        "2",
+        "--filter",
+        "^fragmentation$",
+        "--json",
+        &json,
+    ]);
+    assert!(output.status.success(), "{}", complaints(&output));
+    // One round is enough for what is the same each time.
+    assert_eq!(scratch.json("m.json")["runs"].as_array().expect("runs").len(), 2);
+    let tables = String::from_utf8_lossy(&output.stdout);
+    assert!(tables.contains("### Fragmentation, case fragmentation"), "{tables}");
+    let line = tables.lines().find(|line| line.starts_with("| vmmalloc | 64.0 |"));
+    assert!(line.is_some_and(|line| !line.contains("–")), "{tables}");
+}
+
+#[test]
 fn a_failure_of_ours_is_told_and_fails_the_run() {
     let scratch = Scratch::new("crash");
     let (library, json) = (scratch.library(true), scratch.path("m.json"));
