@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::machine;
+use crate::{machine, peers};
 
 /// One column of the tables.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Allocator {
     pub settings: Vec<(String, String)>,
     /// Ours: has a pool, and a failure is an error of the run.
     pub ours: bool,
+    /// Is known not to run everything: the cases it fails still count for the means of the others.
+    #[serde(default)]
+    pub is_partial: bool,
 }
 
 impl Allocator {
@@ -135,6 +138,7 @@ fn glibc() -> Candidate {
             library,
             settings: Vec::new(),
             ours: false,
+            is_partial: false,
         }),
         None => Err(Missing { name, remedy: "libc.so.6 was not found".to_owned() }),
     }
@@ -149,6 +153,7 @@ fn packaged(name: &str, file: &str, package: &str) -> Candidate {
             library,
             settings: Vec::new(),
             ours: false,
+            is_partial: false,
         }),
         None => Err(Missing { name, remedy: format!("install the Debian package {package}") }),
     }
@@ -167,7 +172,28 @@ fn built(places: &Places, peer: &Built) -> Candidate {
         library,
         settings: owned(peer.settings),
         ours: false,
+        is_partial: false,
     })
+}
+
+/// Debian's libmemkind through the shim of `benches/compare`: a kind in a file on memory. Its pages are
+/// shared between processes, so that programs that fork do not run on it.
+fn memkind(places: &Places) -> Candidate {
+    let remedy = || Missing {
+        name: "memkind".to_owned(),
+        remedy: "install the Debian package libmemkind-dev, then run `pmem-bench peers`".to_owned(),
+    };
+    let column = Built {
+        name: "memkind",
+        file: peers::MEMKIND_PRELOAD,
+        settings: &[],
+        remark: ", file kind",
+    };
+    let mut found = built(places, &column).map_err(|_| remedy())?;
+    found.description.push_str(&format!(" on {}", machine::medium(&places.memory)));
+    found.settings.push(("MEMKIND_PRELOAD_DIR".to_owned(), places.memory.display().to_string()));
+    found.is_partial = true;
+    Ok(found)
 }
 
 /// One of our columns: where its pool is, how it is made, and what else is set.
@@ -204,6 +230,7 @@ fn ours(places: &Places, column: &Ours<'_>) -> Candidate {
             ("VMMALLOC_HUGEPAGE", huge_pages),
         ]),
         ours: true,
+        is_partial: false,
     })
 }
 
@@ -211,6 +238,7 @@ fn ours(places: &Places, column: &Ours<'_>) -> Candidate {
 pub fn candidates(places: &Places) -> Vec<Candidate> {
     let mut all = vec![glibc()];
     all.extend(PACKAGED.iter().map(|(name, file, package)| packaged(name, file, package)));
+    all.push(memkind(places));
     all.extend(BUILT.iter().map(|peer| built(places, peer)));
     let (lazy, whole) = (&places.pool_size, &places.prealloc_size);
     let column = |name, directory, space, size, huge_pages| {
@@ -283,6 +311,7 @@ mod tests {
             library: PathBuf::from("/lib/x.so"),
             settings: owned(&[("A", "1")]),
             ours: false,
+            is_partial: false,
         }
     }
 
