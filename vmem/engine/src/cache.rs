@@ -18,6 +18,7 @@ use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
     CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
 };
+use crate::harden::SPARE_INTERVAL;
 use crate::meta::Meta;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
@@ -64,6 +65,8 @@ pub(crate) struct Cache {
     pub(crate) owner: Cell<*const ()>,
     /// Blocks above a kilobyte until the thread looks at the clock; see `is_time_to_look`.
     until_look: Cell<u32>,
+    /// Blocks without slack until one gets some; see `is_time_for_spare`.
+    until_spare: Cell<u32>,
     /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
     offsets: [u16; TABLE_LEN],
     bins: [CacheBin; CLASS_COUNT],
@@ -118,6 +121,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     classes: ptr::null(),
     owner: Cell::new(ptr::null()),
     until_look: Cell::new(0),
+    until_spare: Cell::new(0),
     offsets: scaled_table(),
     bins: [const { empty_bin() }; CLASS_COUNT],
     stacks: [const { no_info() }; CLASS_COUNT],
@@ -150,6 +154,7 @@ impl Cache {
             cache.classes = map.classes();
             cache.pool = pool;
             cache.until_look.set(BLOCKS_BETWEEN_LOOKS);
+            cache.until_spare.set(SPARE_INTERVAL);
             for class in ClassId::all() {
                 let most = max_capacity(class.size(), map.pages()) as u16;
                 cache.stacks[usize::from(class.0)].max_capacity.set(most);
@@ -222,7 +227,19 @@ impl Cache {
                 return false;
             }
             let offset = (*(*this).classes.add(page)).load(Relaxed);
-            let bin = Cache::bin_at(this, usize::from(offset));
+            Cache::push_at(this, usize::from(offset), slot)
+        }
+    }
+
+    /// Pushes a slot of the class at `offset`. False when its stack is full.
+    ///
+    /// # Safety
+    /// As [`Cache::push`], for a slot of that class.
+    #[inline(always)]
+    pub(crate) unsafe fn push_at(this: *mut Cache, offset: usize, slot: *mut u8) -> bool {
+        // SAFETY: contract; below the limit there is a place.
+        unsafe {
+            let bin = Cache::bin_at(this, offset);
             let top = bin.top.load(Relaxed);
             if top == bin.limit.get() {
                 return false;
@@ -249,6 +266,24 @@ impl Cache {
                 return false;
             }
             until_look.set(BLOCKS_BETWEEN_LOOKS);
+            true
+        }
+    }
+
+    /// Counts a block without slack; true once in [`SPARE_INTERVAL`] calls.
+    ///
+    /// # Safety
+    /// As [`Cache::is_time_to_look`].
+    #[inline(always)]
+    pub(crate) unsafe fn is_time_for_spare(this: *mut Cache) -> bool {
+        // SAFETY: contract.
+        unsafe {
+            let until_spare = &(*this).until_spare;
+            until_spare.set(until_spare.get() - 1);
+            if until_spare.get() != 0 {
+                return false;
+            }
+            until_spare.set(SPARE_INTERVAL);
             true
         }
     }

@@ -6,6 +6,7 @@
 
 use crate::cache::{self, Cache};
 use crate::config::{OVERFLOW_STREAK, PAGE};
+use crate::harden;
 use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::protocol::start::{Caller, Start};
@@ -75,6 +76,8 @@ pub struct Heap<R: Runtime> {
     pool: Start<PoolInner>,
     overflow: Start<PoolInner>,
     full: FullPool,
+    /// Whether the pool is hardened: then no thread has its cache in its slot.
+    hardened: AtomicBool,
     counting: AtomicBool,
     counts: Counters,
 }
@@ -141,6 +144,7 @@ impl<R: Runtime> Heap<R> {
             pool: Start::new(),
             overflow: Start::new(),
             full: FullPool { size: AtomicUsize::new(0), calls: AtomicU32::new(0) },
+            hardened: AtomicBool::new(false),
             counting: AtomicBool::new(false),
             counts: Counters {
                 allocations: AtomicU64::new(0),
@@ -285,6 +289,28 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&self, size: usize) -> *mut u8 {
+        if self.hardened.load(Ordering::Relaxed) {
+            return self.alloc_hardened(size);
+        }
+        self.alloc_any(size)
+    }
+
+    /// [`Heap::alloc`] where all calls come to the slow path: from the thread's cache, if it has a slot.
+    #[inline(never)]
+    fn alloc_hardened(&self, size: usize) -> *mut u8 {
+        if !self.counting.load(Ordering::Relaxed)
+            && let Some(pool) = self.pools()[0]
+            && let Some(hard) = pool.hard()
+        {
+            let slot = harden::pop(pool, hard, size);
+            if !slot.is_null() {
+                return slot;
+            }
+        }
+        self.alloc_any(size)
+    }
+
+    fn alloc_any(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -295,6 +321,14 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_zeroed_slow(&self, size: usize) -> *mut u8 {
+        if self.hardened.load(Ordering::Relaxed) && size <= MAX_SMALL {
+            let slot = self.alloc_hardened(size);
+            if !slot.is_null() {
+                // SAFETY: a fresh slot of at least `size` bytes.
+                unsafe { slot.write_bytes(0, size) };
+            }
+            return slot;
+        }
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -386,8 +420,10 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     fn attach_slow(&self, pool: &PoolInner) -> *mut Cache {
         let cache = thread::cache_now(pool);
-        // Counting, and a second heap in the same binary, do without the fast path.
-        let fast = !self.counting.load(Ordering::Relaxed) && tls::cache() == cache::empty();
+        // Counting, a hardened pool, and a second heap in the same binary do without the fast path.
+        let fast = pool.hard().is_none()
+            && !self.counting.load(Ordering::Relaxed)
+            && tls::cache() == cache::empty();
         if !cache.is_null() && fast {
             // SAFETY: the calling thread's own cache.
             unsafe { (*cache).owner.set(ptr::from_ref(self).cast()) };
@@ -412,7 +448,8 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     unsafe fn free_slow(&self, pointer: *mut u8) {
-        if pointer.is_null() {
+        // SAFETY: contract of `free`.
+        if pointer.is_null() || unsafe { self.free_hardened(pointer) } {
             return;
         }
         let _errno = ErrnoGuard::new();
@@ -434,6 +471,22 @@ impl<R: Runtime> Heap<R> {
                 unsafe { self.runtime.foreign_free(pointer) }
             }
         }
+    }
+
+    /// Frees into the thread's cache of a hardened pool. False when that cannot be, or is not hardened.
+    ///
+    /// # Safety
+    /// As [`Heap::free`].
+    #[inline(always)]
+    unsafe fn free_hardened(&self, pointer: *mut u8) -> bool {
+        if !self.hardened.load(Ordering::Relaxed) || self.counting.load(Ordering::Relaxed) {
+            return false;
+        }
+        let Some(pool) = self.pools()[0] else { return false };
+        let Some(hard) = pool.hard() else { return false };
+        self.full.room_for(|| pool.usable_size(pointer).unwrap_or(0));
+        // SAFETY: contract.
+        unsafe { harden::push(pool, hard, pointer) }
     }
 
     /// Changes the size of a block to `size` (> 0) bytes, moving it if needed. Null when out of
@@ -528,7 +581,13 @@ impl<R: Runtime> Heap<R> {
     /// The pool, made now if it does not exist yet. `None` when it cannot be made, or when called
     /// from inside its making.
     fn pool(&self) -> Option<&PoolInner> {
-        let pool = self.pool.get_or_make(Caller::current, || pointer_to(self.runtime.create()));
+        let make = || {
+            let pool = self.runtime.create();
+            let hardened = pool.as_ref().is_some_and(|pool| pool.inner().hard().is_some());
+            self.hardened.store(hardened, Ordering::Relaxed);
+            pointer_to(pool)
+        };
+        let pool = self.pool.get_or_make(Caller::current, make);
         // SAFETY: pools of a heap are never deleted.
         unsafe { pool.as_ref() }
     }

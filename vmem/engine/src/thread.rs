@@ -45,6 +45,9 @@ struct Own {
     /// The pool used last, and the cache of it.
     last_id: u64,
     last_cache: *mut Cache,
+    /// The same for hardened pools: their caches must not be found by the fast paths.
+    hard_id: u64,
+    hard_cache: *mut Cache,
 }
 
 /// The record of a thread whose caches have been returned.
@@ -83,6 +86,8 @@ fn attach() -> Option<NonNull<Record>> {
                             entry_count: 0,
                             last_id: 0,
                             last_cache: ptr::null_mut(),
+                            hard_id: 0,
+                            hard_cache: ptr::null_mut(),
                         },
                     });
                 }
@@ -151,6 +156,8 @@ impl Registry {
             }
             own.last_id = 0;
             own.last_cache = ptr::null_mut();
+            own.hard_id = 0;
+            own.hard_cache = ptr::null_mut();
             let this = record.as_ptr();
             if (*this).prev.is_null() {
                 self.records = (*this).next;
@@ -237,6 +244,39 @@ pub(crate) fn cache_of(pool: &PoolInner) -> *mut Cache {
     look_up(pool, false)
 }
 
+/// As [`cache_of`], but null for a hardened pool: for the fast paths, which check nothing.
+#[inline]
+pub(crate) fn fast_cache_of(pool: &PoolInner) -> *mut Cache {
+    let record = tls::record();
+    if record.addr() > 1 {
+        // SAFETY: the calling thread's record.
+        let own = unsafe { &(*record).own };
+        if own.last_id == pool.id {
+            return own.last_cache;
+        }
+    }
+    look_up_fast(pool)
+}
+
+#[inline(never)]
+fn look_up_fast(pool: &PoolInner) -> *mut Cache {
+    if pool.hard().is_some() { ptr::null_mut() } else { look_up(pool, false) }
+}
+
+/// As [`cache_of`], for a hardened pool.
+#[inline(always)]
+pub(crate) fn hard_cache_of(pool: &PoolInner) -> *mut Cache {
+    let record = tls::record();
+    if record.addr() > 1 {
+        // SAFETY: the calling thread's record.
+        let own = unsafe { &(*record).own };
+        if own.hard_id == pool.id {
+            return own.hard_cache;
+        }
+    }
+    look_up(pool, false)
+}
+
 /// The calling thread's cache of `pool` if it has one already.
 pub(crate) fn present_cache_of(pool: &PoolInner) -> *const Cache {
     let record = tls::record();
@@ -279,8 +319,13 @@ fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
     }
     let cache = entry.cache;
     if !cache.is_null() {
-        own.last_id = pool.id;
-        own.last_cache = cache;
+        if pool.hard().is_some() {
+            own.hard_id = pool.id;
+            own.hard_cache = cache;
+        } else {
+            own.last_id = pool.id;
+            own.last_cache = cache;
+        }
     }
     cache
 }
