@@ -18,7 +18,7 @@ use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
     CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
 };
-use crate::harden::SPARE_INTERVAL;
+use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
@@ -63,6 +63,10 @@ pub(crate) struct Cache {
     classes: *const AtomicU16,
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: Cell<*const ()>,
+    /// In a front: the cache behind it.
+    real: Cell<*mut Cache>,
+    /// In a hardened pool: what its slow paths need of `harden::Hard`.
+    pub(crate) hard: HardView,
     /// Blocks above a kilobyte until the thread looks at the clock; see `is_time_to_look`.
     until_look: Cell<u32>,
     /// Blocks without slack until one gets some; see `is_time_for_spare`.
@@ -72,6 +76,8 @@ pub(crate) struct Cache {
     bins: [CacheBin; CLASS_COUNT],
     stacks: [StackInfo; CLASS_COUNT],
     pub(crate) pool: *const PoolInner,
+    /// In a hardened pool: what the thread has where the fast paths look. It is always empty and full.
+    front: Cell<*mut Cache>,
     /// Next cache of the same pool; guarded by the pool's list lock.
     pub(crate) next: Cell<*mut Cache>,
     /// Bytes of blocks for which there are places.
@@ -120,12 +126,15 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     pages: 0,
     classes: ptr::null(),
     owner: Cell::new(ptr::null()),
+    real: Cell::new(ptr::null_mut()),
+    hard: HardView::NONE,
     until_look: Cell::new(0),
     until_spare: Cell::new(0),
     offsets: scaled_table(),
     bins: [const { empty_bin() }; CLASS_COUNT],
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
+    front: Cell::new(ptr::null_mut()),
     next: Cell::new(ptr::null_mut()),
     capacity_bytes: Cell::new(0),
     in_use: Cell::new(false),
@@ -161,6 +170,118 @@ impl Cache {
             }
         }
         cache
+    }
+
+    /// Makes `memory` the front of a fresh cache of a hardened pool: all calls of the thread then come
+    /// to the slow paths, and find the cache there.
+    ///
+    /// # Safety
+    /// `memory` has room for a `Cache` and is kept as long as `this`, a cache from [`Cache::init`].
+    pub(crate) unsafe fn set_front(this: *mut Cache, memory: NonNull<u8>, hard: HardView) {
+        let front = memory.cast::<Cache>().as_ptr();
+        // SAFETY: contract; EMPTY_CACHE is a valid Cache to start from.
+        unsafe {
+            ptr::copy_nonoverlapping(empty(), front, 1);
+            (*front).real.set(this);
+            (*this).front.set(front);
+            (*this).hard = hard;
+            // Blocks there are multiples of 16 bytes.
+            (*this).offsets[0] = 2 * BIN_BYTES as u16;
+            (*this).offsets[1] = 2 * BIN_BYTES as u16;
+        }
+    }
+
+    /// The cache behind a front, else null.
+    ///
+    /// # Safety
+    /// `this` is a cache, a front, or [`empty`].
+    #[inline(always)]
+    pub(crate) unsafe fn behind(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        unsafe { (*this).real.get() }
+    }
+
+    /// The cache behind a front, else `this`.
+    ///
+    /// # Safety
+    /// `this` is a cache, a front, or null.
+    pub(crate) unsafe fn real_of(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        match unsafe { this.as_ref() } {
+            Some(cache) if !cache.real.get().is_null() => cache.real.get(),
+            _ => this,
+        }
+    }
+
+    /// The front of `this` if it has one, else `this`.
+    ///
+    /// # Safety
+    /// `this` is a cache, or null.
+    pub(crate) unsafe fn front_of(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        match unsafe { this.as_ref() } {
+            Some(cache) if !cache.front.get().is_null() => cache.front.get(),
+            _ => this,
+        }
+    }
+
+    /// Offset of the class for `size` bytes, at most a kilobyte.
+    ///
+    /// # Safety
+    /// `this` is a cache.
+    #[inline(always)]
+    pub(crate) unsafe fn offset_for(this: *mut Cache, size: usize) -> usize {
+        debug_assert!(size <= crate::size_class::TABLE_MAX);
+        // SAFETY: contract; the table ends with that size.
+        usize::from(unsafe { *(*this).offsets.get_unchecked((size + 7) >> 3) })
+    }
+
+    /// The slot that [`Cache::pop_at`] would give.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache, `offset` that of a class.
+    #[inline(always)]
+    pub(crate) unsafe fn peek_at(this: *mut Cache, offset: usize) -> *mut u8 {
+        // SAFETY: contract; below `top` there is always a slot or the null.
+        unsafe { *Cache::bin_at(this, offset).top.load(Relaxed).sub(1) }
+    }
+
+    /// Takes the slot that [`Cache::peek_at`] gave, which was not null.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn drop_top(this: *mut Cache, offset: usize) {
+        // SAFETY: contract.
+        unsafe {
+            let top = &Cache::bin_at(this, offset).top;
+            top.store(top.load(Relaxed).sub(1), Relaxed);
+        }
+    }
+
+    /// Whether the stack of the class at `offset` has no place left.
+    ///
+    /// # Safety
+    /// As [`Cache::peek_at`].
+    #[inline(always)]
+    pub(crate) unsafe fn is_full_at(this: *mut Cache, offset: usize) -> bool {
+        // SAFETY: contract.
+        let bin = unsafe { Cache::bin_at(this, offset) };
+        bin.top.load(Relaxed) == bin.limit.get()
+    }
+
+    /// Class offset of the page at byte `offset` of the pool; `None` outside.
+    ///
+    /// # Safety
+    /// `this` is a cache.
+    #[inline(always)]
+    pub(crate) unsafe fn class_offset_at(this: *mut Cache, offset: usize) -> Option<usize> {
+        // SAFETY: contract; the class array has an element for each page of the pool.
+        unsafe {
+            let page = offset >> PAGE_SHIFT;
+            let inside = page < (*this).pages;
+            inside.then(|| usize::from((*(*this).classes.add(page)).load(Relaxed)))
+        }
     }
 
     #[inline(always)]

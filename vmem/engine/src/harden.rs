@@ -1,14 +1,16 @@
 //! The hardened mode: errors of the program that would corrupt the heap end it, with one line that
 //! tells what happened.
 //!
-//! Nothing of it is on the fast paths of an ordinary pool. A thread never gets the cache of a hardened
-//! pool where the fast paths look, so all calls come to the slow ones, which branch here.
+//! Nothing of it is on the fast paths of an ordinary pool. In a hardened one the fast paths find the
+//! *front* of the thread's cache, which is always empty and full, so all calls come to the slow
+//! paths. These look for the cache behind a front and branch here.
 //!
 //! ```text
 //! state, one byte for each 16 bytes of the pool, in DRAM
 //!
 //!   0            no block starts here, or one that was never handed out
 //!   1            the block that starts here is free
+//!   2            the same, and its memory was overwritten
 //!   128 ..= 254  it is live, with so many (less 128) bytes of slack behind what was asked for
 //!   255          the same, and the slack is in the three bytes that follow, seven bits each
 //! ```
@@ -28,14 +30,13 @@ mod report;
 
 use crate::cache::{BIN_BYTES, Cache};
 use crate::config::PAGE_SHIFT;
-use crate::page_map::PageMap;
 use crate::pool::{Block, Located, PoolInner};
-use crate::size_class::{ClassId, MAX_SMALL, TABLE_MAX};
+use crate::size_class::{CLASS_COUNT, ClassId, GEOMETRY, Geometry, MAX_SMALL, TABLE_MAX};
 use crate::thread;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU8, compiler_fence};
-use pmem_core::errno::Errno;
+use pmem_core::errno::{Errno, ErrnoGuard};
 use pmem_core::sys;
 
 /// How much a pool does to find errors of the program. What it finds ends the process: one line on
@@ -61,6 +62,7 @@ const GRAIN_SHIFT: u32 = GRAIN.trailing_zeros();
 const STATES_PER_PAGE: usize = 1 << (PAGE_SHIFT - GRAIN_SHIFT);
 
 const FREE: u8 = 1;
+const POISONED: u8 = 2;
 const LIVE: u8 = 128;
 /// Slack from here on is in the bytes behind the state.
 const LONG_SLACK: usize = 127;
@@ -86,7 +88,32 @@ unsafe impl Send for Hard {}
 // SAFETY: as above.
 unsafe impl Sync for Hard {}
 
+/// The part of [`Hard`] that most calls need, for the cache of a thread.
+#[derive(Clone, Copy)]
+pub(crate) struct HardView {
+    states: *const AtomicU8,
+    base: usize,
+    secret: u64,
+    poisons: bool,
+}
+
+impl HardView {
+    /// Of a pool that is not hardened.
+    pub(crate) const NONE: HardView =
+        HardView { states: ptr::null(), base: 0, secret: 0, poisons: false };
+}
+
 impl Hard {
+    /// See [`HardView`].
+    pub(crate) fn view(&self) -> HardView {
+        HardView {
+            states: self.states.as_ptr(),
+            base: self.base,
+            secret: self.secret,
+            poisons: self.poisons,
+        }
+    }
+
     /// For a pool of `pages` pages at `base`; `None` for a pool that is not hardened.
     pub(crate) fn new(mode: Harden, base: usize, pages: usize) -> Result<Option<Hard>, Errno> {
         if mode == Harden::Off {
@@ -196,7 +223,7 @@ impl Hard {
         }
         // SAFETY: the caller's slot of `room` bytes.
         unsafe {
-            if self.poisons && old == FREE {
+            if old == POISONED {
                 self.verify_poison(slot, room);
             }
             let slack = room - size;
@@ -251,7 +278,8 @@ impl Hard {
             // SAFETY: contract.
             unsafe { poison::fill(block, room) };
         }
-        self.state(block.addr() - self.base).store(FREE, Relaxed);
+        let free = if self.poisons { POISONED } else { FREE };
+        self.state(block.addr() - self.base).store(free, Relaxed);
         // A fork child must not see it in a cache before.
         compiler_fence(Release);
     }
@@ -406,80 +434,161 @@ fn class_for(size: usize) -> Option<ClassId> {
     }
 }
 
-/// A block of `size` bytes from the calling thread's cache; null when it has none.
+/// A block of `size` bytes from `cache`; null when that has none, or anything is unusual: nothing has
+/// happened then.
+///
+/// No call is made from here, so that the compiler saves no registers.
+///
+/// # Safety
+/// `cache` is the calling thread's, of a hardened pool.
 #[inline(always)]
-pub(crate) fn pop(pool: &PoolInner, hard: &Hard, size: usize) -> *mut u8 {
-    let cache = thread::hard_cache_of(pool);
+pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
+    if size > TABLE_MAX {
+        return ptr::null_mut();
+    }
+    // SAFETY: contract; a slot in the cache is the caller's, and so is its state.
+    unsafe {
+        let view = &(*cache).hard;
+        let mut class = Cache::offset_for(cache, size);
+        let mut room = room_at(class);
+        if room == size && Cache::is_time_for_spare(cache) {
+            // An overflow of a block without slack goes unnoticed: now and then there is some.
+            class += BIN_BYTES;
+            room = room_at(class);
+        }
+        let slot = Cache::peek_at(cache, class);
+        if slot.is_null() {
+            return slot;
+        }
+        let state = &*view.states.add((slot.addr() - view.base) >> GRAIN_SHIFT);
+        if state.load(Relaxed) > FREE {
+            return ptr::null_mut();
+        }
+        let slack = room - size;
+        debug_assert!(slack < LONG_SLACK);
+        Cache::drop_top(cache, class);
+        if slack > 0 {
+            canary::write(slot, room, slack, view.secret);
+        }
+        // A fork child must not see a live block that is still in a cache.
+        compiler_fence(Release);
+        state.store(LIVE + slack as u8, Relaxed);
+        slot
+    }
+}
+
+/// Frees a block into `cache`. False when that cannot take it, or anything is unusual: nothing has
+/// happened then.
+///
+/// # Safety
+/// As [`pop_quickly`]; if `pointer` is a live block of the pool nobody uses it any more.
+#[inline(always)]
+pub(crate) unsafe fn push_quickly(cache: *mut Cache, pointer: *mut u8) -> bool {
+    // SAFETY: contract; the state says that the block is live.
+    unsafe {
+        let view = &(*cache).hard;
+        let offset = pointer.addr().wrapping_sub(view.base);
+        let Some(class) = Cache::class_offset_at(cache, offset) else {
+            return false;
+        };
+        // Where there is no slab the class is 0, whose stack is always full.
+        if Cache::is_full_at(cache, class) || view.poisons {
+            return false;
+        }
+        let state = &*view.states.add(offset >> GRAIN_SHIFT);
+        let was = state.load(Relaxed);
+        if was < LIVE || !offset.is_multiple_of(GRAIN) {
+            return false;
+        }
+        let slack = usize::from(was - LIVE);
+        if slack > 0
+            && (slack == LONG_SLACK
+                || !canary::is_intact(pointer, room_at(class), slack, view.secret))
+        {
+            return false;
+        }
+        state.store(FREE, Relaxed);
+        // A fork child must not see a live block in a cache.
+        compiler_fence(Release);
+        Cache::push_at(cache, class, pointer)
+    }
+}
+
+/// Slot size of the class at `offset` in a cache.
+#[inline(always)]
+unsafe fn room_at(offset: usize) -> usize {
+    debug_assert!(offset.is_multiple_of(BIN_BYTES) && offset < CLASS_COUNT * BIN_BYTES);
+    // SAFETY: offsets in caches and page maps are multiples below that, and a Geometry is as large.
+    unsafe { (*(&raw const GEOMETRY).cast::<Geometry>().byte_add(offset)).size as usize }
+}
+
+const _: () = assert!(size_of::<Geometry>() == BIN_BYTES);
+
+/// A block of `size` bytes from `cache`; null when it has none.
+///
+/// # Safety
+/// `cache` is the calling thread's, of a hardened pool.
+pub(crate) unsafe fn pop(cache: *mut Cache, size: usize) -> *mut u8 {
     let Some(mut class) = class_for(size) else {
         return ptr::null_mut();
     };
-    if cache.is_null() {
-        return ptr::null_mut();
-    }
-    // SAFETY: the calling thread's cache of this pool; a slot from it is the caller's.
+    // SAFETY: contract; pools outlive their caches, and a slot from a cache is the caller's.
     unsafe {
-        let mut room = class.geometry().size as usize;
-        if room == size && Cache::is_time_for_spare(cache) && size < MAX_SMALL {
-            // An overflow of a block without slack goes unnoticed: now and then there is some.
+        let pool = &*(*cache).pool;
+        let Some(hard) = pool.hard() else { return ptr::null_mut() };
+        if class.size() == size && size < MAX_SMALL && Cache::is_time_for_spare(cache) {
             class = ClassId(class.0 + 1);
-            room = class.geometry().size as usize;
         }
         let slot = Cache::pop_class(cache, class);
         if slot.is_null() {
             return slot;
         }
         if size > TABLE_MAX && Cache::is_time_to_look(cache) {
+            let _errno = ErrnoGuard::new();
             pool.look_for_idle(cache);
         }
-        hard.hand_out(slot, room, size);
+        hard.hand_out(slot, class.geometry().size as usize, size);
         slot
     }
 }
 
-/// Frees a block into the calling thread's cache. False when that cannot take it: nothing has
-/// happened then.
+/// Frees a block into `cache`. False when that cannot take it: nothing has happened then.
 ///
 /// # Safety
-/// If `pointer` is a live block of the pool nobody uses it any more.
-#[inline(always)]
-pub(crate) unsafe fn push(pool: &PoolInner, hard: &Hard, pointer: *mut u8) -> bool {
-    let map: &PageMap = &pool.arena.map;
-    let offset = pointer.addr().wrapping_sub(hard.base);
-    let page = offset >> PAGE_SHIFT;
-    if page >= map.pages() {
-        return false;
-    }
-    let scaled = map.class_offset(page);
-    let cache = thread::hard_cache_of(pool);
-    if scaled == 0 || cache.is_null() {
-        return false;
-    }
-    let class = ClassId((usize::from(scaled) / BIN_BYTES) as u8);
-    // SAFETY: the calling thread's cache of this pool; the state says that the block is live.
+/// As [`pop`]; if `pointer` is a live block of the pool nobody uses it any more.
+pub(crate) unsafe fn push(cache: *mut Cache, hard: &Hard, pointer: *mut u8) -> bool {
+    // SAFETY: contract; the state says that the block is live.
     unsafe {
-        if (*cache).is_full(class) {
+        let offset = pointer.addr().wrapping_sub(hard.base);
+        let Some(class) = Cache::class_offset_at(cache, offset) else {
+            return false;
+        };
+        if Cache::is_full_at(cache, class) {
             return false;
         }
         let state = hard.state(offset).load(Relaxed);
         if state < LIVE || !offset.is_multiple_of(GRAIN) {
-            report::no_block(pool, pointer, "free");
+            report::no_block(&*(*cache).pool, pointer, "free");
         }
-        let room = class.geometry().size as usize;
+        let room = room_at(class);
         hard.verify_canary(pointer, room, state, "free");
         hard.set_free(pointer, room);
-        Cache::push_at(cache, usize::from(scaled), pointer)
+        Cache::push_at(cache, class, pointer)
     }
 }
 
 /// As [`PoolInner::allocate`], in a hardened pool.
 pub(crate) fn allocate(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
-    let pointer = pop(pool, hard, size);
-    if !pointer.is_null() {
-        return Block { pointer, zeroed: false };
-    }
+    let cache = thread::cache_of(pool);
     // SAFETY: the calling thread's cache; the block is new.
     unsafe {
-        let block = pool.allocate_plain(thread::hard_cache_of(pool), size.max(GRAIN));
+        if !cache.is_null() {
+            let pointer = pop(cache, size);
+            if !pointer.is_null() {
+                return Block { pointer, zeroed: false };
+            }
+        }
+        let block = pool.allocate_plain(cache, size.max(GRAIN));
         marked(pool, hard, block, size)
     }
 }
@@ -488,7 +597,7 @@ pub(crate) fn allocate(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
 pub(crate) fn allocate_aligned(pool: &PoolInner, hard: &Hard, align: usize, size: usize) -> Block {
     // SAFETY: the calling thread's cache; the block is new.
     unsafe {
-        let cache = thread::hard_cache_of(pool);
+        let cache = thread::cache_of(pool);
         let block = pool.allocate_aligned_plain(cache, align.max(GRAIN), size);
         marked(pool, hard, block, size)
     }
@@ -498,7 +607,7 @@ pub(crate) fn allocate_aligned(pool: &PoolInner, hard: &Hard, align: usize, size
 pub(crate) fn allocate_whole_pages(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
     // SAFETY: the calling thread's cache; the block is new.
     unsafe {
-        let block = pool.allocate_whole_pages_plain(thread::hard_cache_of(pool), size);
+        let block = pool.allocate_whole_pages_plain(thread::cache_of(pool), size);
         marked(pool, hard, block, size)
     }
 }

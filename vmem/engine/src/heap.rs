@@ -76,8 +76,6 @@ pub struct Heap<R: Runtime> {
     pool: Start<PoolInner>,
     overflow: Start<PoolInner>,
     full: FullPool,
-    /// Whether the pool is hardened: then no thread has its cache in its slot.
-    hardened: AtomicBool,
     counting: AtomicBool,
     counts: Counters,
 }
@@ -103,6 +101,11 @@ impl FullPool {
         if self.calls.load(Ordering::Relaxed) > 0 && size() >= self.size.load(Ordering::Relaxed) {
             self.calls.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether anything is known.
+    fn is_noted(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0
     }
 
     /// Whether a request of `size` bytes need not be tried.
@@ -144,7 +147,6 @@ impl<R: Runtime> Heap<R> {
             pool: Start::new(),
             overflow: Start::new(),
             full: FullPool { size: AtomicUsize::new(0), calls: AtomicU32::new(0) },
-            hardened: AtomicBool::new(false),
             counting: AtomicBool::new(false),
             counts: Counters {
                 allocations: AtomicU64::new(0),
@@ -289,27 +291,35 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&self, size: usize) -> *mut u8 {
-        if self.hardened.load(Ordering::Relaxed) {
-            return self.alloc_hardened(size);
-        }
-        self.alloc_any(size)
-    }
-
-    /// [`Heap::alloc`] where all calls come to the slow path: from the thread's cache, if it has a slot.
-    #[inline(never)]
-    fn alloc_hardened(&self, size: usize) -> *mut u8 {
-        if !self.counting.load(Ordering::Relaxed)
-            && let Some(pool) = self.pools()[0]
-            && let Some(hard) = pool.hard()
-        {
-            let slot = harden::pop(pool, hard, size);
-            if !slot.is_null() {
-                return slot;
+        // SAFETY: the calling thread's cache, or its front.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() {
+                return self.alloc_hardened(cache, size);
             }
         }
         self.alloc_any(size)
     }
 
+    /// [`Heap::alloc`] in a hardened pool, where all calls come to the slow path.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's.
+    #[inline(always)]
+    unsafe fn alloc_hardened(&self, cache: *mut Cache, size: usize) -> *mut u8 {
+        // SAFETY: contract.
+        let slot = unsafe { harden::pop_quickly(cache, size) };
+        if slot.is_null() { self.alloc_hardened_rarely(cache, size) } else { slot }
+    }
+
+    #[inline(never)]
+    fn alloc_hardened_rarely(&self, cache: *mut Cache, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache.
+        let slot = unsafe { harden::pop(cache, size) };
+        if slot.is_null() { self.alloc_any(size) } else { slot }
+    }
+
+    #[inline(never)]
     fn alloc_any(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
@@ -321,8 +331,11 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_zeroed_slow(&self, size: usize) -> *mut u8 {
-        if self.hardened.load(Ordering::Relaxed) && size <= MAX_SMALL {
-            let slot = self.alloc_hardened(size);
+        // SAFETY: the calling thread's cache, or its front.
+        let cache = unsafe { Cache::behind(self.fast_cache()) };
+        if !cache.is_null() && size <= MAX_SMALL {
+            // SAFETY: as above.
+            let slot = unsafe { self.alloc_hardened(cache, size) };
             if !slot.is_null() {
                 // SAFETY: a fresh slot of at least `size` bytes.
                 unsafe { slot.write_bytes(0, size) };
@@ -410,26 +423,26 @@ impl<R: Runtime> Heap<R> {
 
     /// The calling thread's cache of the default pool, also put into the thread slot.
     fn attach(&self, pool: &PoolInner) -> *mut Cache {
-        let cache = thread::cache_of(pool);
+        let cache = thread::fast_cache_of(pool);
         if !cache.is_null() && tls::cache() == cache {
-            return cache;
+            // SAFETY: the calling thread's cache, or its front.
+            return unsafe { Cache::real_of(cache) };
         }
         self.attach_slow(pool)
     }
 
     #[cold]
     fn attach_slow(&self, pool: &PoolInner) -> *mut Cache {
-        let cache = thread::cache_now(pool);
-        // Counting, a hardened pool, and a second heap in the same binary do without the fast path.
-        let fast = pool.hard().is_none()
-            && !self.counting.load(Ordering::Relaxed)
-            && tls::cache() == cache::empty();
+        let cache = thread::fast_cache_now(pool);
+        // Counting, and a second heap in the same binary, do without the fast path.
+        let fast = !self.counting.load(Ordering::Relaxed) && tls::cache() == cache::empty();
         if !cache.is_null() && fast {
             // SAFETY: the calling thread's own cache.
             unsafe { (*cache).owner.set(ptr::from_ref(self).cast()) };
             tls::set_cache(cache);
         }
-        cache
+        // SAFETY: as above.
+        unsafe { Cache::real_of(cache) }
     }
 
     /// The pool that `pointer` lies in, with the thread's cache of it.
@@ -448,8 +461,19 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     unsafe fn free_slow(&self, pointer: *mut u8) {
-        // SAFETY: contract of `free`.
-        if pointer.is_null() || unsafe { self.free_hardened(pointer) } {
+        // SAFETY: contract of `free`; the calling thread's cache, or its front.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() && !self.full.is_noted() && harden::push_quickly(cache, pointer) {
+                return;
+            }
+            self.free_any(pointer);
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn free_any(&self, pointer: *mut u8) {
+        if pointer.is_null() {
             return;
         }
         let _errno = ErrnoGuard::new();
@@ -471,22 +495,6 @@ impl<R: Runtime> Heap<R> {
                 unsafe { self.runtime.foreign_free(pointer) }
             }
         }
-    }
-
-    /// Frees into the thread's cache of a hardened pool. False when that cannot be, or is not hardened.
-    ///
-    /// # Safety
-    /// As [`Heap::free`].
-    #[inline(always)]
-    unsafe fn free_hardened(&self, pointer: *mut u8) -> bool {
-        if !self.hardened.load(Ordering::Relaxed) || self.counting.load(Ordering::Relaxed) {
-            return false;
-        }
-        let Some(pool) = self.pools()[0] else { return false };
-        let Some(hard) = pool.hard() else { return false };
-        self.full.room_for(|| pool.usable_size(pointer).unwrap_or(0));
-        // SAFETY: contract.
-        unsafe { harden::push(pool, hard, pointer) }
     }
 
     /// Changes the size of a block to `size` (> 0) bytes, moving it if needed. Null when out of
@@ -581,13 +589,7 @@ impl<R: Runtime> Heap<R> {
     /// The pool, made now if it does not exist yet. `None` when it cannot be made, or when called
     /// from inside its making.
     fn pool(&self) -> Option<&PoolInner> {
-        let make = || {
-            let pool = self.runtime.create();
-            let hardened = pool.as_ref().is_some_and(|pool| pool.inner().hard().is_some());
-            self.hardened.store(hardened, Ordering::Relaxed);
-            pointer_to(pool)
-        };
-        let pool = self.pool.get_or_make(Caller::current, make);
+        let pool = self.pool.get_or_make(Caller::current, || pointer_to(self.runtime.create()));
         // SAFETY: pools of a heap are never deleted.
         unsafe { pool.as_ref() }
     }

@@ -506,14 +506,14 @@ impl PoolInner {
     pub(crate) unsafe fn free(&self, cache: *mut Cache, pointer: *mut u8) {
         let mut cache = cache;
         if let Some(hard) = self.hard() {
-            // SAFETY: contract.
+            cache = thread::cache_of(self);
+            // SAFETY: the calling thread's cache, if it has one; contract.
             unsafe {
-                if harden::push(self, hard, pointer) {
+                if !cache.is_null() && harden::push(cache, hard, pointer) {
                     return;
                 }
                 hard.take_back(self, pointer);
             }
-            cache = thread::hard_cache_of(self);
         }
         match self.locate(pointer) {
             Located::Slot(class) => {
@@ -712,6 +712,14 @@ impl PoolInner {
         // SAFETY: a block of the right size; the pool outlives its caches.
         unsafe {
             let cache = Cache::init(memory, self).as_ptr();
+            if let Some(hard) = self.hard() {
+                let mut meta = self.arena.meta.lock();
+                let Some(front) = meta.take_block(size_of::<Cache>()) else {
+                    meta.return_block(memory, size_of::<Cache>());
+                    return ptr::null_mut();
+                };
+                Cache::set_front(cache, front, hard.view());
+            }
             (*cache).next.set(list.head);
             (*cache).in_use.set(true);
             self.caches_in_use.fetch_add(1, Relaxed);
@@ -729,7 +737,7 @@ impl PoolInner {
         // SAFETY: contract.
         unsafe {
             self.flush_all(&*cache);
-            (*cache).owner.set(ptr::null());
+            (*Cache::front_of(cache)).owner.set(ptr::null());
             let _list = self.caches.lock();
             (*cache).in_use.set(false);
             self.caches_in_use.fetch_sub(1, Relaxed);

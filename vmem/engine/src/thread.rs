@@ -42,12 +42,9 @@ pub(crate) struct Record {
 struct Own {
     entries: *mut Entry,
     entry_count: usize,
-    /// The pool used last, and the cache of it.
+    /// The pool used last, and the cache of it (in a hardened pool its front).
     last_id: u64,
     last_cache: *mut Cache,
-    /// The same for hardened pools: their caches must not be found by the fast paths.
-    hard_id: u64,
-    hard_cache: *mut Cache,
 }
 
 /// The record of a thread whose caches have been returned.
@@ -86,8 +83,6 @@ fn attach() -> Option<NonNull<Record>> {
                             entry_count: 0,
                             last_id: 0,
                             last_cache: ptr::null_mut(),
-                            hard_id: 0,
-                            hard_cache: ptr::null_mut(),
                         },
                     });
                 }
@@ -156,8 +151,6 @@ impl Registry {
             }
             own.last_id = 0;
             own.last_cache = ptr::null_mut();
-            own.hard_id = 0;
-            own.hard_cache = ptr::null_mut();
             let this = record.as_ptr();
             if (*this).prev.is_null() {
                 self.records = (*this).next;
@@ -233,18 +226,11 @@ impl Own {
 /// The calling thread's cache of `pool`, or null when it works without one for now.
 #[inline]
 pub(crate) fn cache_of(pool: &PoolInner) -> *mut Cache {
-    let record = tls::record();
-    if record.addr() > 1 {
-        // SAFETY: the calling thread's record.
-        let own = unsafe { &(*record).own };
-        if own.last_id == pool.id {
-            return own.last_cache;
-        }
-    }
-    look_up(pool, false)
+    // SAFETY: a cache of this pool, or null.
+    unsafe { Cache::real_of(fast_cache_of(pool)) }
 }
 
-/// As [`cache_of`], but null for a hardened pool: for the fast paths, which check nothing.
+/// As [`cache_of`], for the fast paths: in a hardened pool the front of the cache.
 #[inline]
 pub(crate) fn fast_cache_of(pool: &PoolInner) -> *mut Cache {
     let record = tls::record();
@@ -253,25 +239,6 @@ pub(crate) fn fast_cache_of(pool: &PoolInner) -> *mut Cache {
         let own = unsafe { &(*record).own };
         if own.last_id == pool.id {
             return own.last_cache;
-        }
-    }
-    look_up_fast(pool)
-}
-
-#[inline(never)]
-fn look_up_fast(pool: &PoolInner) -> *mut Cache {
-    if pool.hard().is_some() { ptr::null_mut() } else { look_up(pool, false) }
-}
-
-/// As [`cache_of`], for a hardened pool.
-#[inline(always)]
-pub(crate) fn hard_cache_of(pool: &PoolInner) -> *mut Cache {
-    let record = tls::record();
-    if record.addr() > 1 {
-        // SAFETY: the calling thread's record.
-        let own = unsafe { &(*record).own };
-        if own.hard_id == pool.id {
-            return own.hard_cache;
         }
     }
     look_up(pool, false)
@@ -294,9 +261,9 @@ pub(crate) fn present_cache_of(pool: &PoolInner) -> *const Cache {
     }
 }
 
-/// The calling thread's cache of `pool`, made at once if there is none; null only in a thread that
-/// is ending, or without DRAM.
-pub(crate) fn cache_now(pool: &PoolInner) -> *mut Cache {
+/// As [`fast_cache_of`], made at once if there is none; null only in a thread that is ending, or
+/// without DRAM.
+pub(crate) fn fast_cache_now(pool: &PoolInner) -> *mut Cache {
     look_up(pool, true)
 }
 
@@ -317,15 +284,11 @@ fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
         }
         entry.cache = pool.attach_cache();
     }
-    let cache = entry.cache;
+    // SAFETY: a cache of this pool, or null.
+    let cache = unsafe { Cache::front_of(entry.cache) };
     if !cache.is_null() {
-        if pool.hard().is_some() {
-            own.hard_id = pool.id;
-            own.hard_cache = cache;
-        } else {
-            own.last_id = pool.id;
-            own.last_cache = cache;
-        }
+        own.last_id = pool.id;
+        own.last_cache = cache;
     }
     cache
 }

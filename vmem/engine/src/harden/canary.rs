@@ -18,7 +18,7 @@ fn place(block: *mut u8, room: usize, slack: usize, secret: u64) -> (*mut u64, u
     debug_assert!(slack > 0 && slack <= room && room >= LEN);
     let at = block.wrapping_add(room - slack.max(LEN));
     let shift = 8 * (LEN - slack.min(LEN)) as u32;
-    let mixed = (at.addr() as u64 ^ secret).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (at.addr() as u64).swap_bytes() ^ secret;
     (at.cast(), shift, (mixed | 0x0101_0101_0101_0101).to_le())
 }
 

@@ -1,6 +1,6 @@
 //! The last words: one line on standard error, then abort.
 
-use super::{FREE, LIVE};
+use super::{FREE, LIVE, POISONED};
 use crate::config::PAGE_SHIFT;
 use crate::pool::{Located, PoolInner};
 use crate::size_class::MAX_SMALL;
@@ -68,7 +68,7 @@ pub(super) fn no_block(pool: &PoolInner, pointer: *const u8, call: &str) -> ! {
     let Located::Slot(class) = pool.locate(pointer) else {
         // A run that was freed leaves its state behind.
         match state(pointer.addr()) {
-            FREE if pointer.addr().is_multiple_of(1 << PAGE_SHIFT) => die(format_args!(
+            FREE | POISONED if pointer.addr().is_multiple_of(1 << PAGE_SHIFT) => die(format_args!(
                 "double free of block {pointer:p} (pages): {call}() found it free"
             )),
             _ => die(format_args!("{bad}: no block of pages starts there")),
