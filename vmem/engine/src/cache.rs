@@ -163,7 +163,7 @@ impl Cache {
             cache.classes = map.classes();
             cache.pool = pool;
             cache.until_look.set(BLOCKS_BETWEEN_LOOKS);
-            cache.until_spare.set(SPARE_INTERVAL);
+            cache.until_spare.set(SPARE_INTERVAL - 1);
             for class in ClassId::all() {
                 let most = max_capacity(class.size(), map.pages()) as u16;
                 cache.stacks[usize::from(class.0)].max_capacity.set(most);
@@ -391,22 +391,30 @@ impl Cache {
         }
     }
 
-    /// Counts a block without slack; true once in [`SPARE_INTERVAL`] calls.
+    /// Counts a block without slack, unless it is time that one gets some.
     ///
     /// # Safety
     /// As [`Cache::is_time_to_look`].
     #[inline(always)]
     pub(crate) unsafe fn is_time_for_spare(this: *mut Cache) -> bool {
         // SAFETY: contract.
-        unsafe {
-            let until_spare = &(*this).until_spare;
-            until_spare.set(until_spare.get() - 1);
-            if until_spare.get() != 0 {
-                return false;
+        let until_spare = unsafe { &(*this).until_spare };
+        match until_spare.get() {
+            0 => true,
+            blocks => {
+                until_spare.set(blocks - 1);
+                false
             }
-            until_spare.set(SPARE_INTERVAL);
-            true
         }
+    }
+
+    /// A block that would have no slack has got some.
+    ///
+    /// # Safety
+    /// As [`Cache::is_time_to_look`].
+    pub(crate) unsafe fn spare_given(this: *mut Cache) {
+        // SAFETY: contract.
+        unsafe { (*this).until_spare.set(SPARE_INTERVAL - 1) };
     }
 
     fn index(class: ClassId) -> usize {

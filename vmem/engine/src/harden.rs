@@ -449,12 +449,10 @@ pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
     // SAFETY: contract; a slot in the cache is the caller's, and so is its state.
     unsafe {
         let view = &(*cache).hard;
-        let mut class = Cache::offset_for(cache, size);
-        let mut room = room_at(class);
+        let class = Cache::offset_for(cache, size);
+        let room = room_at(class);
         if room == size && Cache::is_time_for_spare(cache) {
-            // An overflow of a block without slack goes unnoticed: now and then there is some.
-            class += BIN_BYTES;
-            room = room_at(class);
+            return ptr::null_mut();
         }
         let slot = Cache::peek_at(cache, class);
         if slot.is_null() {
@@ -524,6 +522,17 @@ unsafe fn room_at(offset: usize) -> usize {
 
 const _: () = assert!(size_of::<Geometry>() == BIN_BYTES);
 
+/// Whether a block of `size` bytes is to get slack that its class has not: an overflow of one without
+/// goes unnoticed, so now and then there is some.
+///
+/// # Safety
+/// `cache` is the calling thread's.
+unsafe fn is_spare(cache: *mut Cache, size: usize) -> bool {
+    let fills_its_slot = class_for(size).is_some_and(|class| class.size() == size);
+    // SAFETY: contract.
+    fills_its_slot && size < MAX_SMALL && unsafe { Cache::is_time_for_spare(cache) }
+}
+
 /// A block of `size` bytes from `cache`; null when it has none.
 ///
 /// # Safety
@@ -536,12 +545,16 @@ pub(crate) unsafe fn pop(cache: *mut Cache, size: usize) -> *mut u8 {
     unsafe {
         let pool = &*(*cache).pool;
         let Some(hard) = pool.hard() else { return ptr::null_mut() };
-        if class.size() == size && size < MAX_SMALL && Cache::is_time_for_spare(cache) {
+        let spare = is_spare(cache, size);
+        if spare {
             class = ClassId(class.0 + 1);
         }
         let slot = Cache::pop_class(cache, class);
         if slot.is_null() {
             return slot;
+        }
+        if spare {
+            Cache::spare_given(cache);
         }
         if size > TABLE_MAX && Cache::is_time_to_look(cache) {
             let _errno = ErrnoGuard::new();
@@ -582,13 +595,18 @@ pub(crate) fn allocate(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
     let cache = thread::cache_of(pool);
     // SAFETY: the calling thread's cache; the block is new.
     unsafe {
+        let mut wanted = size.max(GRAIN);
         if !cache.is_null() {
             let pointer = pop(cache, size);
             if !pointer.is_null() {
                 return Block { pointer, zeroed: false };
             }
+            if is_spare(cache, size) {
+                wanted += 1;
+                Cache::spare_given(cache);
+            }
         }
-        let block = pool.allocate_plain(cache, size.max(GRAIN));
+        let block = pool.allocate_plain(cache, wanted);
         marked(pool, hard, block, size)
     }
 }
