@@ -412,7 +412,7 @@ impl Hard {
             *seed = self.secret ^ u64::from(class.0);
         }
         // SAFETY: contract.
-        unsafe { order::take(slab, class.geometry(), first, out, want, seed) }
+        unsafe { order::take(slab, class.geometry(), first, out, want, self.secret, seed) }
     }
 }
 
