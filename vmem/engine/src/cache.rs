@@ -185,8 +185,9 @@ impl Cache {
             (*front).real.set(this);
             (*this).front.set(front);
             (*this).hard = hard;
-            // Blocks there are multiples of 16 bytes.
-            (*this).offsets[0] = 2 * BIN_BYTES as u16;
+            // What takes no size is unusual (see `harden`): it finds a class without slots. Blocks are
+            // multiples of 16 bytes.
+            (*this).offsets[0] = 0;
             (*this).offsets[1] = 2 * BIN_BYTES as u16;
         }
     }
@@ -388,6 +389,23 @@ impl Cache {
             }
             until_look.set(BLOCKS_BETWEEN_LOOKS);
             true
+        }
+    }
+
+    /// As [`Cache::is_time_to_look`], but true without counting when the next call of that is.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn is_nearly_time_to_look(this: *mut Cache) -> bool {
+        // SAFETY: contract.
+        let until_look = unsafe { &(*this).until_look };
+        match until_look.get() {
+            1 => true,
+            blocks => {
+                until_look.set(blocks - 1);
+                false
+            }
         }
     }
 

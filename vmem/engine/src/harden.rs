@@ -145,10 +145,16 @@ impl Hard {
     /// The state of the grain at byte `offset` of the pool.
     #[inline(always)]
     fn state(&self, offset: usize) -> &AtomicU8 {
+        // SAFETY: there is a state for each grain of the pool.
+        unsafe { &*self.state_pointer(offset) }
+    }
+
+    /// The same, with the states behind it. Callers pass offsets inside the pool.
+    #[inline(always)]
+    fn state_pointer(&self, offset: usize) -> *const AtomicU8 {
         let grain = offset >> GRAIN_SHIFT;
         debug_assert!(grain < self.len);
-        // SAFETY: callers pass offsets inside the pool, and there is a state for each of its grains.
-        unsafe { self.states.add(grain).as_ref() }
+        self.states.as_ptr().wrapping_add(grain).cast_const()
     }
 
     fn state_at(&self, address: usize) -> &AtomicU8 {
@@ -164,14 +170,8 @@ impl Hard {
     #[inline(always)]
     fn slack(&self, offset: usize, state: u8) -> usize {
         let slack = usize::from(state - LIVE);
-        if slack < LONG_SLACK { slack } else { self.long_slack(offset) }
-    }
-
-    #[inline(never)]
-    fn long_slack(&self, offset: usize) -> usize {
-        (1..=3).fold(0, |slack, n| {
-            slack << 7 | usize::from(self.state(offset + n * GRAIN).load(Relaxed))
-        })
+        // SAFETY: such a state has three more.
+        if slack < LONG_SLACK { slack } else { unsafe { read_long(self.state_pointer(offset)) } }
     }
 
     /// A block becomes live.
@@ -182,19 +182,9 @@ impl Hard {
         if slack < LONG_SLACK {
             self.state(offset).store(LIVE + slack as u8, Relaxed);
         } else {
-            self.set_live_long(offset, slack);
+            // SAFETY: so much slack has place for three more states.
+            unsafe { write_long(self.state_pointer(offset), slack) };
         }
-    }
-
-    #[inline(never)]
-    fn set_live_long(&self, offset: usize, slack: usize) {
-        // So much slack has place for the bytes. More than they can say counts as asked for.
-        let slack = slack.min(MAX_LONG_SLACK);
-        for n in 1..=3 {
-            let bits = (slack >> (7 * (3 - n))) as u8 & 127;
-            self.state(offset + n * GRAIN).store(bits, Relaxed);
-        }
-        self.state(offset).store(LIVE + LONG_SLACK as u8, Relaxed);
     }
 
     /// No slot of a fresh slab at `start` was ever handed out.
@@ -378,6 +368,7 @@ impl Hard {
         // SAFETY: contract.
         let shared = unsafe { self.verify(pool, pointer, "realloc").is_shared };
         let resized = resize();
+        let size = asked_for(size);
         if resized {
             match pool.locate(pointer) {
                 Located::Shared(room) if shared => {
@@ -416,10 +407,43 @@ impl Hard {
     }
 }
 
+/// The slack that is in the three bytes behind a state.
+///
+/// # Safety
+/// The state says that it is there.
+#[inline(always)]
+unsafe fn read_long(state: *const AtomicU8) -> usize {
+    // SAFETY: contract.
+    let byte = |n: usize| usize::from(unsafe { (*state.add(n)).load(Relaxed) });
+    byte(1) << 14 | byte(2) << 7 | byte(3)
+}
+
+/// Makes a block live whose slack does not fit into the state.
+///
+/// # Safety
+/// The three bytes behind `state` are of the same block.
+#[inline(always)]
+unsafe fn write_long(state: *const AtomicU8, slack: usize) {
+    // More than the bytes can say counts as asked for.
+    let slack = slack.min(MAX_LONG_SLACK);
+    // SAFETY: contract.
+    let set = |n: usize, bits: usize| unsafe { (*state.add(n)).store(bits as u8 & 127, Relaxed) };
+    set(1, slack >> 14);
+    set(2, slack >> 7);
+    set(3, slack);
+    // SAFETY: contract.
+    unsafe { (*state).store(LIVE + LONG_SLACK as u8, Relaxed) };
+}
+
 /// See [`Hard::verify`].
 struct Room {
     bytes: usize,
     is_shared: bool,
+}
+
+/// What a request of `size` bytes gets: of 0 bytes a block of 8, as without hardening.
+fn asked_for(size: usize) -> usize {
+    if size == 0 { 8 } else { size }
 }
 
 /// The class for `size` bytes, at least [`GRAIN`]; `None` above [`MAX_SMALL`].
@@ -443,13 +467,16 @@ fn class_for(size: usize) -> Option<ClassId> {
 /// `cache` is the calling thread's, of a hardened pool.
 #[inline(always)]
 pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
-    if size > TABLE_MAX {
-        return ptr::null_mut();
-    }
     // SAFETY: contract; a slot in the cache is the caller's, and so is its state.
     unsafe {
         let view = &(*cache).hard;
-        let class = Cache::offset_for(cache, size);
+        let class = if size <= TABLE_MAX {
+            Cache::offset_for(cache, size)
+        } else if size <= MAX_SMALL && !Cache::is_nearly_time_to_look(cache) {
+            usize::from(ClassId::for_medium(size).0) * BIN_BYTES
+        } else {
+            return ptr::null_mut();
+        };
         let room = room_at(class);
         if room == size && Cache::is_time_for_spare(cache) {
             return ptr::null_mut();
@@ -458,19 +485,22 @@ pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
         if slot.is_null() {
             return slot;
         }
-        let state = &*view.states.add((slot.addr() - view.base) >> GRAIN_SHIFT);
-        if state.load(Relaxed) > FREE {
+        let state = view.states.add((slot.addr() - view.base) >> GRAIN_SHIFT);
+        if (*state).load(Relaxed) > FREE {
             return ptr::null_mut();
         }
         let slack = room - size;
-        debug_assert!(slack < LONG_SLACK);
         Cache::drop_top(cache, class);
         if slack > 0 {
             canary::write(slot, room, slack, view.secret);
         }
         // A fork child must not see a live block that is still in a cache.
         compiler_fence(Release);
-        state.store(LIVE + slack as u8, Relaxed);
+        if slack < LONG_SLACK {
+            (*state).store(LIVE + slack as u8, Relaxed);
+        } else {
+            write_long(state, slack);
+        }
         slot
     }
 }
@@ -493,19 +523,21 @@ pub(crate) unsafe fn push_quickly(cache: *mut Cache, pointer: *mut u8) -> bool {
         if Cache::is_full_at(cache, class) || view.poisons {
             return false;
         }
-        let state = &*view.states.add(offset >> GRAIN_SHIFT);
-        let was = state.load(Relaxed);
+        let state = view.states.add(offset >> GRAIN_SHIFT);
+        let was = (*state).load(Relaxed);
         if was < LIVE || !offset.is_multiple_of(GRAIN) {
             return false;
         }
-        let slack = usize::from(was - LIVE);
-        if slack > 0
-            && (slack == LONG_SLACK
-                || !canary::is_intact(pointer, room_at(class), slack, view.secret))
-        {
-            return false;
+        let mut slack = usize::from(was - LIVE);
+        if slack > 0 {
+            if slack == LONG_SLACK {
+                slack = read_long(state);
+            }
+            if !canary::is_intact(pointer, room_at(class), slack, view.secret) {
+                return false;
+            }
         }
-        state.store(FREE, Relaxed);
+        (*state).store(FREE, Relaxed);
         // A fork child must not see a live block in a cache.
         compiler_fence(Release);
         Cache::push_at(cache, class, pointer)
@@ -538,6 +570,7 @@ unsafe fn is_spare(cache: *mut Cache, size: usize) -> bool {
 /// # Safety
 /// `cache` is the calling thread's, of a hardened pool.
 pub(crate) unsafe fn pop(cache: *mut Cache, size: usize) -> *mut u8 {
+    let size = asked_for(size);
     let Some(mut class) = class_for(size) else {
         return ptr::null_mut();
     };
@@ -592,7 +625,7 @@ pub(crate) unsafe fn push(cache: *mut Cache, hard: &Hard, pointer: *mut u8) -> b
 
 /// As [`PoolInner::allocate`], in a hardened pool.
 pub(crate) fn allocate(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
-    let cache = thread::cache_of(pool);
+    let (cache, size) = (thread::cache_of(pool), asked_for(size));
     // SAFETY: the calling thread's cache; the block is new.
     unsafe {
         let mut wanted = size.max(GRAIN);
@@ -613,6 +646,7 @@ pub(crate) fn allocate(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
 
 /// As [`PoolInner::allocate_aligned`], in a hardened pool.
 pub(crate) fn allocate_aligned(pool: &PoolInner, hard: &Hard, align: usize, size: usize) -> Block {
+    let size = asked_for(size);
     // SAFETY: the calling thread's cache; the block is new.
     unsafe {
         let cache = thread::cache_of(pool);

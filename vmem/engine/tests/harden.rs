@@ -65,19 +65,23 @@ fn use_a_while(pool: &Pool, size: usize) {
 
 #[test]
 fn a_block_freed_twice_in_a_row_is_noticed_at_once() {
-    dies(
-        "a_block_freed_twice_in_a_row_is_noticed_at_once",
-        &["double free of block 0x", "(size class 48)", "free() found it free"],
-        || {
-            let pool = pool();
-            let block = pool.alloc(40);
-            // SAFETY: the second one is the error that this test is about.
-            unsafe {
-                pool.free(block);
-                pool.free(block);
-            }
-        },
-    );
+    for harden in [Harden::Checks, Harden::Poison] {
+        dies_with(
+            "a_block_freed_twice_in_a_row_is_noticed_at_once",
+            harden as usize,
+            &["double free of block 0x", "(size class 48)", "free() found it free"],
+            || {
+                let pool = pool_with(harden);
+                use_a_while(&pool, 48);
+                let block = pool.alloc(40);
+                // SAFETY: the second one is the error that this test is about.
+                unsafe {
+                    pool.free(block);
+                    pool.free(block);
+                }
+            },
+        );
+    }
 }
 
 #[test]
@@ -400,19 +404,20 @@ fn blocks_may_be_freed_by_any_thread_once() {
 #[test]
 fn usable_is_what_was_asked_for() {
     let pool = pool();
+    let asked_for = |size: usize| if size == 0 { 8 } else { size };
     for size in [0, 1, 8, 15, 16, 17, 100, 128, 129, 1000, 5000, 70_000, 262_144, 300_000, 3 << 20]
     {
         let block = pool.alloc(size);
         assert!(block.addr().is_multiple_of(16));
         // SAFETY: a live block of this size.
         unsafe {
-            assert_eq!(pool.usable_size(block), size);
+            assert_eq!(pool.usable_size(block), asked_for(size));
             block.write_bytes(0xFF, size);
             let block = pool.realloc(block, size + 3);
             assert_eq!(pool.usable_size(block), size + 3);
             block.write_bytes(0xFF, size + 3);
             let block = pool.realloc(block, size / 3);
-            assert_eq!(pool.usable_size(block), size / 3);
+            assert_eq!(pool.usable_size(block), asked_for(size / 3));
             block.write_bytes(0xFF, size / 3);
             pool.free(block);
         }
@@ -426,7 +431,7 @@ fn usable_is_what_was_asked_for() {
         assert!(block.addr().is_multiple_of(256));
         // SAFETY: a live block of this size.
         unsafe {
-            assert_eq!(pool.usable_size(block), size);
+            assert_eq!(pool.usable_size(block), asked_for(size));
             block.write_bytes(0xFF, size);
             pool.free(block);
         }

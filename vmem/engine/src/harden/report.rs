@@ -82,7 +82,9 @@ pub(super) fn no_block(pool: &PoolInner, pointer: *const u8, call: &str) -> ! {
     let named = Named(block, class.size());
     match state(block.addr()) {
         LIVE.. if inside > 0 => die(format_args!("{bad}: {inside} bytes inside {named}")),
-        FREE if inside == 0 => die(format_args!("double free of {named}: {call}() found it free")),
+        FREE | POISONED if inside == 0 => {
+            die(format_args!("double free of {named}: {call}() found it free"))
+        }
         _ if inside > 0 => die(format_args!("{bad}: {inside} bytes inside free {named}")),
         _ => die(format_args!("{bad}: never allocated {named}")),
     }
