@@ -28,6 +28,13 @@ pub struct Allocator {
 }
 
 impl Allocator {
+    /// The same with one more setting.
+    fn with(mut self, name: &str, value: &str) -> Allocator {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self.description = format!("{}, {name}={value}", self.description);
+        self
+    }
+
     /// The environment that puts a program under this allocator.
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut all = vec![("LD_PRELOAD".to_owned(), self.library.display().to_string())];
@@ -247,6 +254,10 @@ pub fn candidates(places: &Places) -> Vec<Candidate> {
     all.push(column("vmmalloc", &places.memory, "lazy", lazy, "never"));
     all.push(column("vmmalloc-prealloc", &places.memory, "prealloc", whole, "never"));
     all.push(column("vmmalloc-disk", &places.disk, "lazy", lazy, "never"));
+    for (name, level) in [("vmmalloc-hard", "1"), ("vmmalloc-hard2", "2")] {
+        let hardened = column(name, &places.memory, "lazy", lazy, "never");
+        all.push(hardened.map(|allocator| allocator.with("VMMALLOC_HARDEN", level)));
+    }
     if let Some(huge) = &places.huge {
         all.push(column("vmmalloc-huge", huge, "lazy", lazy, "advise"));
     }

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
 use vmem_engine::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
-use vmem_engine::{HugePages, PoolOptions, PurgePolicy, fork};
+use vmem_engine::{Harden, HugePages, PoolOptions, PurgePolicy, fork};
 
 /// How a pool is to behave; the methods named after places make it.
 ///
@@ -78,6 +78,16 @@ impl PoolBuilder {
     /// Whether the kernel is asked for huge pages. Default: no.
     pub fn huge_pages(mut self, huge_pages: HugePages) -> PoolBuilder {
         self.options.huge_pages = huge_pages;
+        self
+    }
+
+    /// What the pool does to find errors of the program. Default: nothing.
+    ///
+    /// A double free, a free of what is no block of this pool, or a write behind the end of a block
+    /// then ends the process with one line on standard error. In a region of the caller's the canaries
+    /// of a hardened pool lie between the blocks.
+    pub fn harden(mut self, harden: Harden) -> PoolBuilder {
+        self.options.harden = harden;
         self
     }
 

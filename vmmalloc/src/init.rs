@@ -52,7 +52,7 @@ pub(crate) fn start() -> Option<Pool> {
     };
     fork::install(config.fork);
     if config.overflow == Overflow::Dram {
-        HEAP.runtime().allow_overflow();
+        HEAP.runtime().allow_overflow(config.harden);
     }
     if let Some(format) = config.report {
         HEAP.count_calls();
@@ -70,6 +70,7 @@ fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
         prealloc: config.space == Space::Prealloc,
         purge: config.purge,
         huge_pages: config.huge_pages,
+        harden: config.harden,
         ..PoolOptions::default()
     };
     Pool::create(source, &options).map_err(|e| e.errno)

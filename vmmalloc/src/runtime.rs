@@ -1,26 +1,29 @@
 //! The heap of the process, and its policies.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 use pmem_core::errno::Errno;
 use pmem_core::source::Source;
-use vmem_engine::{Heap, Pool, PoolOptions, Runtime, config::MIN_POOL_BYTES};
+use vmem_engine::{Harden, Heap, Pool, PoolOptions, Runtime, config::MIN_POOL_BYTES};
 
 use crate::{init, system_heap};
 
 /// The heap behind malloc.
 pub(crate) static HEAP: Heap<Interposer> =
-    Heap::new(Interposer { overflows: AtomicBool::new(false) });
+    Heap::new(Interposer { overflow: AtomicU8::new(NO_OVERFLOW) });
 
 /// See the module text.
 pub(crate) struct Interposer {
-    /// Whether a full pool overflows into anonymous memory.
-    overflows: AtomicBool,
+    /// Whether a full pool overflows into anonymous memory, and what that does to find errors: a
+    /// [`Harden`], or [`NO_OVERFLOW`].
+    overflow: AtomicU8,
 }
 
+const NO_OVERFLOW: u8 = u8::MAX;
+
 impl Interposer {
-    /// Lets a full pool overflow into anonymous memory.
-    pub(crate) fn allow_overflow(&self) {
-        self.overflows.store(true, Ordering::Relaxed);
+    /// Lets a full pool overflow into anonymous memory that is hardened as the pool is.
+    pub(crate) fn allow_overflow(&self, harden: Harden) {
+        self.overflow.store(harden as u8, Ordering::Relaxed);
     }
 }
 
@@ -37,14 +40,15 @@ impl Runtime for Interposer {
 
     /// Address space for as much as the machine could hold; memory is used as it is touched.
     fn create_overflow(&self) -> Option<Pool> {
-        if !self.overflows.load(Ordering::Relaxed) {
-            return None;
-        }
+        let allowed = self.overflow.load(Ordering::Relaxed);
+        let harden = [Harden::Off, Harden::Checks, Harden::Poison]
+            .into_iter()
+            .find(|&harden| harden as u8 == allowed)?;
+        let options = PoolOptions { harden, ..PoolOptions::default() };
         let mut len = init::machine_memory().max(MIN_POOL_BYTES);
         // A limit on address space (ulimit -v) may leave less.
         while len >= MIN_POOL_BYTES {
-            let pool = Source::anonymous(len)
-                .and_then(|source| Pool::create(source, &PoolOptions::default()));
+            let pool = Source::anonymous(len).and_then(|source| Pool::create(source, &options));
             if let Ok(pool) = pool {
                 return Some(pool);
             }

@@ -18,6 +18,7 @@ use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
     CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
 };
+use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
@@ -62,13 +63,21 @@ pub(crate) struct Cache {
     classes: *const AtomicU16,
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: Cell<*const ()>,
+    /// In a front: the cache behind it.
+    real: Cell<*mut Cache>,
+    /// In a hardened pool: what its slow paths need of `harden::Hard`.
+    pub(crate) hard: HardView,
     /// Blocks above a kilobyte until the thread looks at the clock; see `is_time_to_look`.
     until_look: Cell<u32>,
+    /// Blocks without slack until one gets some; see `is_time_for_spare`.
+    until_spare: Cell<u32>,
     /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
     offsets: [u16; TABLE_LEN],
     bins: [CacheBin; CLASS_COUNT],
     stacks: [StackInfo; CLASS_COUNT],
     pub(crate) pool: *const PoolInner,
+    /// In a hardened pool: what the thread has where the fast paths look. It is always empty and full.
+    front: Cell<*mut Cache>,
     /// Next cache of the same pool; guarded by the pool's list lock.
     pub(crate) next: Cell<*mut Cache>,
     /// Bytes of blocks for which there are places.
@@ -117,11 +126,15 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     pages: 0,
     classes: ptr::null(),
     owner: Cell::new(ptr::null()),
+    real: Cell::new(ptr::null_mut()),
+    hard: HardView::NONE,
     until_look: Cell::new(0),
+    until_spare: Cell::new(0),
     offsets: scaled_table(),
     bins: [const { empty_bin() }; CLASS_COUNT],
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
+    front: Cell::new(ptr::null_mut()),
     next: Cell::new(ptr::null_mut()),
     capacity_bytes: Cell::new(0),
     in_use: Cell::new(false),
@@ -150,12 +163,126 @@ impl Cache {
             cache.classes = map.classes();
             cache.pool = pool;
             cache.until_look.set(BLOCKS_BETWEEN_LOOKS);
+            cache.until_spare.set(SPARE_INTERVAL - 1);
             for class in ClassId::all() {
                 let most = max_capacity(class.size(), map.pages()) as u16;
                 cache.stacks[usize::from(class.0)].max_capacity.set(most);
             }
         }
         cache
+    }
+
+    /// Makes `memory` the front of a fresh cache of a hardened pool: all calls of the thread then come
+    /// to the slow paths, and find the cache there.
+    ///
+    /// # Safety
+    /// `memory` has room for a `Cache` and is kept as long as `this`, a cache from [`Cache::init`].
+    pub(crate) unsafe fn set_front(this: *mut Cache, memory: NonNull<u8>, hard: HardView) {
+        let front = memory.cast::<Cache>().as_ptr();
+        // SAFETY: contract; EMPTY_CACHE is a valid Cache to start from.
+        unsafe {
+            ptr::copy_nonoverlapping(empty(), front, 1);
+            (*front).real.set(this);
+            (*this).front.set(front);
+            (*this).hard = hard;
+            // What takes no size is unusual (see `harden`): it finds a class without slots. Blocks are
+            // multiples of 16 bytes.
+            (*this).offsets[0] = 0;
+            (*this).offsets[1] = 2 * BIN_BYTES as u16;
+        }
+    }
+
+    /// The cache behind a front, else null.
+    ///
+    /// # Safety
+    /// `this` is a cache, a front, or [`empty`].
+    #[inline(always)]
+    pub(crate) unsafe fn behind(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        unsafe { (*this).real.get() }
+    }
+
+    /// The cache behind a front, else `this`.
+    ///
+    /// # Safety
+    /// `this` is a cache, a front, or null.
+    pub(crate) unsafe fn real_of(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        match unsafe { this.as_ref() } {
+            Some(cache) if !cache.real.get().is_null() => cache.real.get(),
+            _ => this,
+        }
+    }
+
+    /// The front of `this` if it has one, else `this`.
+    ///
+    /// # Safety
+    /// `this` is a cache, or null.
+    pub(crate) unsafe fn front_of(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        match unsafe { this.as_ref() } {
+            Some(cache) if !cache.front.get().is_null() => cache.front.get(),
+            _ => this,
+        }
+    }
+
+    /// Offset of the class for `size` bytes, at most a kilobyte.
+    ///
+    /// # Safety
+    /// `this` is a cache.
+    #[inline(always)]
+    pub(crate) unsafe fn offset_for(this: *mut Cache, size: usize) -> usize {
+        debug_assert!(size <= crate::size_class::TABLE_MAX);
+        // SAFETY: contract; the table ends with that size.
+        usize::from(unsafe { *(*this).offsets.get_unchecked((size + 7) >> 3) })
+    }
+
+    /// The slot that [`Cache::pop_at`] would give.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache, `offset` that of a class.
+    #[inline(always)]
+    pub(crate) unsafe fn peek_at(this: *mut Cache, offset: usize) -> *mut u8 {
+        // SAFETY: contract; below `top` there is always a slot or the null.
+        unsafe { *Cache::bin_at(this, offset).top.load(Relaxed).sub(1) }
+    }
+
+    /// Takes the slot that [`Cache::peek_at`] gave, which was not null.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn drop_top(this: *mut Cache, offset: usize) {
+        // SAFETY: contract.
+        unsafe {
+            let top = &Cache::bin_at(this, offset).top;
+            top.store(top.load(Relaxed).sub(1), Relaxed);
+        }
+    }
+
+    /// Whether the stack of the class at `offset` has no place left.
+    ///
+    /// # Safety
+    /// As [`Cache::peek_at`].
+    #[inline(always)]
+    pub(crate) unsafe fn is_full_at(this: *mut Cache, offset: usize) -> bool {
+        // SAFETY: contract.
+        let bin = unsafe { Cache::bin_at(this, offset) };
+        bin.top.load(Relaxed) == bin.limit.get()
+    }
+
+    /// Class offset of the page at byte `offset` of the pool; `None` outside.
+    ///
+    /// # Safety
+    /// `this` is a cache.
+    #[inline(always)]
+    pub(crate) unsafe fn class_offset_at(this: *mut Cache, offset: usize) -> Option<usize> {
+        // SAFETY: contract; the class array has an element for each page of the pool.
+        unsafe {
+            let page = offset >> PAGE_SHIFT;
+            let inside = page < (*this).pages;
+            inside.then(|| usize::from((*(*this).classes.add(page)).load(Relaxed)))
+        }
     }
 
     #[inline(always)]
@@ -222,7 +349,19 @@ impl Cache {
                 return false;
             }
             let offset = (*(*this).classes.add(page)).load(Relaxed);
-            let bin = Cache::bin_at(this, usize::from(offset));
+            Cache::push_at(this, usize::from(offset), slot)
+        }
+    }
+
+    /// Pushes a slot of the class at `offset`. False when its stack is full.
+    ///
+    /// # Safety
+    /// As [`Cache::push`], for a slot of that class.
+    #[inline(always)]
+    pub(crate) unsafe fn push_at(this: *mut Cache, offset: usize, slot: *mut u8) -> bool {
+        // SAFETY: contract; below the limit there is a place.
+        unsafe {
+            let bin = Cache::bin_at(this, offset);
             let top = bin.top.load(Relaxed);
             if top == bin.limit.get() {
                 return false;
@@ -268,6 +407,49 @@ impl Cache {
             until_look.set(BLOCKS_BETWEEN_LOOKS);
             true
         }
+    }
+
+    /// As [`Cache::is_time_to_look`], but true without counting when the next call of that is.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn is_nearly_time_to_look(this: *mut Cache) -> bool {
+        // SAFETY: contract.
+        let until_look = unsafe { &(*this).until_look };
+        match until_look.get() {
+            1 => true,
+            blocks => {
+                until_look.set(blocks - 1);
+                false
+            }
+        }
+    }
+
+    /// Counts a block without slack, unless it is time that one gets some.
+    ///
+    /// # Safety
+    /// As [`Cache::is_time_to_look`].
+    #[inline(always)]
+    pub(crate) unsafe fn is_time_for_spare(this: *mut Cache) -> bool {
+        // SAFETY: contract.
+        let until_spare = unsafe { &(*this).until_spare };
+        match until_spare.get() {
+            0 => true,
+            blocks => {
+                until_spare.set(blocks - 1);
+                false
+            }
+        }
+    }
+
+    /// A block that would have no slack has got some.
+    ///
+    /// # Safety
+    /// As [`Cache::is_time_to_look`].
+    pub(crate) unsafe fn spare_given(this: *mut Cache) {
+        // SAFETY: contract.
+        unsafe { (*this).until_spare.set(SPARE_INTERVAL - 1) };
     }
 
     fn index(class: ClassId) -> usize {

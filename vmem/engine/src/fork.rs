@@ -317,9 +317,11 @@ impl PoolInner {
                 // SAFETY: live extents are in the clone, free ones need no content.
                 unsafe { arena.source.adopt_clone(clone) }.map_err(ForkError::Map)?;
                 arena.attach_all();
+                arena.distrust_content();
             }
             Plan::Copy(copy) => {
                 arena.adopt_copy(copy).map_err(ForkError::Map)?;
+                arena.distrust_content();
                 arena.detach_free().map_err(ForkError::Map)?;
             }
         }
@@ -501,6 +503,13 @@ impl Arena {
         });
         debug_assert!(keep.is_ok());
         self.set_sharing();
+    }
+
+    /// In a child whose pool is a copy made before the fork: see [`Hard`](crate::harden::Hard).
+    fn distrust_content(&self) {
+        if let Some(hard) = &self.map.hard {
+            hard.distrust_content();
+        }
     }
 
     /// In a child that has a file of its own: all pages are shared mappings again, free ones empty.

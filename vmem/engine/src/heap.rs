@@ -6,6 +6,7 @@
 
 use crate::cache::{self, Cache};
 use crate::config::{OVERFLOW_STREAK, PAGE};
+use crate::harden;
 use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::protocol::start::{Caller, Start};
@@ -100,6 +101,11 @@ impl FullPool {
         if self.calls.load(Ordering::Relaxed) > 0 && size() >= self.size.load(Ordering::Relaxed) {
             self.calls.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether anything is known.
+    fn is_noted(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0
     }
 
     /// Whether a request of `size` bytes need not be tried.
@@ -309,6 +315,36 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&self, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache, or its front.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() {
+                return self.alloc_hardened(cache, size);
+            }
+        }
+        self.alloc_any(size)
+    }
+
+    /// [`Heap::alloc`] in a hardened pool, where all calls come to the slow path.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's.
+    #[inline(always)]
+    unsafe fn alloc_hardened(&self, cache: *mut Cache, size: usize) -> *mut u8 {
+        // SAFETY: contract.
+        let slot = unsafe { harden::pop_quickly(cache, size) };
+        if slot.is_null() { self.alloc_hardened_rarely(cache, size) } else { slot }
+    }
+
+    #[inline(never)]
+    fn alloc_hardened_rarely(&self, cache: *mut Cache, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache.
+        let slot = unsafe { harden::pop(cache, size) };
+        if slot.is_null() { self.alloc_any(size) } else { slot }
+    }
+
+    #[inline(never)]
+    fn alloc_any(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -319,6 +355,17 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_zeroed_slow(&self, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache, or its front.
+        let cache = unsafe { Cache::behind(self.fast_cache()) };
+        if !cache.is_null() && size <= MAX_SMALL {
+            // SAFETY: as above.
+            let slot = unsafe { self.alloc_hardened(cache, size) };
+            if !slot.is_null() {
+                // SAFETY: a fresh slot of at least `size` bytes.
+                unsafe { slot.write_bytes(0, size) };
+            }
+            return slot;
+        }
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -400,16 +447,17 @@ impl<R: Runtime> Heap<R> {
 
     /// The calling thread's cache of the default pool, also put into the thread slot.
     fn attach(&self, pool: &PoolInner) -> *mut Cache {
-        let cache = thread::cache_of(pool);
+        let cache = thread::fast_cache_of(pool);
         if !cache.is_null() && tls::cache() == cache {
-            return cache;
+            // SAFETY: the calling thread's cache, or its front.
+            return unsafe { Cache::real_of(cache) };
         }
         self.attach_slow(pool)
     }
 
     #[cold]
     fn attach_slow(&self, pool: &PoolInner) -> *mut Cache {
-        let cache = thread::cache_now(pool);
+        let cache = thread::fast_cache_now(pool);
         // Counting, and a second heap in the same binary, do without the fast path.
         let fast = !self.counting.load(Ordering::Relaxed) && tls::cache() == cache::empty();
         if !cache.is_null() && fast {
@@ -417,7 +465,8 @@ impl<R: Runtime> Heap<R> {
             unsafe { (*cache).owner.set(ptr::from_ref(self).cast()) };
             tls::set_cache(cache);
         }
-        cache
+        // SAFETY: as above.
+        unsafe { Cache::real_of(cache) }
     }
 
     /// The pool that `pointer` lies in, with the thread's cache of it.
@@ -436,6 +485,18 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     unsafe fn free_slow(&self, pointer: *mut u8) {
+        // SAFETY: contract of `free`; the calling thread's cache, or its front.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() && !self.full.is_noted() && harden::push_quickly(cache, pointer) {
+                return;
+            }
+            self.free_any(pointer);
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn free_any(&self, pointer: *mut u8) {
         if pointer.is_null() {
             return;
         }

@@ -9,6 +9,7 @@
 //!   bin, slab        per class: slabs with bitmaps, transfer array              lock BIN
 //!   arena            per pool: extents of pages, commit and purge               lock ARENA
 //!   page_map, meta   address -> class and extent; descriptors in DRAM           lock META
+//!   harden           checks of blocks, where a pool is made with them          (branches off the slow paths)
 //! Source             file, device, anonymous memory, node, caller's region
 //! ```
 //!
@@ -31,6 +32,7 @@ mod extent_bins;
 mod fatal;
 pub mod fork;
 mod global;
+mod harden;
 mod heap;
 mod layout;
 mod meta;
@@ -49,6 +51,7 @@ mod tls;
 pub use arena::PurgePolicy;
 pub use check::Fault;
 pub use global::{Backing, Policy, VmemAlloc};
+pub use harden::Harden;
 pub use heap::{Heap, Overflow, Runtime};
 pub use pool::{HugePages, Pool, PoolOptions};
 pub use remedy::remedy;

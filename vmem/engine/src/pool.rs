@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::extent::{Extent, State};
 use crate::fork::Plan;
+use crate::harden::{self, Hard, Harden};
 use crate::page_map::widened;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
 use crate::{fatal, rank, registry, thread};
@@ -51,6 +52,8 @@ pub struct PoolOptions {
     /// Bytes at the start of the range that the pool leaves alone (rounded up to what the source
     /// commits at a time: pages, except for huge pages and devices).
     pub head_bytes: usize,
+    /// What the pool does to find errors of the program.
+    pub harden: Harden,
 }
 
 impl Default for PoolOptions {
@@ -60,6 +63,7 @@ impl Default for PoolOptions {
             purge: PurgePolicy::AfterMs(crate::config::DEFAULT_PURGE_MS),
             huge_pages: HugePages::Never,
             head_bytes: 0,
+            harden: Harden::Off,
         }
     }
 }
@@ -125,8 +129,16 @@ impl PoolInner {
         if head_pages >= source.len() >> PAGE_SHIFT {
             return Err(fail("pool size")(Errno::EINVAL));
         }
-        let arena = Arena::new(source, head_pages, purge, in_huge_pages)
+        let mut arena = Arena::new(source, head_pages, purge, in_huge_pages)
             .map_err(fail("mmap of pool metadata"))?;
+        match Hard::new(options.harden, arena.map.base(), arena.map.pages()) {
+            Ok(hard) => arena.map.hard = hard,
+            Err(errno) => {
+                // SAFETY: nobody else knows the arena.
+                unsafe { arena.release() };
+                return Err(fail("mmap of pool metadata")(errno));
+            }
+        }
         if options.prealloc
             && let Err(errno) = arena.commit_all()
         {
@@ -192,11 +204,27 @@ impl PoolInner {
         self.bins.iter().map(|cell| &cell.0)
     }
 
+    /// What the pool has if it is hardened.
+    #[inline]
+    pub(crate) fn hard(&self) -> Option<&Hard> {
+        self.arena.map.hard.as_ref()
+    }
+
     /// A block for `size` bytes. `cache` is the calling thread's cache of this pool, or null.
     ///
     /// # Safety
     /// `cache` is as said.
     pub(crate) unsafe fn allocate(&self, cache: *mut Cache, size: usize) -> Block {
+        match self.hard() {
+            // SAFETY: contract.
+            None => unsafe { self.allocate_plain(cache, size) },
+            Some(hard) => harden::allocate(self, hard, size),
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::allocate`].
+    pub(crate) unsafe fn allocate_plain(&self, cache: *mut Cache, size: usize) -> Block {
         match ClassId::for_size(size) {
             Some(class) => {
                 // SAFETY: contract.
@@ -218,6 +246,21 @@ impl PoolInner {
         align: usize,
         size: usize,
     ) -> Block {
+        match self.hard() {
+            // SAFETY: contract.
+            None => unsafe { self.allocate_aligned_plain(cache, align, size) },
+            Some(hard) => harden::allocate_aligned(self, hard, align, size),
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::allocate_aligned`].
+    pub(crate) unsafe fn allocate_aligned_plain(
+        &self,
+        cache: *mut Cache,
+        align: usize,
+        size: usize,
+    ) -> Block {
         match ClassId::for_aligned(size, align) {
             Some(class) => {
                 // SAFETY: contract.
@@ -234,6 +277,20 @@ impl PoolInner {
     /// # Safety
     /// `cache` is the calling thread's cache of this pool, or null.
     pub(crate) unsafe fn allocate_whole_pages(&self, cache: *mut Cache, size: usize) -> Block {
+        match self.hard() {
+            // SAFETY: contract.
+            None => unsafe { self.allocate_whole_pages_plain(cache, size) },
+            Some(hard) => harden::allocate_whole_pages(self, hard, size),
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::allocate_whole_pages`].
+    pub(crate) unsafe fn allocate_whole_pages_plain(
+        &self,
+        cache: *mut Cache,
+        size: usize,
+    ) -> Block {
         match ClassId::for_aligned(size, PAGE) {
             Some(class) if class.size() - size < PAGE => {
                 // SAFETY: contract.
@@ -454,6 +511,17 @@ impl PoolInner {
     /// `pointer` is a live block of this pool that nobody uses any more, and `cache` is the calling
     /// thread's cache of this pool, or null.
     pub(crate) unsafe fn free(&self, cache: *mut Cache, pointer: *mut u8) {
+        let mut cache = cache;
+        if let Some(hard) = self.hard() {
+            cache = thread::cache_of(self);
+            // SAFETY: the calling thread's cache, if it has one; contract.
+            unsafe {
+                if !cache.is_null() && harden::push(cache, hard, pointer) {
+                    return;
+                }
+                hard.take_back(self, pointer);
+            }
+        }
         match self.locate(pointer) {
             Located::Slot(class) => {
                 // SAFETY: contract.
@@ -534,6 +602,15 @@ impl PoolInner {
 
     /// Usable bytes of a block of this pool.
     pub(crate) fn usable_size(&self, pointer: *const u8) -> Option<usize> {
+        let room = self.room_of(pointer)?;
+        match self.hard() {
+            None => Some(room),
+            Some(hard) => hard.usable_size(pointer, room),
+        }
+    }
+
+    /// Bytes that a block of this pool has place for.
+    fn room_of(&self, pointer: *const u8) -> Option<usize> {
         match self.locate(pointer) {
             Located::Slot(class) => Some(class.size()),
             // SAFETY: a live run; its page count changes only through its owner, the caller.
@@ -549,6 +626,20 @@ impl PoolInner {
     /// # Safety
     /// `pointer` is a live block of this pool owned by the caller.
     pub(crate) unsafe fn resize_in_place(&self, pointer: *mut u8, size: usize) -> bool {
+        // SAFETY: contract.
+        unsafe {
+            match self.hard() {
+                None => self.resize_in_place_plain(pointer, size),
+                Some(hard) => {
+                    hard.resize(self, pointer, size, || self.resize_in_place_plain(pointer, size))
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::resize_in_place`].
+    unsafe fn resize_in_place_plain(&self, pointer: *mut u8, size: usize) -> bool {
         match self.locate(pointer) {
             Located::Slot(class) => {
                 let old = class.size();
@@ -583,6 +674,23 @@ impl PoolInner {
     /// # Safety
     /// `pointer` is a live block of this pool owned by the caller, of at least `size` bytes.
     pub(crate) unsafe fn shrink_in_place(&self, pointer: *mut u8, size: usize) {
+        // SAFETY: contract.
+        unsafe {
+            match self.hard() {
+                None => self.shrink_in_place_plain(pointer, size),
+                Some(hard) => {
+                    hard.resize(self, pointer, size, || {
+                        self.shrink_in_place_plain(pointer, size);
+                        true
+                    });
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::shrink_in_place`].
+    unsafe fn shrink_in_place_plain(&self, pointer: *mut u8, size: usize) {
         if let Located::Run(extent) = self.locate(pointer) {
             // SAFETY: contract.
             unsafe { self.arena.shrink(extent, size.div_ceil(PAGE).max(1)) };
@@ -611,6 +719,14 @@ impl PoolInner {
         // SAFETY: a block of the right size; the pool outlives its caches.
         unsafe {
             let cache = Cache::init(memory, self).as_ptr();
+            if let Some(hard) = self.hard() {
+                let mut meta = self.arena.meta.lock();
+                let Some(front) = meta.take_block(size_of::<Cache>()) else {
+                    meta.return_block(memory, size_of::<Cache>());
+                    return ptr::null_mut();
+                };
+                Cache::set_front(cache, front, hard.view());
+            }
             (*cache).next.set(list.head);
             (*cache).in_use.set(true);
             self.caches_in_use.fetch_add(1, Relaxed);
@@ -628,7 +744,7 @@ impl PoolInner {
         // SAFETY: contract.
         unsafe {
             self.flush_all(&*cache);
-            (*cache).owner.set(ptr::null());
+            (*Cache::front_of(cache)).owner.set(ptr::null());
             let _list = self.caches.lock();
             (*cache).in_use.set(false);
             self.caches_in_use.fetch_sub(1, Relaxed);
@@ -737,7 +853,7 @@ impl Pool {
     #[inline]
     pub fn alloc(&self, size: usize) -> *mut u8 {
         let pool = self.inner();
-        let cache = thread::cache_of(pool);
+        let cache = thread::fast_cache_of(pool);
         // SAFETY: the calling thread's cache of this pool, or null.
         unsafe {
             if !cache.is_null() {
@@ -784,7 +900,7 @@ impl Pool {
             return;
         }
         let pool = self.inner();
-        let cache = thread::cache_of(pool);
+        let cache = thread::fast_cache_of(pool);
         // SAFETY: the calling thread's cache of this pool, or null; contract.
         unsafe {
             let pointer = widened(pointer);
