@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::thread;
 use std::time::{Duration, Instant};
-use vmem::{Error, HugePageSize, HugePages, NodeMask, NumaPolicy, OpenMode, Pool, PurgePolicy};
+use vmem::{
+    Error, Harden, HugePageSize, HugePages, NodeMask, NumaPolicy, OpenMode, Pool, PurgePolicy,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -464,5 +466,22 @@ fn many_pools_come_and_go() {
             let owners = pools.iter().filter(|pool| pool.contains(*block)).count();
             assert!(owners == 1 && pools[at].contains(*block));
         }
+    }
+}
+
+#[test]
+fn a_hardened_pool_is_as_good_as_others_and_knows_what_was_asked_for() {
+    for harden in [Harden::Checks, Harden::Poison] {
+        let pool = Pool::builder().size(32 * MIB).harden(harden).anonymous().unwrap();
+        exercise(&pool);
+        let block = pool.alloc(41).unwrap();
+        // SAFETY: a live block.
+        unsafe {
+            assert_eq!(pool.usable_size(block), 41);
+            pool.free(block);
+        }
+        let mut numbers = allocator_api2::vec::Vec::new_in(&pool);
+        numbers.extend(0..100_000_u32);
+        assert!(numbers.iter().copied().eq(0..100_000));
     }
 }
