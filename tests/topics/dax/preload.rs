@@ -12,7 +12,7 @@ use pmem_e2e::run::{SHORT, run};
 
 use crate::place::{device, ext4, xfs};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// A program by the name in its report, its Debian package, and what it is to do.
 type Program = (&'static str, &'static str, &'static [&'static str]);

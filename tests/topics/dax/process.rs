@@ -11,13 +11,13 @@ use pmem_e2e::procfs::descriptors;
 /// A forked child that is not waited for yet.
 pub(crate) struct Child(libc::pid_t);
 
-/// Forks; the child runs `body`, and has succeeded when that returns. It has a minute.
+/// Forks; the child runs `body`, and has succeeded when that returns. It has two minutes.
 pub(crate) fn fork(body: impl FnOnce()) -> Child {
     // SAFETY: the test has one thread when it forks, so the child may do anything.
     match unsafe { libc::fork() } {
         0 => {
             // SAFETY: only sets a timer.
-            unsafe { libc::alarm(60) };
+            unsafe { libc::alarm(120) };
             let code = i32::from(catch_unwind(AssertUnwindSafe(body)).is_err());
             // SAFETY: ends the process without running what the parent registered for its own end.
             unsafe { libc::_exit(code) }

@@ -33,7 +33,7 @@ const MACHINE: &[&str] = &[
     "--boot-timeout",
     "240",
     "--timeout",
-    "900",
+    "1000",
 ];
 
 /// Whether this process runs in the virtual machine.
