@@ -95,6 +95,9 @@ impl Source {
             return;
         }
         if let Ok(address) = self.range(offset, len) {
+            if len == self.len {
+                self.wants_huge.store(true, Relaxed);
+            }
             // SAFETY: the range is ours; page sizes do not change content.
             let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
         }
@@ -117,6 +120,15 @@ impl Source {
         if self.no_dump.load(Relaxed) {
             // SAFETY: the range is ours; nothing but core files changes.
             let _ = unsafe { sys::advise(address, len, Advice::DontDump) };
+        }
+    }
+
+    /// As [`repeat_dump_advice`](Self::repeat_dump_advice), for huge pages. Mappings with different
+    /// advice do not merge.
+    pub(super) fn repeat_huge_advice(&self, address: NonNull<u8>, len: usize) {
+        if self.wants_huge.load(Relaxed) {
+            // SAFETY: the range is ours; page sizes do not change content.
+            let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
         }
     }
 
