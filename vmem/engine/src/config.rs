@@ -75,7 +75,7 @@ pub const MOVE_FROM_PAGES: usize = 1024;
 /// Blocks that could be moved begin at a multiple of what mappings are moved by, as long as no more
 /// than this fraction of the pool is in use: what lies between them is too small for other large
 /// blocks.
-pub const MOVE_ALIGN_FRACTION: usize = 4;
+pub const MOVE_ALIGN_FRACTION: usize = 8;
 
 /// Milliseconds after which a freed extent is given back, unless options say otherwise.
 pub const DEFAULT_PURGE_MS: u32 = 1000;
