@@ -45,7 +45,10 @@ fn anonymous(len: usize) -> Source {
     Source::anonymous(len).unwrap()
 }
 
-const SOURCES: [(&str, fn(usize) -> Source); 4] =
+/// Makes a source of so many bytes.
+type Make = fn(usize) -> Source;
+
+const SOURCES: [(&str, Make); 4] =
     [("tmpfs", on_tmpfs), ("disk", on_disk), ("memfd", in_memory), ("anonymous", anonymous)];
 
 fn pool(source: Source, purge: PurgePolicy) -> Pool {
