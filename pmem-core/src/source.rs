@@ -17,10 +17,16 @@
 //! | device DAX | whole device | nothing to do | not possible |
 //! | caller's region | whatever the caller mapped | nothing to do | not done |
 //!
+//! The bytes at an offset of the source are not always those at the same offset of its file:
+//! [`exchange`](Source::exchange) moves mappings in place of bytes. Nothing is promised about what a
+//! file holds while or after it is used as a source.
+//!
 //! All methods take `&self` and may be called from several threads at once for ranges that do not
 //! overlap. None allocates, changes `errno`, or is a cancellation point.
 
+mod chunks;
 mod commit;
+mod exchange;
 mod fork;
 mod open;
 mod purge;
@@ -31,6 +37,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::file::Descriptor;
 use crate::region::Region;
+use chunks::Chunks;
 
 pub use crate::file::OpenMode;
 pub use fork::FileClone;
@@ -92,10 +99,14 @@ pub struct Source {
     directory: Option<Descriptor>,
     /// Cleared when the file system turns out to have no holes.
     can_purge: AtomicBool,
+    /// Which part of the file shows where.
+    chunks: Chunks,
+    /// Cleared when the kernel turns out to be unable to exchange ranges.
+    exchanges: AtomicBool,
+    /// Whether huge pages are asked for in the whole range.
+    wants_huge: AtomicBool,
     /// Whether the range is left out of core files.
     no_dump: AtomicBool,
-    /// Whether huge pages were asked for in the whole range.
-    wants_huge: AtomicBool,
     /// How many calls are left before one fails on purpose; `u64::MAX` for never.
     calls_before_fault: AtomicU64,
 }

@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
+use super::chunks::Chunks;
 use super::{OpenMode, Source, SourceKind};
 use crate::align::{PAGE_SIZE, align_down, checked_align_up, is_aligned};
 use crate::dax;
@@ -238,8 +239,10 @@ impl Source {
             file: None,
             directory: None,
             can_purge: AtomicBool::new(kind.is_file() || kind == SourceKind::Anonymous),
-            no_dump: AtomicBool::new(false),
+            chunks: Chunks::new(len),
+            exchanges: AtomicBool::new(!cfg!(miri)),
             wants_huge: AtomicBool::new(false),
+            no_dump: AtomicBool::new(false),
             calls_before_fault: AtomicU64::new(u64::MAX),
         }
     }

@@ -180,6 +180,30 @@ pub unsafe fn move_mapping_over(
     Ok(())
 }
 
+/// Moves the pages of `[from, from + len)` to a new mapping of the same kind, and gives its address:
+/// `wish`, if nothing is mapped there. `from` stays mapped: private zero pages are empty then, pages
+/// of a file will be looked up again. On an error nothing has changed.
+///
+/// # Safety
+/// The range belongs to the caller, and nobody uses it meanwhile: a store could be lost.
+///
+/// # Errors
+/// `EINVAL` when the kernel cannot do it (before 5.7, for files before 5.13), `EFAULT` when the
+/// range is not all of one mapping, `ENOMEM` for want of address space, of mappings, or of memory.
+pub unsafe fn move_pages_out(
+    from: NonNull<u8>,
+    len: usize,
+    wish: NonNull<u8>,
+) -> Result<NonNull<u8>, Errno> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+    // The C library passes no wish on with these flags.
+    // SAFETY: the caller owns the range; without MREMAP_FIXED nothing that exists is replaced.
+    let address = once(|| unsafe {
+        libc::syscall(libc::SYS_mremap, as_void(from), len, len, flags, as_void(wish))
+    })?;
+    Ok(non_null(core::ptr::with_exposed_provenance_mut(address.cast_unsigned() as usize)))
+}
+
 /// Removes all mappings in `[address, address + len)`.
 ///
 /// # Safety

@@ -4,9 +4,11 @@
 //! per page, not per extent, so a free extent may be backed in part; those with any backed page are
 //! preferred ("ready"), the others are "holes". Before pages are handed out the missing ones are
 //! committed, a step ahead of need. Backed pages of free extents are given back when they have been
-//! free for the decay time.
+//! free for the decay time. Large runs can be moved by moving mappings (`moving.rs`).
 //!
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
+
+mod moving;
 
 use crate::config::{
     COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, HUGE_PAGES, IDLE_MS, PAGE_SHIFT,
@@ -83,6 +85,22 @@ pub(crate) struct PageHeap {
 
 // SAFETY: the raw pointers are descriptors owned by the arena; the lock around the heap guards them.
 unsafe impl Send for PageHeap {}
+
+/// Where a run may begin: at pages of the address space that leave the remainder `phase` when divided
+/// by `align`, a power of two.
+#[derive(Clone, Copy)]
+struct Place {
+    align: usize,
+    phase: usize,
+}
+
+impl Place {
+    const ANY: Place = Place::aligned(1);
+
+    const fn aligned(align: usize) -> Place {
+        Place { align, phase: 0 }
+    }
+}
 
 pub(crate) struct Arena {
     pub(crate) source: Source,
@@ -172,11 +190,7 @@ impl Arena {
         if extent.is_null() {
             return Err(Errno::EBUSY);
         }
-        let len = self.map.pages() << PAGE_SHIFT;
-        match self.in_huge_pages {
-            true => self.source.commit_writable(0, len)?,
-            false => self.source.commit(0, len)?,
-        }
+        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
         // SAFETY: found in `holes` under this lock.
         unsafe { heap.holes.remove(extent) };
         self.map.use_up_to(end);
@@ -231,8 +245,14 @@ impl Arena {
         let mut heap = self.purge_if_due(self.heap.lock());
         let mut attempt = 0;
         while attempt < 2 {
+            let mut place = Place::aligned(self.alignment(&heap, pages, align_pages, state));
             // SAFETY: the lock is held.
-            let extent = unsafe { self.find(&heap, pages, align_pages) };
+            let mut extent = unsafe { self.find(&heap, pages, place) };
+            if extent.is_null() && place.align > align_pages {
+                place = Place::aligned(align_pages);
+                // SAFETY: as above.
+                extent = unsafe { self.find(&heap, pages, place) };
+            }
             if extent.is_null() {
                 if heap.purging == 0 {
                     return ptr::null_mut();
@@ -244,7 +264,7 @@ impl Arena {
                 continue;
             }
             // SAFETY: `find` returned a member of the free lists under this lock.
-            match unsafe { self.carve(&mut heap, extent, pages, align_pages, state) } {
+            match unsafe { self.carve(&mut heap, extent, pages, place, state) } {
                 Ok(()) => return extent,
                 Err(_) if attempt == 0 => {
                     // The source is full. Free pages elsewhere may hold what we need.
@@ -261,26 +281,28 @@ impl Arena {
         ptr::null_mut()
     }
 
-    /// First page at or after `page` whose address is aligned.
-    fn aligned_page(&self, page: usize, align_pages: usize) -> usize {
+    /// First page at or after `page` that is such a place.
+    fn first_place(&self, page: usize, place: Place) -> usize {
         let base_page = self.map.base() >> PAGE_SHIFT;
-        (base_page + page).next_multiple_of(align_pages) - base_page
+        let past = base_page + page + place.align - place.phase;
+        past.next_multiple_of(place.align) + place.phase - place.align - base_page
     }
 
+    /// A free extent with `pages` pages at such a place, or null.
+    ///
     /// # Safety
     /// The arena lock is held.
-    unsafe fn find(&self, heap: &PageHeap, pages: usize, align_pages: usize) -> *mut Extent {
-        let fits = |extent: &Extent| {
-            self.aligned_page(extent.start(), align_pages) + pages <= extent.end()
-        };
+    unsafe fn find(&self, heap: &PageHeap, pages: usize, place: Place) -> *mut Extent {
+        let fits =
+            |extent: &Extent| self.first_place(extent.start(), place) + pages <= extent.end();
         for bins in [&heap.ready, &heap.holes] {
             let mut extent = ptr::null_mut();
             // An alignment can be of any size, and the lists end at that of the pool.
-            if pages + align_pages - 1 <= self.map.pages() {
+            if pages + place.align - 1 <= self.map.pages() {
                 // SAFETY: contract.
-                extent = unsafe { bins.find(pages + align_pages - 1) };
+                extent = unsafe { bins.find(pages + place.align - 1) };
             }
-            if align_pages > 1 && extent.is_null() {
+            if place.align > 1 && extent.is_null() {
                 // SAFETY: contract.
                 extent = unsafe { bins.find_at_least(pages, fits) };
             }
@@ -291,7 +313,7 @@ impl Arena {
         ptr::null_mut()
     }
 
-    /// Cuts `pages` aligned pages out of free `extent`, which becomes the run; what is left before
+    /// Cuts `pages` pages at such a place out of free `extent`, which becomes the run; what is left before
     /// and behind becomes free extents. On failure the extent is free as before.
     ///
     /// # Safety
@@ -301,18 +323,18 @@ impl Arena {
         heap: &mut PageHeap,
         extent: *mut Extent,
         pages: usize,
-        align_pages: usize,
+        place: Place,
         state: State,
     ) -> Result<(), Errno> {
         // SAFETY: a live descriptor; contract.
-        let start = self.aligned_page(unsafe { (*extent).start() }, align_pages);
+        let start = self.first_place(unsafe { (*extent).start() }, place);
         let end = start + pages;
         // SAFETY: a live descriptor; contract.
         let spare = unsafe { self.spare_descriptors(extent, start, end) }?;
         // SAFETY: in a free list of `heap` by contract; unlinked while its committed count changes.
         unsafe { heap.remove(extent) };
         // SAFETY: unlinked above, ours.
-        let committed = unsafe { self.commit(heap, extent, start, end) };
+        let committed = unsafe { self.commit(heap, extent, start, end, (*extent).end()) };
         let ready = committed.and_then(|()| match self.is_forking(Forking::Freezing) {
             true => self.freeze_range(start, end),
             false => Ok(()),
@@ -410,8 +432,8 @@ impl Arena {
         }
     }
 
-    /// Commits what is missing in `start..end` of free, unlinked `extent`, and a step ahead inside
-    /// it. What was committed before a failure stays so.
+    /// Commits what is missing in `start..end` of free, unlinked `extent`, and a step ahead up to
+    /// `limit` inside it. What was committed before a failure stays so.
     ///
     /// # Safety
     /// `extent` is owned by the caller; the arena lock is held.
@@ -421,15 +443,12 @@ impl Arena {
         extent: *mut Extent,
         start: usize,
         end: usize,
+        limit: usize,
     ) -> Result<(), Errno> {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
-        // A huge page comes at the first fault and as a whole, if its range is empty then: bringing in
-        // parts of it, or allocating them in the file, would make small pages for good.
-        let written_soon = self.in_huge_pages
-            || end - start <= POPULATE_MAX_PAGES && heap.counts.committed >= POPULATE_FROM_PAGES;
-        // SAFETY: contract.
-        let limit = unsafe { (*extent).end() };
+        let written_soon =
+            end - start <= POPULATE_MAX_PAGES && heap.counts.committed >= POPULATE_FROM_PAGES;
         let mut at = start;
         while let Some((first, last)) = bits.next_run(at, end, false) {
             // A granule is committed as a whole, so an uncommitted one lies inside one free extent
@@ -440,6 +459,8 @@ impl Arena {
             if last == end {
                 let step = (heap.counts.committed / COMMIT_STEP_FRACTION)
                     .clamp(COMMIT_STEP_MIN, COMMIT_STEP_MAX);
+                // A huge page comes as a whole, if its range is empty then: with a part of it there
+                // would be small pages for good.
                 let wanted = match self.in_huge_pages {
                     true => last.next_multiple_of(HUGE_PAGES),
                     false => last + step,
@@ -612,7 +633,7 @@ impl Arena {
             if right.is_null() || (*right).state != State::Free || (*right).pages() < needed {
                 return false;
             }
-            if self.carve(&mut heap, right, needed, 1, State::Large).is_err() {
+            if self.carve(&mut heap, right, needed, Place::ANY, State::Large).is_err() {
                 return false;
             }
             let start = (*extent).start();
@@ -748,9 +769,12 @@ impl Arena {
         let frozen = self.map.frozen();
         let mut at = start;
         while let Some((first, last)) = frozen.next_run(at, end, false) {
-            self.source.freeze(first << PAGE_SHIFT, (last - first) << PAGE_SHIFT)?;
-            frozen.set(first, last);
-            at = last;
+            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            // One mapping at a time: whatever has been frozen must be known as such.
+            let len = self.source.run(offset, len);
+            self.source.freeze(offset, len)?;
+            at = first + (len >> PAGE_SHIFT);
+            frozen.set(first, at);
         }
         Ok(())
     }

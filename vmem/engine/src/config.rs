@@ -74,6 +74,15 @@ pub const SMALL_POOL_PAGES: usize = 16 << 10;
 /// Most slots of such a slab.
 pub(crate) const SMALL_POOL_SLOTS: u16 = 4;
 
+/// A large block of at least so many pages that grows and has no room behind it is moved by moving
+/// mappings. (See `docs/decisions/0008-moving-mappings.md` for what it costs.)
+pub const MOVE_FROM_PAGES: usize = 1024;
+
+/// Blocks that could be moved begin at a multiple of what mappings are moved by, as long as no more
+/// than this fraction of the pool is in use: what lies between them is too small for other large
+/// blocks.
+pub const MOVE_ALIGN_FRACTION: usize = 8;
+
 /// Milliseconds after which a freed extent is given back, unless options say otherwise.
 pub const DEFAULT_PURGE_MS: u32 = 1000;
 /// Most pages given back by one slow-path call that finds purging due (bounds its latency).

@@ -573,6 +573,17 @@ impl<R: Runtime> Heap<R> {
             return pointer;
         }
         let old = pool.usable_size(pointer).unwrap_or(0);
+        if size > old {
+            // SAFETY: contract.
+            let moved = unsafe { pool.grow_by_moving(pointer, size) };
+            if !moved.is_null() {
+                if let Some(counted) = counted {
+                    self.uncount(counted);
+                    self.count(moved, size);
+                }
+                return moved;
+            }
+        }
         drop(guard);
         if size < old {
             // SAFETY: contract; the copy stays inside both blocks.

@@ -669,6 +669,28 @@ impl PoolInner {
         }
     }
 
+    /// Makes a large block hold `size` bytes, more than it does, at another place, without copying it.
+    /// Null when that cannot be done: the block is as before. The address keeps its remainder modulo
+    /// [`Source::CHUNK`], and with it every usual alignment.
+    ///
+    /// # Safety
+    /// `pointer` is a live block of this pool that only the caller uses; it is freed, unless the
+    /// result is null.
+    pub(crate) unsafe fn grow_by_moving(&self, pointer: *mut u8, size: usize) -> *mut u8 {
+        let (Located::Run(extent), Some(rounded)) =
+            (self.locate(pointer), size.checked_next_multiple_of(PAGE))
+        else {
+            return ptr::null_mut();
+        };
+        // SAFETY: a live large run; contract.
+        let new = unsafe { self.arena.relocate(extent, rounded >> PAGE_SHIFT) };
+        if new.is_null() {
+            return new.cast();
+        }
+        // SAFETY: a run of ours.
+        self.arena.map.address_of(unsafe { (*new).start() })
+    }
+
     /// Cuts a block down where it stands, whatever it wastes: a shrinking realloc cannot fail.
     ///
     /// # Safety
@@ -929,6 +951,13 @@ impl Pool {
                 return pointer;
             }
             let old = pool.usable_size(pointer).unwrap_or(0);
+            if size > old {
+                let moved = pool.grow_by_moving(pointer, size);
+                if !moved.is_null() {
+                    self.scan();
+                    return moved;
+                }
+            }
             let new = self.alloc(size);
             if !new.is_null() {
                 ptr::copy_nonoverlapping(pointer, new, old.min(size));

@@ -53,6 +53,19 @@ impl<'a> PageBits<'a> {
         });
     }
 
+    /// Exchanges the bits of `pages` pages from `a` and from `b`: whole words of pages that the caller
+    /// owns and that are declared used; the two ranges do not overlap.
+    pub(crate) fn exchange(self, a: usize, b: usize, pages: usize) {
+        debug_assert!((a | b | pages).is_multiple_of(64));
+        debug_assert!(a.abs_diff(b) >= pages && a.max(b) + pages <= self.used);
+        for word in 0..pages / 64 {
+            let (a, b) = (&self.words[a / 64 + word], &self.words[b / 64 + word]);
+            let bits = a.load(Relaxed);
+            a.store(b.load(Relaxed), Relaxed);
+            b.store(bits, Relaxed);
+        }
+    }
+
     /// Number of bits set in `start..end`.
     pub(crate) fn count(self, start: usize, end: usize) -> usize {
         let mut count = 0;
@@ -111,6 +124,16 @@ mod tests {
         for used in [256, 255, 129, 128, 64, 1, 0] {
             agree_with_a_naive_array(used);
         }
+    }
+
+    #[test]
+    fn words_change_places() {
+        let words: [AtomicU64; 4] = [1, 2, 3, 4].map(AtomicU64::new);
+        let bits = PageBits::new(&words, 256);
+        bits.exchange(128, 0, 128);
+        assert_eq!(words.each_ref().map(|word| word.load(Relaxed)), [3, 4, 1, 2]);
+        bits.exchange(64, 192, 64);
+        assert_eq!(words.each_ref().map(|word| word.load(Relaxed)), [3, 2, 1, 4]);
     }
 
     fn agree_with_a_naive_array(used: usize) {
