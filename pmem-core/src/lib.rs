@@ -6,6 +6,7 @@
 extern crate std;
 
 pub mod align;
+pub mod bare;
 pub mod dax;
 pub mod env;
 pub mod errno;

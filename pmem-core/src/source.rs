@@ -151,4 +151,14 @@ impl Source {
     pub fn has_descriptor(&self) -> bool {
         self.file.as_ref().is_some_and(|file| file.verified().is_some())
     }
+
+    /// Closes the descriptors of file and directory. What is committed stays; the rest can be
+    /// committed through the mapping; a range can no longer be frozen, nor the file cloned.
+    ///
+    /// For pools that are preallocated and of which there may be very many.
+    pub fn close_descriptors(&self) {
+        for descriptor in [&self.file, &self.directory].into_iter().flatten() {
+            descriptor.close();
+        }
+    }
 }

@@ -48,6 +48,9 @@ pub struct PoolOptions {
     /// Bytes at the start of the range that the pool leaves alone (rounded up to what the source
     /// commits at a time: pages, except for huge pages and devices).
     pub head_bytes: usize,
+    /// Whether threads keep free blocks of their own. Without, every call takes a lock; for tools that
+    /// watch each block (valgrind).
+    pub thread_caches: bool,
 }
 
 impl Default for PoolOptions {
@@ -57,6 +60,7 @@ impl Default for PoolOptions {
             purge: PurgePolicy::AfterMs(crate::config::DEFAULT_PURGE_MS),
             huge_pages: HugePages::Never,
             head_bytes: 0,
+            thread_caches: true,
         }
     }
 }
@@ -82,6 +86,8 @@ pub(crate) struct PoolInner {
     pub(crate) caches: Mutex<CacheList>,
     /// Caches in use; changed under the list lock.
     caches_in_use: AtomicUsize,
+    /// See [`PoolOptions::thread_caches`].
+    pub(crate) thread_caches: bool,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
     next_look_ms: AtomicU64,
     /// What a fork under way does with the pool; touched only by the thread that forks.
@@ -146,6 +152,7 @@ impl PoolInner {
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
             (&raw mut (*pool).caches_in_use).write(AtomicUsize::new(0));
+            (&raw mut (*pool).thread_caches).write(options.thread_caches);
             (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
