@@ -18,3 +18,4 @@ mod region;
 pub mod source;
 pub mod sync;
 pub mod sys;
+pub mod valgrind;

@@ -53,4 +53,4 @@ pub use heap::{Heap, Overflow, Runtime};
 pub use pool::{HugePages, Pool, PoolOptions};
 pub use remedy::remedy;
 pub use size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
-pub use stats::{CallCounts, ClassStats, Stats};
+pub use stats::{CallCounts, ClassStats, Stats, WholePageStats};

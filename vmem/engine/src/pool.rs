@@ -860,6 +860,12 @@ impl Pool {
         self.inner().stats()
     }
 
+    /// Blocks of whole pages in use: index `n` stands for those of up to `2^n` pages and more than half
+    /// of that. Walks the pool.
+    pub fn whole_page_blocks(&self) -> [crate::WholePageStats; 32] {
+        self.inner().whole_page_blocks()
+    }
+
     /// Walks all structures of the pool and checks that they agree.
     ///
     /// # Errors

@@ -1,0 +1,269 @@
+//! What valgrind's memcheck is told, so that it watches blocks of pools as it watches those of malloc.
+//!
+//! ```text
+//!   slot of the engine:  | block, as long as its class | unused | tail: 32 bytes |
+//!   what memcheck knows: | usable                      | forbidden               |
+//! ```
+//!
+//! Every block has a tail behind it, so a store behind its end is always seen. The tail links the blocks of
+//! a pool: memcheck goes on to know blocks that were not freed before their pool was deleted, and reports
+//! them as lost. When such an address is used again, it must be told first, or it would stop.
+//!
+//! Only under valgrind; all calls then come through `careful`.
+
+use core::mem;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use pmem_core::sync::{Mutex, Rank};
+use pmem_core::sys::{self, Advice, Protection};
+use pmem_core::valgrind::{self, Silence};
+use vmem_engine::ClassId;
+
+use crate::careful::Request;
+use crate::pools::{Entry, Medium};
+
+static ON: AtomicBool = AtomicBool::new(false);
+
+/// Finds out whether valgrind is there. Once, at the start.
+pub(crate) fn look() {
+    ON.store(valgrind::is_running(), Relaxed);
+}
+
+pub(crate) fn is_on() -> bool {
+    ON.load(Relaxed)
+}
+
+/// The last bytes of a slot.
+#[repr(C)]
+struct Tail {
+    /// Tells a live block from anything else: [`MARK`] and its address.
+    mark: usize,
+    /// Usable bytes of the block.
+    len: usize,
+    newer: *mut u8,
+    older: *mut u8,
+}
+
+const TAIL_BYTES: usize = size_of::<Tail>();
+const _: () = assert!(TAIL_BYTES == 32);
+/// Forbidden bytes at both sides of a block, for memcheck. In front of a block lies another one's tail, or
+/// a page of the pool that is nobody's.
+const REDZONE: usize = 16;
+const MARK: usize = 0x7661_6c67_7269_6e64;
+
+/// Blocks that were not freed before their region pool was deleted.
+struct Lost {
+    blocks: *mut *mut u8,
+    count: usize,
+    room: usize,
+}
+
+// SAFETY: guarded by the lock around it.
+unsafe impl Send for Lost {}
+
+/// Guards the links of all blocks, too. Taken with no lock of the engine, or that of the list of pools.
+static LOST: Mutex<Lost> =
+    Mutex::new(Rank::new(2), Lost { blocks: ptr::null_mut(), count: 0, room: 0 });
+
+/// Usable bytes of a block for `size` bytes, as without valgrind.
+fn rounded(size: usize) -> Option<usize> {
+    match ClassId::for_size(size) {
+        Some(class) => Some(class.size()),
+        None => size.checked_next_multiple_of(vmem_engine::config::PAGE),
+    }
+}
+
+fn tail_of(entry: &Entry, block: *const u8) -> Option<NonNull<Tail>> {
+    // SAFETY: any address may be asked for.
+    let slot = unsafe { entry.pool().usable_size(block) };
+    let at = block.cast_mut().wrapping_add(slot.checked_sub(TAIL_BYTES)?);
+    let at = NonNull::new(at.cast::<Tail>()).filter(|at| at.is_aligned())?;
+    let _silence = Silence::new();
+    // SAFETY: inside of the pool, since the slot is.
+    let mark = unsafe { (*at.as_ptr()).mark };
+    (mark == MARK ^ block.addr()).then_some(at)
+}
+
+/// A block, or null.
+pub(crate) fn alloc(entry: &Entry, request: Request) -> *mut u8 {
+    let Some(len) = rounded(request.size) else { return ptr::null_mut() };
+    let Some(whole) = len.checked_add(TAIL_BYTES) else { return ptr::null_mut() };
+    let block = entry.pool().alloc_aligned(request.align, whole);
+    if block.is_null() {
+        return block;
+    }
+    {
+        let _lost = LOST.lock();
+        // SAFETY: a fresh block.
+        let slot = unsafe { entry.pool().usable_size(block) };
+        let tail = block.wrapping_add(slot - TAIL_BYTES).cast::<Tail>();
+        let older = entry.watched.load(Relaxed);
+        let tail_of_older = tail_of(entry, older);
+        let _silence = Silence::new();
+        // SAFETY: the end of a fresh block that is long enough; links are guarded by the lock.
+        unsafe {
+            tail.write(Tail { mark: MARK ^ block.addr(), len, newer: ptr::null_mut(), older });
+            if let Some(tail) = tail_of_older {
+                (*tail.as_ptr()).newer = block;
+            }
+        }
+        entry.watched.store(block, Relaxed);
+    }
+    valgrind::block_allocated(block, len, REDZONE);
+    if request.zeroed {
+        // SAFETY: fresh, and known to memcheck now.
+        unsafe { block.write_bytes(0, len) };
+    }
+    block
+}
+
+/// Frees a block. What is none, memcheck reports; then nothing is done.
+///
+/// # Safety
+/// `block` is in this pool, and nobody uses it any more.
+pub(crate) unsafe fn free(entry: &Entry, block: *mut u8) {
+    {
+        let _lost = LOST.lock();
+        let Some(tail) = tail_of(entry, block) else {
+            valgrind::block_freed(block, REDZONE);
+            return;
+        };
+        let silence = Silence::new();
+        // SAFETY: a live block of ours; links are guarded by the lock.
+        let (newer, older) = unsafe {
+            (*tail.as_ptr()).mark = 0;
+            ((*tail.as_ptr()).newer, (*tail.as_ptr()).older)
+        };
+        drop(silence);
+        let newer_tail = tail_of(entry, newer);
+        let older_tail = tail_of(entry, older);
+        let _silence = Silence::new();
+        // SAFETY: as above.
+        unsafe {
+            match newer_tail {
+                Some(tail) => (*tail.as_ptr()).older = older,
+                None => entry.watched.store(older, Relaxed),
+            }
+            if let Some(tail) = older_tail {
+                (*tail.as_ptr()).newer = newer;
+            }
+        }
+    }
+    valgrind::block_freed(block, REDZONE);
+    // SAFETY: contract.
+    unsafe { entry.pool().free(block) };
+}
+
+/// Moves a block to one of another size; null when there is none.
+///
+/// # Safety
+/// `block` is in this pool, and only the caller uses it.
+pub(crate) unsafe fn realloc(entry: &Entry, block: *mut u8, size: usize) -> *mut u8 {
+    // SAFETY: contract.
+    let old = unsafe { usable_size(entry, block) };
+    let new = alloc(entry, Request { size, align: 1, zeroed: false });
+    if !new.is_null() {
+        // SAFETY: both blocks are that long.
+        unsafe {
+            new.copy_from_nonoverlapping(block, old.min(size));
+            free(entry, block);
+        }
+    }
+    new
+}
+
+/// Usable bytes of a block; 0 for what is none.
+///
+/// # Safety
+/// `block` is in this pool.
+pub(crate) unsafe fn usable_size(entry: &Entry, block: *const u8) -> usize {
+    let Some(tail) = tail_of(entry, block) else { return 0 };
+    let _silence = Silence::new();
+    // SAFETY: a live block of ours.
+    unsafe { (*tail.as_ptr()).len }
+}
+
+/// Nothing of a new pool may be touched; what was lost there before is forgotten.
+pub(crate) fn pool_made(start: *const u8, len: usize) {
+    if !is_on() {
+        return;
+    }
+    LOST.lock().forget(start, len);
+    valgrind::forbid(start, len);
+}
+
+/// A pool is about to be deleted. Says whether its addresses must not be used for anything else.
+pub(crate) fn pool_goes(entry: &Entry, start: *const u8, len: usize) -> bool {
+    if !is_on() {
+        return false;
+    }
+    let any = !entry.watched.load(Relaxed).is_null();
+    if entry.medium() != Medium::Region {
+        return any;
+    }
+    let mut lost = LOST.lock();
+    let mut block = entry.watched.load(Relaxed);
+    while let Some(tail) = tail_of(entry, block) {
+        lost.push(block);
+        let _silence = Silence::new();
+        // SAFETY: a live block of ours; links are guarded by the lock.
+        block = unsafe { (*tail.as_ptr()).older };
+    }
+    drop(lost);
+    // The caller's again.
+    valgrind::allow_undefined(start, len);
+    false
+}
+
+/// Gives the memory of a deleted pool back and keeps its addresses.
+pub(crate) fn bury(start: NonNull<u8>, len: usize) {
+    // SAFETY: nobody uses the pool any more. A file without holes keeps its space to the process's end.
+    unsafe {
+        let _ = sys::advise(start, len, Advice::Remove);
+        let _ = sys::protect(start, len, Protection::None);
+    }
+    valgrind::forbid(start.as_ptr(), len);
+}
+
+impl Lost {
+    fn push(&mut self, block: *mut u8) {
+        const PLACE: usize = size_of::<*mut u8>();
+        if self.count == self.room {
+            let room = (2 * self.room).max(512);
+            let Ok(memory) = sys::map_anonymous(room * PLACE) else { return };
+            let memory = memory.cast::<*mut u8>();
+            if let Some(old) = NonNull::new(self.blocks) {
+                // SAFETY: the new array is larger; the old one is ours.
+                unsafe {
+                    memory.copy_from_nonoverlapping(old, self.count);
+                    let _ = sys::unmap(old.cast(), self.room * PLACE);
+                }
+            }
+            (self.blocks, self.room) = (memory.as_ptr(), room);
+        }
+        // The address without what tells memcheck that it is one: it would look reachable.
+        let hidden = ptr::without_provenance_mut(!block.addr());
+        // SAFETY: below `room`.
+        unsafe { self.blocks.add(self.count).write(hidden) };
+        self.count += 1;
+    }
+
+    /// Tells memcheck that blocks in this range are gone.
+    fn forget(&mut self, start: *const u8, len: usize) {
+        let mut at = 0;
+        while at < self.count {
+            // SAFETY: below `count`.
+            let place = unsafe { &mut *self.blocks.add(at) };
+            let block = !place.addr();
+            if (start.addr()..start.addr() + len).contains(&block) {
+                valgrind::block_freed(ptr::without_provenance(block), REDZONE);
+                self.count -= 1;
+                // SAFETY: the last one, which may be the same.
+                let last = unsafe { self.blocks.add(self.count).read() };
+                let _ = mem::replace(place, last);
+            } else {
+                at += 1;
+            }
+        }
+    }
+}
