@@ -1,0 +1,348 @@
+//! libvmem.so.1: the contract, by C programs against both builds, on several media.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use pmem_e2e::artifact::{c_sources, need};
+use pmem_e2e::capi::{self, Build, headers, installed};
+use pmem_e2e::cases::Cases;
+use pmem_e2e::mount::Mount;
+use pmem_e2e::run::{Outcome, SHORT, run};
+use pmem_e2e::scratch::Scratch;
+
+const LONG: Duration = Duration::from_secs(180);
+
+/// Runs all cases of a program with both builds on a place.
+fn on(program: &str, place: &Path) {
+    let program = capi::program(program);
+    for build in Build::ALL {
+        Cases::of(&program).limit(LONG).argument(place).run_with(|command| {
+            build.choose(command);
+        });
+    }
+}
+
+fn region() -> &'static Path {
+    Path::new("region")
+}
+
+/// A directory in memory whose name is not ASCII.
+fn tmpfs() -> (Scratch, PathBuf) {
+    let scratch = Scratch::in_memory("vmem");
+    let path = scratch.path().join("Späßchen-λ-池");
+    fs::create_dir(&path).expect("a directory");
+    (scratch, path)
+}
+
+fn ext4(what: &str) -> Option<Mount> {
+    Mount::ext4(3000, &["-O", "^has_journal"], "", what)
+}
+
+// ---- conformance ----
+
+#[test]
+fn calls_on_tmpfs() {
+    let (_scratch, path) = tmpfs();
+    on("vmem", &path);
+}
+
+#[test]
+fn calls_on_regions() {
+    on("vmem", region());
+}
+
+#[test]
+fn calls_on_ext4() {
+    if let Some(mount) = ext4("libvmem on ext4") {
+        on("vmem", mount.path());
+    }
+}
+
+#[test]
+fn assertions_of_the_reference_tests_on_tmpfs() {
+    let (_scratch, path) = tmpfs();
+    on("vmem_reference", &path);
+}
+
+#[test]
+fn assertions_of_the_reference_tests_on_regions() {
+    on("vmem_reference", region());
+}
+
+#[test]
+fn assertions_of_the_reference_tests_on_ext4() {
+    if let Some(mount) = ext4("the reference's assertions on ext4") {
+        on("vmem_reference", mount.path());
+    }
+}
+
+#[test]
+fn weaknesses_of_the_reference_are_not_copied() {
+    let (_scratch, path) = tmpfs();
+    on("vmem_defects", &path);
+}
+
+#[test]
+fn weaknesses_of_the_reference_are_not_copied_on_regions() {
+    on("vmem_defects", region());
+}
+
+// ---- space ----
+
+/// Runs one case of `vmem_space` with both builds.
+fn space(case: &str, place: &Path, variables: &[(&str, &str)]) {
+    for build in Build::ALL {
+        let mut command = Command::new(capi::program("vmem_space"));
+        build.choose(command.arg(case).arg(place)).envs(variables.iter().copied());
+        let outcome = run(&mut command, LONG).success();
+        assert_eq!(outcome.out().lines().last(), Some(&*format!("ok {case}")), "{outcome}");
+    }
+}
+
+#[test]
+fn a_file_system_without_room_is_told_when_the_pool_is_made() {
+    if let Some(mount) = Mount::tmpfs(20, "libvmem without space on tmpfs") {
+        space("no_space_for_a_pool", mount.path(), &[]);
+    }
+    if let Some(mount) = Mount::ext4(24, &[], "", "libvmem without space on ext4") {
+        space("no_space_for_a_pool", mount.path(), &[]);
+    }
+}
+
+#[test]
+fn a_read_only_file_system_is_told() {
+    if let Some(mount) = Mount::tmpfs(20, "libvmem on a read-only file system") {
+        mount.remount("ro");
+        space("a_read_only_place", mount.path(), &[]);
+    }
+}
+
+#[test]
+fn a_lazy_pool_takes_space_as_it_is_used_and_gives_it_back() {
+    if let Some(mount) = Mount::tmpfs(200, "libvmem with lazy space on tmpfs") {
+        space("lazy_space_comes_and_goes", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+    if let Some(mount) = Mount::ext4(200, &[], "", "libvmem with lazy space on ext4") {
+        space("lazy_space_comes_and_goes", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+}
+
+#[test]
+fn a_lazy_pool_on_a_full_file_system_gives_null() {
+    if let Some(mount) = Mount::tmpfs(24, "a full tmpfs under a lazy pool of libvmem") {
+        space("lazy_pool_on_a_full_file_system", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+}
+
+// ---- the files ----
+
+fn tool(name: &str, arguments: &[&str], file: &Path) -> String {
+    let mut command = Command::new(need(name, "binutils"));
+    run(command.args(arguments).arg(file).env("LC_ALL", "C"), SHORT).success().out()
+}
+
+/// The committed list of symbols of a library.
+fn listed(library: &str) -> Vec<String> {
+    let path = format!("{}/abi/{library}.symbols", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).expect("the committed list");
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// Dynamic symbols that a file defines, as `LETTER NAME`.
+fn defined(file: &Path) -> Vec<String> {
+    let out = tool("nm", &["-D", "--defined-only", "--with-symbol-versions"], file);
+    let mut lines: Vec<String> = out
+        .lines()
+        .map(|line| line.split_once(' ').expect("an address").1.trim().to_owned())
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn shared_objects_have_the_committed_symbols_nodes_and_names() {
+    for build in Build::ALL {
+        for library in ["libvmem", "libvmmalloc"] {
+            let file = build.folder().join(format!("{library}.so"));
+            assert_eq!(defined(&file), listed(library), "{}", file.display());
+            let dynamic = tool("readelf", &["-dW"], &file);
+            assert!(
+                dynamic.contains(&format!("Library soname: [{library}.so.1]")),
+                "{}: {dynamic}",
+                file.display()
+            );
+            let needed: Vec<&str> = dynamic.lines().filter(|l| l.contains("(NEEDED)")).collect();
+            assert!(needed.len() == 1 && needed[0].contains("[libc.so.6]"), "{needed:?}");
+            for tag in ["(RPATH)", "(RUNPATH)", "(TEXTREL)"] {
+                assert!(!dynamic.contains(tag), "{tag} in\n{dynamic}");
+            }
+            assert!(dynamic.contains("NODELETE") && dynamic.contains("NOW"), "{dynamic}");
+            let segments = tool("readelf", &["-lW"], &file);
+            let stack = segments.lines().find(|l| l.contains("GNU_STACK")).expect("GNU_STACK");
+            assert!(stack.contains("RW ") && !stack.contains("RWE"), "{stack}");
+            assert!(segments.contains("GNU_RELRO"), "{segments}");
+            for (name, to) in [("so", "so.1"), ("so.1", "so.1.0.0")] {
+                let link = build.folder().join(format!("{library}.{name}"));
+                assert_eq!(
+                    fs::read_link(link).expect("a link"),
+                    PathBuf::from(format!("{library}.{to}"))
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn libvmem_imports_nothing_that_allocates_or_prints() {
+    const BANNED: [&str; 12] = [
+        "__tls_get_addr",
+        "dlsym",
+        "malloc",
+        "calloc",
+        "free",
+        "realloc",
+        "printf",
+        "fopen",
+        "getenv",
+        "_Unwind_Resume",
+        "rust_eh_personality",
+        "__cxa_thread_atexit_impl",
+    ];
+    for build in Build::ALL {
+        let file = build.folder().join("libvmem.so");
+        for line in tool("nm", &["-D", "--undefined-only"], &file).lines() {
+            let name = line.split_whitespace().last().expect("a name");
+            let name = name.split('@').next().expect("a name");
+            assert!(!BANNED.contains(&name), "{build:?} imports {name}");
+        }
+    }
+}
+
+#[test]
+fn archives_export_the_contract_and_nothing_else() {
+    for build in Build::ALL {
+        for library in ["libvmem", "libvmmalloc"] {
+            let archive = build.folder().join(format!("{library}.a"));
+            let mut wanted: Vec<String> = listed(library)
+                .iter()
+                .filter(|line| !line.starts_with("A "))
+                .map(|line| line[2..].split('@').next().expect("a name").to_owned())
+                .collect();
+            wanted.sort();
+            let out = tool("nm", &["--defined-only", "--extern-only"], &archive);
+            let mut found: Vec<&str> =
+                out.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+            found.sort_unstable();
+            assert_eq!(found, wanted, "{}", archive.display());
+        }
+    }
+}
+
+/// Compiles `source` and gives what became of it.
+fn compile(compiler: &str, arguments: &[&str], source: &str) -> Outcome {
+    let scratch = Scratch::new("compile");
+    let extension = if compiler == "cc" { "c" } else { "cc" };
+    let file = scratch.path().join(format!("x.{extension}"));
+    fs::write(&file, source).expect("a file");
+    let mut command = Command::new(need(compiler, "g++"));
+    command.args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-c", "-o", "/dev/null"]);
+    command.arg("-I").arg(headers()).args(arguments).arg(&file).env("LC_ALL", "C");
+    run(&mut command, SHORT)
+}
+
+#[test]
+fn headers_compile_alone_in_every_language() {
+    let languages: [(&str, &[&str]); 2] = [
+        ("cc", &["-std=c99", "-std=c11", "-std=c17", "-std=gnu17", "-std=c2x"]),
+        ("c++", &["-std=c++11", "-std=c++14", "-std=c++17", "-std=c++20", "-std=gnu++17"]),
+    ];
+    for header in ["libvmem.h", "libvmmalloc.h"] {
+        for (compiler, standards) in languages {
+            for standard in standards {
+                // Twice, and with those of the C library in front and behind.
+                for around in ["", "#include <stdlib.h>\n", "#include <malloc.h>\n"] {
+                    let source = format!(
+                        "{around}#include <{header}>\n#include <{header}>\n{around}\
+                         void *probe;\n"
+                    );
+                    compile(compiler, &[standard], &source).success();
+                }
+            }
+        }
+    }
+    for standard in ["-std=c90", "-std=c++98"] {
+        let compiler = if standard.contains("++") { "c++" } else { "cc" };
+        compile(compiler, &[standard, "-Wno-comment"], "#include <libvmem.h>\nint probe;\n").success();
+    }
+    let wrong = compile("cc", &[], "#include <libvmem.h>\nint x = vmem_malloc;\n");
+    assert!(wrong.code() != Some(0), "the check cannot fail");
+}
+
+#[test]
+fn constants_and_types_are_those_of_the_contract() {
+    let source = fs::read_to_string(c_sources().join("vmem_asserts.c")).expect("the source");
+    compile("cc", &["-std=c11"], &source).success();
+    let wrong = source.replace("VMEM_MIN_POOL == 14680064", "VMEM_MIN_POOL == 14680065");
+    assert!(compile("cc", &["-std=c11"], &wrong).code() != Some(0), "the check cannot fail");
+}
+
+#[test]
+fn pkg_config_files_name_folders_and_libraries() {
+    for name in ["vmem", "vmmalloc"] {
+        let path = installed().join(format!("usr/lib/pkgconfig/lib{name}.pc"));
+        let text = fs::read_to_string(path).expect("the .pc file");
+        for line in [
+            "prefix=/usr".to_owned(),
+            "libdir=/usr/lib".to_owned(),
+            "includedir=${prefix}/include".to_owned(),
+            format!("Name: lib{name}"),
+            format!("Libs: -L${{libdir}} -l{name}"),
+            "Cflags: -I${includedir}".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+        }
+        assert!(!text.contains('@') && !text.contains("Requires"), "{text}");
+    }
+}
+
+#[test]
+fn manual_pages_are_installed_under_every_name() {
+    let man = installed().join("usr/share/man");
+    for line in listed("libvmem").iter().filter(|line| line.starts_with("T ")) {
+        let name = line[2..].split('@').next().expect("a name");
+        let page = match name {
+            // Described with the library.
+            "vmem_check_version" | "vmem_set_funcs" | "vmem_errormsg" => "man7/libvmem.7".into(),
+            name => format!("man3/{name}.3"),
+        };
+        let text = fs::read_to_string(man.join(&page)).unwrap_or_else(|e| panic!("{page}: {e}"));
+        assert!(text.contains(name), "{page} does not mention {name}");
+    }
+    assert!(man.join("man7/libvmmalloc.7").is_file());
+}
+
+#[test]
+fn a_program_links_with_the_archive() {
+    let (_scratch, path) = tmpfs();
+    let include = format!("-I{}", headers().display());
+    let archive = Build::Release.folder().join("libvmem.a");
+    let program = pmem_e2e::artifact::compile(
+        "vmem",
+        "vmem_static",
+        pmem_e2e::artifact::Shape::Program,
+        &[&include, &archive.to_string_lossy()],
+    );
+    let needed = tool("readelf", &["-dW"], &program);
+    assert!(!needed.contains("libvmem.so"), "{needed}");
+    Cases::of(&program).limit(LONG).argument(&path).run_with(|command| {
+        pmem_e2e::preload::plain(command).env_remove("LD_LIBRARY_PATH");
+    });
+}
