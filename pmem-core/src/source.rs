@@ -33,6 +33,7 @@ use crate::file::Descriptor;
 use crate::region::Region;
 
 pub use crate::file::OpenMode;
+pub use crate::region::{parse_hint, prefer_addresses_from};
 pub use fork::FileClone;
 pub use open::HugePageSize;
 pub use purge::Purged;

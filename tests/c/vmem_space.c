@@ -1,4 +1,4 @@
-/* Space of the file system below pools: each case has the file system for itself. */
+/* What a file system with little room, and the environment, make of pools. */
 #include "vmem.h"
 #include <sys/statvfs.h>
 
@@ -67,4 +67,22 @@ CASE(lazy_pool_on_a_full_file_system)
     CHECK_GE(count, 100);
     CHECK_GE(300, count);
     CHECK_EQ(vmem_check(vmp), 1);
+}
+
+CASE(pools_are_at_the_hint)
+{
+    VMEM *first = vmem_create(directory(), VMEM_MIN_POOL);
+    VMEM *second = vmem_create(directory(), VMEM_MIN_POOL);
+    CHECK_EQ((uintptr_t)first, 0x100000000000);
+    CHECK_EQ((uintptr_t)second, 0x100000000000 + 4 * CHUNK); /* 14 MiB, and the rest of 4 */
+    memset(OK(vmem_malloc(second, 8 * MIB)), 1, 8 * MIB);
+    vmem_delete(first);
+    CHECK_EQ((uintptr_t)vmem_create(directory(), VMEM_MIN_POOL), 0x100000000000);
+}
+
+CASE(pools_are_elsewhere)
+{
+    VMEM *vmp = vmem_create(directory(), VMEM_MIN_POOL);
+    CHECK(vmp != NULL);
+    CHECK_GE((uintptr_t)vmp, 0x200000000000);
 }

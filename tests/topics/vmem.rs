@@ -89,6 +89,21 @@ fn weaknesses_of_the_reference_are_not_copied_on_regions() {
     on("vmem_defects", region());
 }
 
+// ---- the environment ----
+
+#[test]
+fn pools_go_where_the_hint_says() {
+    let (_scratch, path) = tmpfs();
+    // Far from everything; not a multiple of 4 MiB, and nonsense that is ignored.
+    for (hint, case) in [
+        ("0x100000000000", "pools_are_at_the_hint"),
+        ("0FFFFFFFF001", "pools_are_at_the_hint"),
+        ("somewhere", "pools_are_elsewhere"),
+    ] {
+        space(case, &path, &[("PMEM_MMAP_HINT", hint)]);
+    }
+}
+
 // ---- space ----
 
 /// Runs one case of `vmem_space` with both builds.
@@ -280,7 +295,8 @@ fn headers_compile_alone_in_every_language() {
     }
     for standard in ["-std=c90", "-std=c++98"] {
         let compiler = if standard.contains("++") { "c++" } else { "cc" };
-        compile(compiler, &[standard, "-Wno-comment"], "#include <libvmem.h>\nint probe;\n").success();
+        compile(compiler, &[standard, "-Wno-comment"], "#include <libvmem.h>\nint probe;\n")
+            .success();
     }
     let wrong = compile("cc", &[], "#include <libvmem.h>\nint x = vmem_malloc;\n");
     assert!(wrong.code() != Some(0), "the check cannot fail");
@@ -318,15 +334,13 @@ fn manual_pages_are_installed_under_every_name() {
     let man = installed().join("usr/share/man");
     for line in listed("libvmem").iter().filter(|line| line.starts_with("T ")) {
         let name = line[2..].split('@').next().expect("a name");
-        let page = match name {
-            // Described with the library.
-            "vmem_check_version" | "vmem_set_funcs" | "vmem_errormsg" => "man7/libvmem.7".into(),
-            name => format!("man3/{name}.3"),
-        };
+        let page = format!("man3/{name}.3");
         let text = fs::read_to_string(man.join(&page)).unwrap_or_else(|e| panic!("{page}: {e}"));
         assert!(text.contains(name), "{page} does not mention {name}");
     }
-    assert!(man.join("man7/libvmmalloc.7").is_file());
+    for page in ["man7/libvmem.7", "man7/libvmmalloc.7"] {
+        assert!(man.join(page).is_file());
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@
 use core::ffi::{c_char, c_int};
 use pmem_core::align::{PAGE_SIZE, align_down, checked_align_up};
 use pmem_core::errno::Errno;
-use pmem_core::source::Source;
+use pmem_core::source::{Source, parse_hint, prefer_addresses_from};
 use pmem_core::sys;
 use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES};
 
@@ -46,6 +46,11 @@ pub(crate) fn start() -> Option<Pool> {
         Ok(config) => config,
         Err(invalid) => refuse(invalid),
     };
+    if let Some(address) =
+        environment::get(c"PMEM_MMAP_HINT").and_then(|t| parse_hint(t.to_bytes()))
+    {
+        prefer_addresses_from(address);
+    }
     let pool = match make_pool(&config) {
         Ok(pool) => pool,
         Err(errno) => refuse(format_args!("vmem pool creation failed: {errno}")),

@@ -66,6 +66,7 @@ const LIBRARIES: &[Library] = &[
 
 /// Names under which a page of several functions is found, too.
 const ALIASES: &[(&str, &[&str])] = &[
+    ("libvmem.7", &["vmem_check_version", "vmem_set_funcs", "vmem_errormsg"]),
     ("vmem_create.3", &["vmem_create_in_region", "vmem_delete", "vmem_check", "vmem_stats_print"]),
     (
         "vmem_malloc.3",
@@ -284,11 +285,14 @@ fn install_rest(library: &Library, options: &Options) -> Result<(), Stop> {
             below(&options.destdir, &options.prefix).join(format!("share/man/man{section}"));
         fs::create_dir_all(&folder)?;
         fs::copy(workspace::root().join("docs/man").join(page), folder.join(page))?;
+        // Functions are in section 3, whatever the section of the page that describes them.
+        let functions = folder.with_file_name("man3");
+        fs::create_dir_all(&functions)?;
         for (_, names) in ALIASES.iter().filter(|(of, _)| of == page) {
             for name in *names {
-                let alias = folder.join(format!("{name}.{section}"));
+                let alias = functions.join(format!("{name}.3"));
                 let _ = fs::remove_file(&alias); // is not there the first time
-                symlink(page, alias)?;
+                symlink(format!("../man{section}/{page}"), alias)?;
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What happens once, when the library is loaded or first called.
 
+use pmem_core::env;
+use pmem_core::source::{parse_hint, prefer_addresses_from};
 use pmem_core::sync::Once;
+use pmem_core::sys;
 
 use crate::{fork, log, memcheck, message};
 
@@ -21,5 +24,14 @@ pub(crate) fn ensure() {
         message::prepare();
         log::open();
         fork::install();
+        prefer_addresses();
     });
+}
+
+fn prefer_addresses() {
+    if let Some(text) = env::get(c"PMEM_MMAP_HINT").filter(|_| !sys::is_secure())
+        && let Some(address) = parse_hint(text.to_bytes())
+    {
+        prefer_addresses_from(address);
+    }
 }
