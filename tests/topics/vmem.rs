@@ -104,6 +104,144 @@ fn pools_go_where_the_hint_says() {
     }
 }
 
+// ---- the log of the debug library ----
+
+/// Runs a case of `vmem_log` with some variables.
+fn logged(build: Build, case: &str, variables: &[(&str, &str)]) -> Outcome {
+    let (_scratch, path) = tmpfs();
+    let mut command = Command::new(capi::program("vmem_log"));
+    build.choose(command.arg(case).arg(&path)).envs(variables.iter().copied());
+    run(&mut command, SHORT)
+}
+
+/// Splits `<libvmem>: <LEVEL> [file:line function] text`.
+fn parsed(line: &str) -> (u32, String, String) {
+    let fields = || {
+        let rest = line.strip_prefix("<libvmem>: <")?;
+        let (level, rest) = rest.split_once("> [")?;
+        let (place, text) = rest.split_once("] ")?;
+        let (file, function) = place.split_once(' ')?;
+        let (file, number) = file.split_once(':')?;
+        assert!(file.ends_with(".rs") && number.parse::<u32>().is_ok(), "{line}");
+        Some((level.parse().ok()?, function.to_owned(), text.trim_start().to_owned()))
+    };
+    fields().unwrap_or_else(|| panic!("not a line of the log: {line}"))
+}
+
+#[test]
+fn the_debug_library_logs_calls_and_errors() {
+    let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_LEVEL", "3")]).success();
+    let lines: Vec<_> = outcome.err().lines().map(parsed).collect();
+    let program = capi::program("vmem_log");
+    for (at, text) in [
+        (0, format!("pid {}: program: {}", outcome.pid, program.display())),
+        (1, "libvmem version 1.1".to_owned()),
+        (2, format!("src version: {}", env!("CARGO_PKG_VERSION"))),
+    ] {
+        assert_eq!((lines[at].0, &lines[at].2), (1, &text));
+    }
+    let functions: Vec<&str> = lines[3..].iter().map(|(_, function, _)| &**function).collect();
+    assert_eq!(
+        functions,
+        [
+            "vmem_create",
+            "vmem_malloc",
+            "vmem_realloc",
+            "vmem_free",
+            "vmem_calloc",
+            "vmem_aligned_alloc",
+            "vmem_create",
+            "vmem_create",
+            "vmem_check",
+            "vmem_delete",
+        ]
+    );
+    let text = |at: usize| &*lines[3 + at].2;
+    assert!(text(0).ends_with(" size 14680064"), "{}", text(0));
+    assert!(text(1).ends_with(" size 4321") && text(2).ends_with(" size 5432"));
+    assert!(text(4).ends_with(" nmemb 3 size 77") && text(5).ends_with(" alignment 64 size 6543"));
+    assert_eq!((lines[10].0, text(7)), (1, "open: No such file or directory"));
+    assert!(lines[3..10].iter().all(|(level, ..)| *level == 3));
+}
+
+#[test]
+fn the_level_chooses_what_is_logged() {
+    for (level, count) in
+        [("0", 0), ("-3", 0), ("abc", 0), ("1", 4), ("2", 4), ("3x", 13), ("99", 13)]
+    {
+        let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_LEVEL", level)]).success();
+        assert_eq!(outcome.err().lines().count(), count, "level {level}: {}", outcome.err());
+    }
+    let outcome = logged(Build::Debug, "calls", &[]).success();
+    assert_eq!(outcome.err(), "");
+    let outcome = logged(Build::Debug, "own_function_gets_the_log", &[("VMEM_LOG_LEVEL", "3")]);
+    // Before the program could set its function, three lines went the usual way.
+    assert_eq!(outcome.success().err().lines().count(), 4);
+}
+
+#[test]
+fn the_log_goes_to_its_file() {
+    let scratch = Scratch::new("log");
+    let file = scratch.path().join("log");
+    let name = file.to_str().expect("UTF-8");
+    fs::write(&file, "what was there before, which is longer than nothing\n").expect("a file");
+    let variables = [("VMEM_LOG_LEVEL", "3"), ("VMEM_LOG_FILE", name)];
+    let outcome = logged(Build::Debug, "calls", &variables).success();
+    assert_eq!(outcome.err(), "");
+    assert_eq!(fs::read_to_string(&file).expect("the log").lines().map(parsed).count(), 13);
+
+    let prefix = format!("{name}-");
+    let variables = [("VMEM_LOG_LEVEL", "1"), ("VMEM_LOG_FILE", &*prefix)];
+    let outcome = logged(Build::Debug, "calls", &variables).success();
+    let log = fs::read_to_string(format!("{prefix}{}", outcome.pid)).expect("the log");
+    assert_eq!(log.lines().count(), 4);
+
+    // Statistics have no level.
+    let outcome = logged(Build::Debug, "statistics", &[("VMEM_LOG_FILE", name)]).success();
+    assert_eq!(outcome.err(), "");
+    let text = fs::read_to_string(&file).expect("the log");
+    assert!(text.starts_with("___ Begin jemalloc statistics ___\n"), "{text}");
+
+    let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_LEVEL", "1"), ("VMEM_LOG_FILE", "")]);
+    assert_eq!(outcome.success().err().lines().count(), 4, "an empty name is none");
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_ends_the_program() {
+    let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_FILE", "/nowhere/log")]);
+    assert_eq!(outcome.signal(), Some(libc::SIGABRT), "{outcome}");
+    assert_eq!(
+        outcome.err(),
+        "Error (libvmem): VMEM_LOG_FILE=/nowhere/log: No such file or directory\n"
+    );
+}
+
+#[test]
+fn the_log_is_aligned_when_asked() {
+    let variables = [("VMEM_LOG_LEVEL", "1"), ("PMDK_LOG_ALIGN", "70")];
+    let outcome = logged(Build::Debug, "calls", &variables).success();
+    for line in outcome.err().lines() {
+        assert!(!line[70..].starts_with(' ') && line[..70].ends_with("  "), "{line}");
+    }
+}
+
+#[test]
+fn the_other_library_logs_nothing() {
+    let variables = [("VMEM_LOG_LEVEL", "4"), ("VMEM_LOG_FILE", "/nowhere/log")];
+    let outcome = logged(Build::Release, "calls", &variables).success();
+    assert_eq!(outcome.err(), "");
+}
+
+#[test]
+fn settings_of_the_other_allocator_are_ignored() {
+    for build in Build::ALL {
+        for value in ["narenas:64,tcache:true", "nonsense", "unknown:1", ""] {
+            let outcome = logged(build, "calls", &[("JE_VMEM_MALLOC_CONF", value)]).success();
+            assert_eq!(outcome.err(), "");
+        }
+    }
+}
+
 // ---- space ----
 
 /// Runs one case of `vmem_space` with both builds.
