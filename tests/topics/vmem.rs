@@ -498,3 +498,147 @@ fn a_program_links_with_the_archive() {
         pmem_e2e::preload::plain(command).env_remove("LD_LIBRARY_PATH");
     });
 }
+
+// ---- valgrind ----
+
+/// Runs a case of `vmem_valgrind` under memcheck.
+fn memcheck(build: Build, case: &str, place: &Path) -> Outcome {
+    let mut command = Command::new(need("valgrind", "valgrind"));
+    command.args(["--leak-check=full", "--show-leak-kinds=definite", "--error-exitcode=99"]);
+    command.args(["--num-callers=20", "--fullpath-after="]);
+    command.arg(capi::program("vmem_valgrind")).arg(case).arg(place);
+    run(build.choose(&mut command), LONG)
+}
+
+/// For both builds, on a file and on a region.
+fn memcheck_everywhere(case: &str, check: impl Fn(&Outcome)) {
+    let (_scratch, path) = tmpfs();
+    for build in Build::ALL {
+        for place in [&*path, region()] {
+            let outcome = memcheck(build, case, place);
+            assert!(outcome.err().contains("ERROR SUMMARY: "), "{outcome}");
+            check(&outcome);
+        }
+    }
+}
+
+/// The lines from the one that contains `text` on, without the process id in front.
+fn report_from(outcome: &Outcome, text: &str) -> Vec<String> {
+    let err = outcome.err();
+    let lines: Vec<String> = err
+        .lines()
+        .map(|line| line.splitn(3, "==").nth(2).unwrap_or(line).trim().to_owned())
+        .skip_while(|line| !line.contains(text))
+        .collect();
+    assert!(!lines.is_empty(), "no \"{text}\" in {outcome}");
+    lines
+}
+
+#[test]
+fn memcheck_finds_nothing_in_clean_programs() {
+    for case in ["a_clean_program", "threads_are_clean"] {
+        memcheck_everywhere(case, |outcome| {
+            assert_eq!(outcome.code(), Some(0), "{outcome}");
+            assert!(outcome.err().contains("ERROR SUMMARY: 0 errors"), "{outcome}");
+            assert!(outcome.err().contains("All heap blocks were freed"), "{outcome}");
+        });
+    }
+}
+
+#[test]
+fn memcheck_reports_blocks_that_were_not_freed() {
+    for case in ["a_block_is_lost", "a_block_is_lost_with_its_pool"] {
+        memcheck_everywhere(case, |outcome| {
+            assert_eq!(outcome.code(), Some(99), "{outcome}");
+            let report = report_from(outcome, "8 bytes in 1 blocks are definitely lost");
+            // Frames of the library, unnamed in the one that ships, then the caller.
+            let caller = report.iter().position(|line| line.contains(": lose_four_bytes ("));
+            assert!(
+                caller.is_some_and(|at| report[at - 1].contains(": vmem_malloc (")),
+                "{outcome}"
+            );
+        });
+    }
+}
+
+#[test]
+fn innermost_frames_of_the_shipped_library_have_no_names() {
+    let outcome = memcheck(Build::Release, "a_block_is_lost", region());
+    let report = report_from(&outcome, "8 bytes in 1 blocks are definitely lost");
+    let end = report.iter().position(|line| line.contains(": vmem_malloc (")).expect("the call");
+    assert!(report[1..end].iter().all(|line| line.contains(": ??? (")), "{outcome}");
+    assert!(end <= 2, "at most one frame of the library below the call: {outcome}");
+}
+
+#[test]
+fn memcheck_reports_uses_of_freed_blocks() {
+    memcheck_everywhere("a_freed_block_is_read", |outcome| {
+        assert_eq!(outcome.code(), Some(99), "{outcome}");
+        let report = report_from(outcome, "Invalid read of size 1");
+        assert!(
+            report.iter().any(|line| line.contains("is 10 bytes inside a block of size 48 free'd")),
+            "{outcome}"
+        );
+        // The call ends in a jump: its frame may be unnamed.
+        assert!(
+            report.iter().any(|line| line.contains(": vmem_free (") || line.contains(": ??? (")),
+            "{outcome}"
+        );
+    });
+}
+
+#[test]
+fn memcheck_reports_stores_beside_blocks() {
+    memcheck_everywhere("a_byte_behind_a_block_is_written", |outcome| {
+        let report = report_from(outcome, "Invalid write of size 1");
+        let wanted = "is 0 bytes after a block of size 48 alloc'd";
+        assert!(report.iter().any(|line| line.contains(wanted)), "{outcome}");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+    });
+    memcheck_everywhere("a_byte_in_front_of_a_block_is_written", |outcome| {
+        report_from(outcome, "Invalid write of size 1");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+    });
+}
+
+#[test]
+fn memcheck_reports_values_that_nobody_gave() {
+    memcheck_everywhere("a_byte_without_a_value_decides", |outcome| {
+        report_from(outcome, "Conditional jump or move depends on uninitialised value");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+    });
+}
+
+#[test]
+fn memcheck_reports_blocks_that_are_freed_twice() {
+    memcheck_everywhere("a_block_is_freed_twice", |outcome| {
+        report_from(outcome, "Invalid free()");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+        assert!(outcome.out().contains("ok a_block_is_freed_twice"), "{outcome}");
+    });
+}
+
+#[test]
+fn memcheck_reports_uses_of_memory_that_is_no_block() {
+    for case in [
+        "memory_of_a_pool_that_was_never_handed_out_is_read",
+        "a_stale_block_is_read_in_a_new_pool",
+    ] {
+        memcheck_everywhere(case, |outcome| {
+            report_from(outcome, "Invalid read of size 1");
+            assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+        });
+    }
+}
+
+#[test]
+fn memcheck_goes_on_when_addresses_of_lost_blocks_are_used_again() {
+    memcheck_everywhere("lost_blocks_and_new_pools_at_their_addresses", |outcome| {
+        assert!(
+            outcome.out().contains("ok lost_blocks_and_new_pools_at_their_addresses"),
+            "{outcome}"
+        );
+        assert!(!outcome.err().contains("overlaps"), "{outcome}");
+        report_from(outcome, "definitely lost");
+    });
+}

@@ -11,7 +11,6 @@
 //!
 //! Only under valgrind; all calls then come through `careful`.
 
-use core::mem;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pmem_core::sync::{Mutex, Rank};
@@ -65,6 +64,23 @@ unsafe impl Send for Lost {}
 static LOST: Mutex<Lost> =
     Mutex::new(Rank::new(2), Lost { blocks: ptr::null_mut(), count: 0, room: 0 });
 
+/// An address in memory that memcheck searches for pointers would make its block reachable. Its own inverse.
+fn hidden(block: *mut u8) -> *mut u8 {
+    block.map_addr(|address| !address)
+}
+
+/// The newest block of a pool, or null.
+fn newest(entry: &Entry) -> *mut u8 {
+    match entry.watched.load(Relaxed) {
+        none if none.is_null() => none,
+        block => hidden(block),
+    }
+}
+
+fn set_newest(entry: &Entry, block: *mut u8) {
+    entry.watched.store(if block.is_null() { block } else { hidden(block) }, Relaxed);
+}
+
 /// Usable bytes of a block for `size` bytes, as without valgrind.
 fn rounded(size: usize) -> Option<usize> {
     match ClassId::for_size(size) {
@@ -97,7 +113,7 @@ pub(crate) fn alloc(entry: &Entry, request: Request) -> *mut u8 {
         // SAFETY: a fresh block.
         let slot = unsafe { entry.pool().usable_size(block) };
         let tail = block.wrapping_add(slot - TAIL_BYTES).cast::<Tail>();
-        let older = entry.watched.load(Relaxed);
+        let older = newest(entry);
         let tail_of_older = tail_of(entry, older);
         let _silence = Silence::new();
         // SAFETY: the end of a fresh block that is long enough; links are guarded by the lock.
@@ -107,7 +123,7 @@ pub(crate) fn alloc(entry: &Entry, request: Request) -> *mut u8 {
                 (*tail.as_ptr()).newer = block;
             }
         }
-        entry.watched.store(block, Relaxed);
+        set_newest(entry, block);
     }
     valgrind::block_allocated(block, len, REDZONE);
     if request.zeroed {
@@ -142,7 +158,7 @@ pub(crate) unsafe fn free(entry: &Entry, block: *mut u8) {
         unsafe {
             match newer_tail {
                 Some(tail) => (*tail.as_ptr()).older = older,
-                None => entry.watched.store(older, Relaxed),
+                None => set_newest(entry, older),
             }
             if let Some(tail) = older_tail {
                 (*tail.as_ptr()).newer = newer;
@@ -197,12 +213,12 @@ pub(crate) fn pool_goes(entry: &Entry, start: *const u8, len: usize) -> bool {
     if !is_on() {
         return false;
     }
-    let any = !entry.watched.load(Relaxed).is_null();
+    let any = !newest(entry).is_null();
     if entry.medium() != Medium::Region {
         return any;
     }
     let mut lost = LOST.lock();
-    let mut block = entry.watched.load(Relaxed);
+    let mut block = newest(entry);
     while let Some(tail) = tail_of(entry, block) {
         lost.push(block);
         let _silence = Silence::new();
@@ -241,10 +257,8 @@ impl Lost {
             }
             (self.blocks, self.room) = (memory.as_ptr(), room);
         }
-        // The address without what tells memcheck that it is one: it would look reachable.
-        let hidden = ptr::without_provenance_mut(!block.addr());
         // SAFETY: below `room`.
-        unsafe { self.blocks.add(self.count).write(hidden) };
+        unsafe { self.blocks.add(self.count).write(hidden(block)) };
         self.count += 1;
     }
 
@@ -254,13 +268,13 @@ impl Lost {
         while at < self.count {
             // SAFETY: below `count`.
             let place = unsafe { &mut *self.blocks.add(at) };
-            let block = !place.addr();
-            if (start.addr()..start.addr() + len).contains(&block) {
-                valgrind::block_freed(ptr::without_provenance(block), REDZONE);
+            let block = hidden(*place);
+            if (start.addr()..start.addr() + len).contains(&block.addr()) {
+                valgrind::block_freed(block, REDZONE);
                 self.count -= 1;
                 // SAFETY: the last one, which may be the same.
                 let last = unsafe { self.blocks.add(self.count).read() };
-                let _ = mem::replace(place, last);
+                *place = last;
             } else {
                 at += 1;
             }

@@ -48,7 +48,7 @@ pub(crate) struct Entry {
     len: AtomicUsize,
     /// What the caller's malloc function gave for this pool, or null.
     pub(crate) bookkeeping: AtomicPtr<u8>,
-    /// Newest block under valgrind; see `memcheck`.
+    /// Newest block under valgrind, hidden; see `memcheck`.
     pub(crate) watched: AtomicPtr<u8>,
     /// Allocations that failed.
     pub(crate) refused: AtomicU64,
