@@ -13,6 +13,7 @@ pub mod errno;
 pub mod error;
 pub mod file;
 pub mod fmt;
+pub mod log;
 pub mod numa;
 mod region;
 pub mod source;

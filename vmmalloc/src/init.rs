@@ -20,7 +20,7 @@ use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES};
 use crate::config::{Config, Space};
 use crate::refusal::refuse;
 use crate::runtime::HEAP;
-use crate::{environment, fork, passive, stats};
+use crate::{environment, fork, log, passive, stats};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -42,6 +42,7 @@ pub(crate) fn start() -> Option<Pool> {
     if passive::is_wanted() {
         return None;
     }
+    log::open();
     let config = match Config::read(environment::get) {
         Ok(config) => config,
         Err(invalid) => refuse(invalid),
@@ -63,11 +64,16 @@ pub(crate) fn start() -> Option<Pool> {
         HEAP.count_calls();
         stats::install(format, config.report_file);
     }
+    log!(2, "start", "initialization completed");
     Some(pool)
 }
 
 fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
-    let source = Source::in_directory(config.directory, pool_len(config)?).map_err(|e| e.errno)?;
+    let source = Source::in_directory(config.directory, pool_len(config)?);
+    let source = source.map_err(|error| {
+        log!(1, "util_tmpfile", "{error}");
+        error.errno
+    })?;
     if !config.dump {
         source.dont_dump(true);
     }
