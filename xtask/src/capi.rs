@@ -110,8 +110,10 @@ struct Options {
 /// The command.
 pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     let options = parse(arguments)?;
-    let target = workspace::target_dir()?;
-    let work = target.join("capi");
+    let work = workspace::target_dir()?.join("capi");
+    // A folder of its own: the twins have other features under the names of ordinary builds, and each would have to be
+    // built again after the other.
+    let target = work.join("build");
     fs::create_dir_all(&work)?;
     // Another run would build into the same folder.
     let lock = File::create(work.join("lock"))?;

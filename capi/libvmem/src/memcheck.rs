@@ -60,9 +60,30 @@ struct Lost {
 // SAFETY: guarded by the lock around it.
 unsafe impl Send for Lost {}
 
-/// Guards the links of all blocks, too. Taken with no lock of the engine, or that of the list of pools.
+/// Guards the links of all blocks, too. Taken after the list of pools, before the locks of the engine.
 static LOST: Mutex<Lost> =
     Mutex::new(Rank::new(2), Lost { blocks: ptr::null_mut(), count: 0, room: 0 });
+
+/// # Safety
+/// Given back by [`unlock_after_fork`] or [`unlock_in_child`].
+pub(crate) unsafe fn lock_for_fork() {
+    // SAFETY: contract; no guard is held in this thread.
+    unsafe { LOST.lock_for_fork() }
+}
+
+/// # Safety
+/// The calling thread called [`lock_for_fork`].
+pub(crate) unsafe fn unlock_after_fork() {
+    // SAFETY: contract.
+    unsafe { LOST.unlock_after_fork() }
+}
+
+/// # Safety
+/// The calling thread is the only one of a fork's child.
+pub(crate) unsafe fn unlock_in_child() {
+    // SAFETY: contract.
+    unsafe { LOST.force_unlock() }
+}
 
 /// An address in memory that memcheck searches for pointers would make its block reachable. Its own inverse.
 fn hidden(block: *mut u8) -> *mut u8 {
