@@ -1,10 +1,10 @@
-//! libvmmalloc as `cargo xtask capi` installs it: the library, its debug twin, and the archive.
+//! libvmmalloc as `cargo xtask capi` installs it: the library, its debug twin, and the archive; and under valgrind.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use pmem_e2e::artifact::{self, Shape, program};
+use pmem_e2e::artifact::{self, Shape, need, program};
 use pmem_e2e::capi::Build;
 use pmem_e2e::cases::Cases;
 use pmem_e2e::preload::Pool;
@@ -145,4 +145,59 @@ fn pools_of_the_interposer_go_where_the_hint_says() {
     let maps = fs::read_to_string(&file).expect("the mappings");
     let at = maps.lines().find(|line| line.starts_with("100000000000-")).expect("the pool");
     assert!(at.contains(&pool.dir().display().to_string()), "{at}");
+}
+
+// ---- valgrind ----
+
+/// Runs a case of `valgrind` under memcheck, which leaves malloc to the library.
+fn memcheck(build: Build, case: &str) -> Outcome {
+    let mut command = Command::new(need("valgrind", "valgrind"));
+    command.args(["--soname-synonyms=somalloc=nouserintercepts", "--leak-check=full"]);
+    command.args(["--show-leak-kinds=definite", "--error-exitcode=99", "--num-callers=20"]);
+    let program = program("valgrind");
+    let pool = Pool::prealloc(64);
+    pool.describe(command.arg(program).arg(case)).env("LD_PRELOAD", library(build));
+    let outcome = run(&mut command, SHORT);
+    assert!(outcome.err().contains("ERROR SUMMARY: "), "{outcome}");
+    outcome
+}
+
+#[test]
+fn memcheck_finds_nothing_in_clean_programs() {
+    for build in Build::ALL {
+        for case in ["a_clean_program", "threads_and_forks_are_clean"] {
+            let outcome = memcheck(build, case);
+            assert_eq!(outcome.code(), Some(0), "{outcome}");
+            assert!(outcome.out().contains(&format!("ok {case}")), "{outcome}");
+            assert!(outcome.err().contains("ERROR SUMMARY: 0 errors"), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn memcheck_reports_what_programs_do_wrong() {
+    for build in Build::ALL {
+        for (case, findings) in [
+            (
+                "a_block_is_lost",
+                &["8 bytes in 1 blocks are definitely lost", "lose_four_bytes"][..],
+            ),
+            (
+                "a_freed_block_is_read",
+                &["Invalid read of size 1", "is 10 bytes inside a block of size 48 free'd"][..],
+            ),
+            (
+                "a_byte_behind_a_block_is_written",
+                &["Invalid write of size 1", "is 0 bytes after a block of size 48 alloc'd"][..],
+            ),
+            ("a_block_is_freed_twice", &["Invalid free()"][..]),
+        ] {
+            let outcome = memcheck(build, case);
+            assert_eq!(outcome.code(), Some(99), "{outcome}");
+            for finding in findings {
+                assert!(outcome.err().contains(finding), "no {finding} in {outcome}");
+            }
+            assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+        }
+    }
 }

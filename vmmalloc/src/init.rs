@@ -15,7 +15,7 @@ use pmem_core::align::{PAGE_SIZE, align_down, checked_align_up};
 use pmem_core::errno::Errno;
 use pmem_core::source::{Source, parse_hint, prefer_addresses_from};
 use pmem_core::sys;
-use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES};
+use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES, memcheck};
 
 use crate::config::{Config, Space};
 use crate::refusal::refuse;
@@ -36,13 +36,15 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, envp: *const *const
     }
 }
 
-/// Makes the pool that the environment asks for. `None` when all calls are to go to the C library.
+/// Makes the pool that the environment asks for. `None` when all calls are to go to the C library, and under
+/// valgrind, where they go to a watched pool.
 /// A wrong environment ends the process.
 pub(crate) fn start() -> Option<Pool> {
     if passive::is_wanted() {
         return None;
     }
     log::open();
+    memcheck::look();
     let config = match Config::read(environment::get) {
         Ok(config) => config,
         Err(invalid) => refuse(invalid),
@@ -57,6 +59,10 @@ pub(crate) fn start() -> Option<Pool> {
         Err(errno) => refuse(format_args!("vmem pool creation failed: {errno}")),
     };
     fork::install(config.fork);
+    if memcheck::is_on() {
+        HEAP.runtime().watch(pool);
+        return None;
+    }
     if config.overflow == Overflow::Dram {
         HEAP.runtime().allow_overflow();
     }
@@ -81,6 +87,9 @@ fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
         prealloc: config.space == Space::Prealloc,
         purge: config.purge,
         huge_pages: config.huge_pages,
+        thread_caches: !memcheck::is_on(),
+        // The address of the pool is known in many places, and would make a first block there reachable.
+        head_bytes: if memcheck::is_on() { PAGE_SIZE } else { 0 },
         ..PoolOptions::default()
     };
     Pool::create(source, &options).map_err(|e| e.errno)

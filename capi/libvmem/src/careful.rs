@@ -3,8 +3,10 @@
 
 use core::ptr;
 
+use vmem_engine::memcheck;
+
+use crate::functions;
 use crate::pools::{self, Entry};
-use crate::{functions, memcheck};
 
 /// What is asked for.
 #[derive(Clone, Copy)]
@@ -23,7 +25,8 @@ pub(crate) fn alloc(entry: &Entry, request: Request) -> *mut u8 {
         return ptr::null_mut();
     }
     if memcheck::is_on() {
-        return memcheck::alloc(entry, request);
+        let Request { size, align, zeroed } = request;
+        return entry.watch.alloc(entry.pool(), align, size, zeroed);
     }
     entry.set_direct();
     let pool = entry.pool();
@@ -58,7 +61,7 @@ pub(crate) unsafe fn free(entry: &'static Entry, block: *mut u8) {
     // SAFETY: contract.
     unsafe {
         if memcheck::is_on() {
-            memcheck::free(entry, block);
+            entry.watch.free(entry.pool(), block);
         } else {
             entry.pool().free(block);
         }
@@ -76,7 +79,7 @@ pub(crate) unsafe fn realloc(entry: &'static Entry, block: *mut u8, size: usize)
     // SAFETY: contract.
     unsafe {
         if memcheck::is_on() {
-            memcheck::realloc(entry, block, size)
+            entry.watch.realloc(entry.pool(), block, size)
         } else {
             entry.pool().realloc(block, size)
         }
@@ -97,7 +100,7 @@ pub(crate) unsafe fn usable_size(entry: &'static Entry, block: *const u8) -> usi
     // SAFETY: contract.
     unsafe {
         if memcheck::is_on() {
-            memcheck::usable_size(entry, block)
+            entry.watch.usable_size(entry.pool(), block)
         } else {
             entry.pool().usable_size(block)
         }

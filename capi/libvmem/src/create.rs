@@ -1,7 +1,6 @@
 //! Making and deleting pools: the checks in the order of the contract, with its texts.
 
 use core::ffi::CStr;
-use core::mem;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 use pmem_core::align::checked_align_up;
@@ -12,11 +11,11 @@ use pmem_core::error::Error;
 use pmem_core::source::Source;
 use pmem_core::sys::{self, Access, Fd, OpenFlags, Protection};
 use vmem_engine::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
-use vmem_engine::{Pool, PoolOptions};
+use vmem_engine::{Pool, PoolOptions, memcheck};
 
+use crate::functions;
 use crate::message::{self, Part};
 use crate::pools::{self, Entry, Medium};
-use crate::{functions, memcheck};
 
 /// Bytes at the start of a pool that nobody can touch: the handle.
 const HANDLE_BYTES: usize = 4096;
@@ -224,8 +223,7 @@ fn enter(
         // SAFETY: the first page is in no block, and the engine never touches it.
         let _ = unsafe { sys::protect(base, HANDLE_BYTES, Protection::None) };
     }
-    let (start, len) = pool.range();
-    memcheck::pool_made(start.as_ptr(), len);
+    memcheck::pool_made(&pool);
     let direct = !functions::keeps_books() && !memcheck::is_on();
     match list.insert(pool, medium, direct) {
         Ok(_) => Some(base),
@@ -254,17 +252,16 @@ unsafe fn take(list: &mut pools::List, entry: &'static Entry) -> (Pool, *mut u8)
 pub(crate) unsafe fn delete(handle: usize) -> bool {
     let mut list = pools::lock();
     let Some(entry) = pools::find(handle) else { return false };
-    let (medium, (base, len)) = (entry.medium(), entry.range());
+    let (medium, (base, _)) = (entry.medium(), entry.range());
     if medium == Medium::Region {
         // SAFETY: the caller's own page, given back as the contract says.
         let _ = unsafe { sys::protect(base, HANDLE_BYTES, Protection::ReadWrite) };
     }
-    let keep = memcheck::pool_goes(entry, base.as_ptr(), len);
+    let keep = entry.watch.pool_goes(entry.pool(), medium == Medium::Region);
     // SAFETY: contract.
     let (pool, books) = unsafe { take(&mut list, entry) };
     if keep {
-        memcheck::bury(base, len);
-        mem::forget(pool);
+        memcheck::bury(pool);
     } else {
         drop(pool);
     }

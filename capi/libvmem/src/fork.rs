@@ -7,7 +7,7 @@ use pmem_core::errno::ErrnoGuard;
 use pmem_core::sys;
 use vmem_engine::fork::{self, ForkMode};
 
-use crate::{memcheck, pools};
+use crate::pools;
 
 /// Registers the handlers. Without memory for that, forks are as unprepared as the C library's.
 pub(crate) fn install() {
@@ -19,7 +19,6 @@ unsafe extern "C" fn prepare() {
     // SAFETY: given back by `parent` or `child`; the C library calls one of them in this thread.
     let prepared = unsafe {
         pools::lock_for_fork();
-        memcheck::lock_for_fork();
         fork::prepare(ForkMode::Share)
     };
     // Sharing prepares nothing that could fail.
@@ -31,7 +30,6 @@ unsafe extern "C" fn parent() {
     // SAFETY: follows `prepare` in the same thread.
     unsafe {
         fork::parent();
-        memcheck::unlock_after_fork();
         pools::unlock_after_fork();
     }
 }
@@ -41,7 +39,6 @@ unsafe extern "C" fn child() {
     // SAFETY: the only thread of the child, after `prepare` in the parent.
     let result = unsafe {
         let result = fork::child();
-        memcheck::unlock_in_child();
         pools::unlock_in_child();
         result
     };

@@ -10,7 +10,6 @@ mod careful;
 mod create;
 mod fork;
 mod functions;
-mod memcheck;
 mod message;
 mod pools;
 mod start;

@@ -14,6 +14,7 @@ use core::sync::atomic::{
 };
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
 use vmem_engine::Pool;
+use vmem_engine::memcheck::Watch;
 
 /// Most pools at a time, as in the contract.
 const MOST_POOLS: u32 = 32767;
@@ -48,8 +49,8 @@ pub(crate) struct Entry {
     len: AtomicUsize,
     /// What the caller's malloc function gave for this pool, or null.
     pub(crate) bookkeeping: AtomicPtr<u8>,
-    /// Newest block under valgrind, hidden; see `memcheck`.
-    pub(crate) watched: AtomicPtr<u8>,
+    /// For valgrind.
+    pub(crate) watch: Watch,
     /// Allocations that failed.
     pub(crate) refused: AtomicU64,
     /// Neighbours in the list of all pools, as index + 1; under the lock.
@@ -157,7 +158,7 @@ impl List {
         entry.medium.store(medium as u8, Relaxed);
         entry.len.store(len, Relaxed);
         entry.bookkeeping.store(ptr::null_mut(), Relaxed);
-        entry.watched.store(ptr::null_mut(), Relaxed);
+        entry.watch.clear();
         entry.refused.store(0, Relaxed);
         let index = place as u32 + 1;
         entry.prev.store(0, Relaxed);
@@ -223,7 +224,7 @@ impl Entry {
             pool: UnsafeCell::new(MaybeUninit::uninit()),
             len: AtomicUsize::new(0),
             bookkeeping: AtomicPtr::new(ptr::null_mut()),
-            watched: AtomicPtr::new(ptr::null_mut()),
+            watch: Watch::new(),
             refused: AtomicU64::new(0),
             next: AtomicU32::new(0),
             prev: AtomicU32::new(0),

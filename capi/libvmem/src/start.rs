@@ -5,7 +5,9 @@ use pmem_core::source::{parse_hint, prefer_addresses_from};
 use pmem_core::sync::Once;
 use pmem_core::sys;
 
-use crate::{fork, log, memcheck, message};
+use vmem_engine::memcheck;
+
+use crate::{fork, log, message};
 
 #[used]
 #[unsafe(link_section = ".init_array")]

@@ -93,7 +93,7 @@ fn general(stats: &Stats) {
     say!("  opt.quarantine: 0");
     say!("  opt.redzone: false");
     say!("  opt.zero: false");
-    say!("  opt.tcache: {}", !crate::memcheck::is_on());
+    say!("  opt.tcache: {}", !vmem_engine::memcheck::is_on());
     say!("  opt.lg_tcache_max: {}", vmem_engine::MAX_SMALL.ilog2());
     say!("CPUs: {}", cpus());
     say!("Arenas: 1");

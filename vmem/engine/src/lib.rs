@@ -33,6 +33,7 @@ pub mod fork;
 mod global;
 mod heap;
 mod layout;
+pub mod memcheck;
 mod meta;
 mod page_map;
 mod pool;
