@@ -83,15 +83,17 @@ fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
     if !config.dump {
         source.dont_dump(true);
     }
-    let options = PoolOptions {
+    let mut options = PoolOptions {
         prealloc: config.space == Space::Prealloc,
         purge: config.purge,
         huge_pages: config.huge_pages,
-        thread_caches: !memcheck::is_on(),
-        // The address of the pool is known in many places, and would make a first block there reachable.
-        head_bytes: if memcheck::is_on() { PAGE_SIZE } else { 0 },
         ..PoolOptions::default()
     };
+    if memcheck::is_on() {
+        options.thread_caches = false;
+        // The address of the pool is known in many places, and would make a first block there reachable.
+        options.head_bytes = PAGE_SIZE;
+    }
     Pool::create(source, &options).map_err(|e| e.errno)
 }
 
