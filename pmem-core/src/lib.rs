@@ -6,14 +6,17 @@
 extern crate std;
 
 pub mod align;
+pub mod bare;
 pub mod dax;
 pub mod env;
 pub mod errno;
 pub mod error;
 pub mod file;
 pub mod fmt;
+pub mod log;
 pub mod numa;
 mod region;
 pub mod source;
 pub mod sync;
 pub mod sys;
+pub mod valgrind;

@@ -40,6 +40,7 @@ use crate::region::Region;
 use chunks::Chunks;
 
 pub use crate::file::OpenMode;
+pub use crate::region::{parse_hint, prefer_addresses_from};
 pub use fork::FileClone;
 pub use open::HugePageSize;
 pub use purge::Purged;
@@ -163,5 +164,15 @@ impl Source {
     #[must_use]
     pub fn has_descriptor(&self) -> bool {
         self.file.as_ref().is_some_and(|file| file.verified().is_some())
+    }
+
+    /// Closes the descriptors of file and directory. What is committed stays; the rest can be
+    /// committed through the mapping; a range can no longer be frozen, nor the file cloned.
+    ///
+    /// For pools that are preallocated and of which there may be very many.
+    pub fn close_descriptors(&self) {
+        for descriptor in [&self.file, &self.directory].into_iter().flatten() {
+            descriptor.close();
+        }
     }
 }

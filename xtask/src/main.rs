@@ -1,7 +1,7 @@
-//! Commands for people who work on the project: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`,
-//! `cargo xtask deps`.
+//! Commands for people who work on the project: `cargo xtask demo`, `test`, `bench`, `capi`, `deps`.
 
 mod bench;
+mod capi;
 mod demo;
 mod deps;
 mod process;
@@ -45,6 +45,11 @@ Usage: cargo xtask COMMAND [OPTIONS]
            --no-peers    build no other allocators, compare with what is installed
   deps   list the Debian packages that the demo, the tests and the benchmarks use, and whether they are installed
            --install     install the missing ones (as root)
+  capi   build the drop-in C libraries and install them: libvmem.so.1, libvmmalloc.so.1, their debug twins,
+         archives, headers, .pc files and manual pages
+           --destdir D   below this directory (/ to install into the system)
+           --prefix P    [default: /usr]
+           --libdir L    [default: PREFIX/lib]
 
 Exit status: 0 all is well, 1 something failed or differs, 2 bad usage, 3 packages are missing.
 ";
@@ -88,6 +93,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
         Some("deps") => deps::run(rest),
+        Some("capi") => capi::run(rest),
         Some(demo::measure::COMMAND) => demo::measure::run_measured(rest),
         _ => Err(Stop::Usage(format!("unknown command '{}'", command.to_string_lossy()))),
     };

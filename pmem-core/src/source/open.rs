@@ -290,7 +290,7 @@ pub(super) fn memory_file(huge: Option<HugePageSize>) -> Result<Descriptor, Erro
 
 /// Reserves an aligned range and lays the whole file over it.
 fn map_shared(fd: Fd, len: usize, alignment: usize) -> Result<Region, Error> {
-    let region = Region::reserve(len, alignment).map_err(Error::of("mmap"))?;
+    let region = Region::reserve_preferred(len, alignment).map_err(Error::of("mmap"))?;
     // SAFETY: ours, and nobody has seen it yet.
     unsafe { sys::map_file_over(region.base(), len, fd, 0, MapFile::Shared) }
         .map_err(Error::of("mmap"))?;

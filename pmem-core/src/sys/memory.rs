@@ -105,6 +105,24 @@ pub fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
     map_new(len, if cfg!(miri) { Protection::ReadWrite } else { Protection::None })
 }
 
+/// As [`reserve`] at an address, if nothing is mapped there.
+///
+/// # Errors
+/// `EEXIST` when something is; `EINVAL` for an unaligned address; `ENOMEM`, `EPERM`.
+pub fn reserve_at(address: usize, len: usize) -> Result<NonNull<u8>, Errno> {
+    let flags = ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let wanted = core::ptr::without_provenance_mut::<c_void>(address);
+    // SAFETY: nothing that exists is replaced.
+    let got = once(|| unsafe { libc::mmap(wanted, len, libc::PROT_NONE, flags, -1, 0) })?;
+    if got.addr() != address {
+        // A kernel before 4.17 takes the address as a hint.
+        // SAFETY: mapped just now.
+        let _ = once(|| unsafe { libc::munmap(got, len) });
+        return Err(Errno::EEXIST);
+    }
+    Ok(non_null(got))
+}
+
 fn map_new(len: usize, protection: Protection) -> Result<NonNull<u8>, Errno> {
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
     let address = once(|| unsafe {

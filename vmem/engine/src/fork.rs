@@ -23,6 +23,7 @@
 
 use crate::arena::{Arena, Forking};
 use crate::config::PAGE_SHIFT;
+use crate::memcheck;
 use crate::pool::PoolInner;
 use crate::protocol::start::{Caller, Start};
 use crate::registry::{self, REGISTRY};
@@ -82,7 +83,10 @@ const SMALL_GAP_PAGES: usize = 64;
 /// Followed, in the same thread, by [`parent`] in this process, and [`child`] in the child.
 pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
     // SAFETY: given back by `parent` or `child`, by contract; no guard is held here.
-    unsafe { REGISTRY.lock_for_fork() };
+    unsafe {
+        memcheck::lock_for_fork();
+        REGISTRY.lock_for_fork();
+    }
     set_fork_owner(Some(ThreadId::current()));
     let registry = registry::lock(); // passes: we are the owner
     let mut result = Ok(());
@@ -124,7 +128,10 @@ pub unsafe fn parent() {
     drop(registry);
     set_fork_owner(None);
     // SAFETY: locked by this thread in `prepare`.
-    unsafe { REGISTRY.unlock_after_fork() };
+    unsafe {
+        REGISTRY.unlock_after_fork();
+        memcheck::unlock_after_fork();
+    }
 }
 
 /// Makes the pools usable in the child.
@@ -154,6 +161,7 @@ pub unsafe fn child() -> Result<(), ForkError> {
     // SAFETY: the only thread.
     unsafe {
         REGISTRY.force_unlock();
+        memcheck::unlock_in_child();
         registry::lock().retire_vanished();
     }
     result

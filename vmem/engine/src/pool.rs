@@ -54,6 +54,9 @@ pub struct PoolOptions {
     pub head_bytes: usize,
     /// What the pool does to find errors of the program.
     pub harden: Harden,
+    /// Whether threads keep free blocks of their own. Without, every call takes a lock; for tools that
+    /// watch each block (valgrind).
+    pub thread_caches: bool,
 }
 
 impl Default for PoolOptions {
@@ -64,6 +67,7 @@ impl Default for PoolOptions {
             huge_pages: HugePages::Never,
             head_bytes: 0,
             harden: Harden::Off,
+            thread_caches: true,
         }
     }
 }
@@ -89,6 +93,8 @@ pub(crate) struct PoolInner {
     pub(crate) caches: Mutex<CacheList>,
     /// Caches in use; changed under the list lock.
     caches_in_use: AtomicUsize,
+    /// See [`PoolOptions::thread_caches`].
+    pub(crate) thread_caches: bool,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
     next_look_ms: AtomicU64,
     /// What a fork under way does with the pool; touched only by the thread that forks.
@@ -165,6 +171,7 @@ impl PoolInner {
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
             (&raw mut (*pool).caches_in_use).write(AtomicUsize::new(0));
+            (&raw mut (*pool).thread_caches).write(options.thread_caches);
             (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
@@ -1004,6 +1011,12 @@ impl Pool {
     /// A snapshot of the pool's statistics.
     pub fn stats(&self) -> crate::Stats {
         self.inner().stats()
+    }
+
+    /// Blocks of whole pages in use: index `n` stands for those of up to `2^n` pages and more than half
+    /// of that. Walks the pool.
+    pub fn whole_page_blocks(&self) -> [crate::WholePageStats; 32] {
+        self.inner().whole_page_blocks()
     }
 
     /// Walks all structures of the pool and checks that they agree.

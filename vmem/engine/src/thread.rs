@@ -269,6 +269,9 @@ pub(crate) fn fast_cache_now(pool: &PoolInner) -> *mut Cache {
 
 #[inline(never)]
 fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
+    if !pool.thread_caches {
+        return ptr::null_mut();
+    }
     let Some(record) = current() else {
         return ptr::null_mut();
     };
