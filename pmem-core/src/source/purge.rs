@@ -47,7 +47,14 @@ impl Source {
         let advice =
             if self.kind == SourceKind::Anonymous { Advice::DontNeed } else { Advice::Remove };
         // SAFETY: the range is ours, and the caller gave up its content.
-        match unsafe { sys::advise(address, len, advice) } {
+        let give_back = || unsafe { sys::advise(address, len, advice) };
+        let mut given_back = give_back();
+        if matches!(given_back, Err(Errno::ENOSPC | Errno::EIO)) {
+            // A disk file system writes what is dirty first, and then reports an earlier failure to
+            // write anything of the file: once.
+            given_back = give_back();
+        }
+        match given_back {
             Ok(()) => Purged::Zeroed,
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
                 self.can_purge.store(false, Relaxed);
