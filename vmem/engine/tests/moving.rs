@@ -381,6 +381,30 @@ fn random_operations_on_large_blocks() {
     }
 }
 
+/// What the head of a pool holds is somebody else's, and stays where it is.
+#[test]
+fn the_head_of_a_pool_stays() {
+    for (name, source) in SOURCES {
+        println!("{name}");
+        let source = source(256 * MIB);
+        let head = 3 * MIB;
+        source.commit(0, head).unwrap();
+        let head = Block::over(source.base().as_ptr(), head, 77);
+        let options = PoolOptions { head_bytes: head.size, ..PoolOptions::default() };
+        let pool = Pool::create(source, &options).unwrap();
+        for round in 0..3 {
+            let (block, pins) = moved_block(&pool, 32 * MIB, round);
+            assert!(head.is_whole(), "round {round}");
+            // Later they may move back.
+            assert!(round > 0 || has_moved(&pool));
+            pins.into_iter().chain([block]).for_each(|block| block.free(&pool));
+            pool.trim();
+            assert!(head.is_whole());
+        }
+        pool.check().unwrap();
+    }
+}
+
 /// In a caller's region nothing can be moved; blocks are copied.
 #[test]
 fn random_operations_on_large_blocks_in_a_callers_region() {
