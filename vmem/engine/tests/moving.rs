@@ -135,12 +135,18 @@ impl Block {
 
 /// A small block right behind `block`, if the pages there are free.
 fn pin(pool: &Pool, block: &Block) -> Option<Block> {
+    pin_soon(pool, block, usize::MAX)
+}
+
+/// As `pin`, if it is found with so many blocks.
+fn pin_soon(pool: &Pool, block: &Block, most: usize) -> Option<Block> {
     const SIZE: usize = 300 << 10;
     let end = block.pointer.addr() + block.size.next_multiple_of(PAGE);
     let mut others = Vec::new();
     let found = loop {
         let small = pool.alloc(SIZE);
-        if small.is_null() {
+        if small.is_null() || others.len() == most {
+            others.extend((!small.is_null()).then_some(small));
             break None;
         }
         if small.addr() == end {
@@ -534,7 +540,8 @@ fn forked(source: Source, mode: ForkMode) {
             // The child's own bytes, and blocks that grow and move as they can.
             let [mut mine, mut mine_too] = [&first, &second]
                 .map(|block| Block::over(block.pointer, block.size, block.number + 100));
-            let behind = [pin(pool, &mine), pin(pool, &mine_too)].into_iter().flatten();
+            let behind =
+                [pin_soon(pool, &mine, 100), pin_soon(pool, &mine_too, 100)].into_iter().flatten();
             whole &= mine.resize(pool, mine.size + 5 * MIB);
             whole &= mine_too.resize(pool, mine_too.size + 9 * MIB);
             let mut model = Model::new(pool, round, 48 * MIB);
@@ -548,7 +555,9 @@ fn forked(source: Source, mode: ForkMode) {
         assert!(fine, "child of mode {mode:?}, round {round}");
         assert!(first.is_whole() && second.is_whole(), "child wrote to parent");
         assert!(small.iter().all(Block::is_whole), "child wrote to parent");
-        pins.extend([pin(pool, &first), pin(pool, &second)].into_iter().flatten());
+        pins.extend(
+            [pin_soon(pool, &first, 100), pin_soon(pool, &second, 100)].into_iter().flatten(),
+        );
         assert!(first.resize(pool, first.size + 3 * MIB));
         assert!(second.resize(pool, second.size + 3 * MIB));
         pool.check().unwrap();
