@@ -15,7 +15,6 @@ mod tmpfs;
 use pmem_core::source::{Source, SourceKind};
 use random::Random;
 use std::ffi::CString;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tmpfs::SmallTmpfs;
 use vmem_engine::fork::{self, ForkMode};
@@ -23,9 +22,6 @@ use vmem_engine::{Pool, PoolOptions, PurgePolicy};
 
 const MIB: usize = 1 << 20;
 const PAGE: usize = 4096;
-
-/// Forks must not meet the pools of other tests.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn on_tmpfs(len: usize) -> Source {
     Source::in_directory(c"/dev/shm", len).unwrap()
@@ -606,7 +602,6 @@ fn a_child_with_its_own_file_moves_mappings() {
 #[test]
 fn forks_meet_moves_of_another_thread() {
     child::run("forks_meet_moves_of_another_thread", || {
-        let _one = ONE_AT_A_TIME.lock().unwrap();
         for mode in [ForkMode::Private, ForkMode::Copy, ForkMode::Share] {
             let pool = &pool(on_tmpfs(512 * MIB), PurgePolicy::AfterMs(2));
             let (block, pins) = moved_block(pool, 12 * MIB, 1);
