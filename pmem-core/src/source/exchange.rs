@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The kernel moves tables of pages, not bytes, and each mapping keeps what belongs to it: advice,
-//! policy, locks. Step 1 replaces nothing: whatever the kernel does not like about the ranges, or
+//! NUMA policy. Step 1 replaces nothing: whatever the kernel does not like about the ranges, or
 //! lacks for them, shows there, and is undone. Step 2 replaces mappings by mappings. No address of
 //! the source is ever unmapped, so no other thread can get one from `mmap`.
 //!
