@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use pmem_e2e::run::{SHORT, await_value};
 use vmem::{Pool, PurgePolicy};
 
 use crate::place::{MIB, ext4, xfs};
@@ -15,13 +16,16 @@ use crate::work::{fill, free_all};
 const LEFT: usize = 8 * MIB;
 
 /// A file that takes space; gone with the value.
-struct Filler(PathBuf);
+struct Filler {
+    path: PathBuf,
+    bytes: usize,
+}
 
 impl Filler {
     fn new(directory: &Path, bytes: usize) -> Filler {
         let path = directory.join("filler");
         let file = File::create(&path).expect("a file");
-        let filler = Filler(path);
+        let filler = Filler { path, bytes };
         // SAFETY: a plain system call on an open file.
         let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes as libc::off_t) };
         assert_eq!(result, 0, "fallocate of {bytes}: {}", std::io::Error::last_os_error());
@@ -31,7 +35,13 @@ impl Filler {
 
 impl Drop for Filler {
     fn drop(&mut self) {
-        fs::remove_file(&self.0).expect("our own file");
+        let directory = self.path.parent().expect("a file is in a directory");
+        let expected = free_space(directory) + self.bytes / 10 * 9;
+        fs::remove_file(&self.path).expect("our own file");
+        // XFS frees the blocks of a removed file later, in the background.
+        await_value("the space of a removed file", SHORT, || {
+            (free_space(directory) >= expected).then_some(())
+        });
     }
 }
 
