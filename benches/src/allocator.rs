@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::machine;
+use crate::{machine, peers};
 
 /// One column of the tables.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,9 +22,19 @@ pub struct Allocator {
     pub settings: Vec<(String, String)>,
     /// Ours: has a pool, and a failure is an error of the run.
     pub ours: bool,
+    /// Is known not to run everything: the cases it fails still count for the means of the others.
+    #[serde(default)]
+    pub is_partial: bool,
 }
 
 impl Allocator {
+    /// The same with one more setting.
+    fn with(mut self, name: &str, value: &str) -> Allocator {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self.description = format!("{}, {name}={value}", self.description);
+        self
+    }
+
     /// The environment that puts a program under this allocator.
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut all = vec![("LD_PRELOAD".to_owned(), self.library.display().to_string())];
@@ -135,6 +145,7 @@ fn glibc() -> Candidate {
             library,
             settings: Vec::new(),
             ours: false,
+            is_partial: false,
         }),
         None => Err(Missing { name, remedy: "libc.so.6 was not found".to_owned() }),
     }
@@ -149,6 +160,7 @@ fn packaged(name: &str, file: &str, package: &str) -> Candidate {
             library,
             settings: Vec::new(),
             ours: false,
+            is_partial: false,
         }),
         None => Err(Missing { name, remedy: format!("install the Debian package {package}") }),
     }
@@ -167,7 +179,28 @@ fn built(places: &Places, peer: &Built) -> Candidate {
         library,
         settings: owned(peer.settings),
         ours: false,
+        is_partial: false,
     })
+}
+
+/// Debian's libmemkind through the shim of `benches/compare`: a kind in a file on memory. Its pages are
+/// shared between processes, so that programs that fork do not run on it.
+fn memkind(places: &Places) -> Candidate {
+    let remedy = || Missing {
+        name: "memkind".to_owned(),
+        remedy: "install the Debian package libmemkind-dev, then run `pmem-bench peers`".to_owned(),
+    };
+    let column = Built {
+        name: "memkind",
+        file: peers::MEMKIND_PRELOAD,
+        settings: &[],
+        remark: ", file kind",
+    };
+    let mut found = built(places, &column).map_err(|_| remedy())?;
+    found.description.push_str(&format!(" on {}", machine::medium(&places.memory)));
+    found.settings.push(("MEMKIND_PRELOAD_DIR".to_owned(), places.memory.display().to_string()));
+    found.is_partial = true;
+    Ok(found)
 }
 
 /// One of our columns: where its pool is, how it is made, and what else is set.
@@ -204,6 +237,7 @@ fn ours(places: &Places, column: &Ours<'_>) -> Candidate {
             ("VMMALLOC_HUGEPAGE", huge_pages),
         ]),
         ours: true,
+        is_partial: false,
     })
 }
 
@@ -211,6 +245,7 @@ fn ours(places: &Places, column: &Ours<'_>) -> Candidate {
 pub fn candidates(places: &Places) -> Vec<Candidate> {
     let mut all = vec![glibc()];
     all.extend(PACKAGED.iter().map(|(name, file, package)| packaged(name, file, package)));
+    all.push(memkind(places));
     all.extend(BUILT.iter().map(|peer| built(places, peer)));
     let (lazy, whole) = (&places.pool_size, &places.prealloc_size);
     let column = |name, directory, space, size, huge_pages| {
@@ -219,6 +254,10 @@ pub fn candidates(places: &Places) -> Vec<Candidate> {
     all.push(column("vmmalloc", &places.memory, "lazy", lazy, "never"));
     all.push(column("vmmalloc-prealloc", &places.memory, "prealloc", whole, "never"));
     all.push(column("vmmalloc-disk", &places.disk, "lazy", lazy, "never"));
+    for (name, level) in [("vmmalloc-hard", "1"), ("vmmalloc-hard2", "2")] {
+        let hardened = column(name, &places.memory, "lazy", lazy, "never");
+        all.push(hardened.map(|allocator| allocator.with("VMMALLOC_HARDEN", level)));
+    }
     if let Some(huge) = &places.huge {
         all.push(column("vmmalloc-huge", huge, "lazy", lazy, "advise"));
     }
@@ -283,6 +322,7 @@ mod tests {
             library: PathBuf::from("/lib/x.so"),
             settings: owned(&[("A", "1")]),
             ours: false,
+            is_partial: false,
         }
     }
 

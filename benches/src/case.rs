@@ -22,10 +22,20 @@ pub struct Case {
 pub struct Label {
     /// Unique name.
     pub name: String,
-    /// Group of the geometric means: micro, large, program-like, threads, programs.
+    /// Group of the geometric means: micro, large, program-like, fragmentation, threads, programs.
     pub group: String,
     /// Threads that work at the same time.
     pub threads: u32,
+}
+
+/// Group of the cases that take minutes and say something about memory.
+const LONG: &str = "fragmentation";
+
+impl Label {
+    /// Takes minutes and is the same each time: one round is enough.
+    pub fn is_long(&self) -> bool {
+        self.group == LONG
+    }
 }
 
 /// What is run and measured.
@@ -181,6 +191,8 @@ pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
     Ok(labels
         .into_iter()
         .map(|label| {
+            // Minutes at full scale, and still not seconds at a small one.
+            let scale = if label.is_long() { scale * scale.sqrt().min(1.0) } else { scale };
             let options =
                 ["--scale", &scale.to_string(), "--seed", &seed.to_string()].map(str::to_owned);
             let arguments = std::iter::once(label.name.clone()).chain(options).collect();

@@ -5,6 +5,7 @@
 //! the call and the jump through the PLT are no part of the figures; the `ret` of the function is. An
 //! allocator that does nothing in `free` has 1.
 
+pub mod kept;
 pub mod locations;
 #[cfg_attr(not(target_arch = "x86_64"), path = "icount/stepper_unsupported.rs")]
 pub mod stepper;
@@ -17,14 +18,45 @@ use serde::{Deserialize, Serialize};
 use crate::allocator::Allocator;
 use crate::error::{Error, Result};
 use locations::Locations;
+use stepper::Scope;
 
 /// What the instructions are counted of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// `malloc` and `free` of one block, repeated.
     Pair,
+    /// `calloc` and `free` of one block, repeated.
+    Calloc,
+    /// `realloc` to a size that the block has room for, repeated.
+    Realloc,
+    /// `malloc_usable_size` of one block, repeated.
+    UsableSize,
     /// 200 blocks are allocated and then freed in the same order; the slow paths are part of the mean.
     Batch,
+}
+
+impl Pattern {
+    /// Name on the command line of the tracee.
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::Calloc => "calloc",
+            Self::Realloc => "realloc",
+            Self::UsableSize => "usable-size",
+            Self::Batch => "batch",
+        }
+    }
+
+    /// Name in the tables.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::Calloc => "calloc pair",
+            Self::Realloc => "realloc in place",
+            Self::UsableSize => "malloc_usable_size",
+            Self::Batch => "batch",
+        }
+    }
 }
 
 /// One probe.
@@ -34,14 +66,18 @@ pub struct Probe {
     pub pattern: Pattern,
     /// Size of the blocks in bytes.
     pub size: usize,
-    /// Pairs, or blocks of a batch.
+    /// Pairs or calls, or blocks of a batch.
     pub count: u64,
-    /// Batches; 1 for pairs.
+    /// Batches; 1 for everything else.
     pub rounds: u64,
 }
 
+const fn repeated(pattern: Pattern, size: usize, count: u64) -> Probe {
+    Probe { pattern, size, count, rounds: 1 }
+}
+
 const fn pair(size: usize, count: u64) -> Probe {
-    Probe { pattern: Pattern::Pair, size, count, rounds: 1 }
+    repeated(Pattern::Pair, size, count)
 }
 
 const fn batch(size: usize) -> Probe {
@@ -50,9 +86,12 @@ const fn batch(size: usize) -> Probe {
 
 /// All probes, small sizes first. A step costs tens of microseconds in a virtual machine, so the counts are
 /// small; the tracee is in a steady state before the first one, and more of the same changes nothing.
-pub const PROBES: [Probe; 7] = [
+pub const PROBES: [Probe; 10] = [
     pair(16, 100),
     batch(64),
+    repeated(Pattern::Calloc, 64, 100),
+    repeated(Pattern::Realloc, 64, 100),
+    repeated(Pattern::UsableSize, 64, 100),
     batch(1000),
     pair(8 << 10, 30),
     pair(40 << 10, 10),
@@ -60,22 +99,29 @@ pub const PROBES: [Probe; 7] = [
     pair(2 << 20, 5),
 ];
 
+/// From this size on blocks go back to the medium by the clock, and counts differ from run to run: shown,
+/// but not checked.
+const UNSTEADY_BYTES: usize = 2 << 20;
+
 impl Probe {
     /// Arguments of the tracee.
     pub fn arguments(&self) -> Vec<String> {
-        let (size, count) = (self.size.to_string(), self.count.to_string());
-        match self.pattern {
-            Pattern::Pair => vec!["pair".to_owned(), size, count],
-            Pattern::Batch => vec!["batch".to_owned(), size, count, self.rounds.to_string()],
+        let mut all =
+            vec![self.pattern.argument().to_owned(), self.size.to_string(), self.count.to_string()];
+        if self.pattern == Pattern::Batch {
+            all.push(self.rounds.to_string());
         }
+        all
     }
 
     /// Name for a filter: "pair 16 B" or "batch 64 B".
     pub fn name(&self) -> String {
-        match self.pattern {
-            Pattern::Pair => format!("pair {}", self.size_text()),
-            Pattern::Batch => format!("batch {}", self.size_text()),
-        }
+        format!("{} {}", self.pattern.title(), self.size_text())
+    }
+
+    /// Whether the counts are the same each time.
+    pub fn is_steady(&self) -> bool {
+        self.size < UNSTEADY_BYTES
     }
 
     fn size_text(&self) -> String {
@@ -86,6 +132,11 @@ impl Probe {
         }
     }
 }
+
+/// Keeps the C library from choosing `memset` and `memcpy` by processor, so that counts which contain them
+/// are the same on every x86-64 machine.
+const BASELINE_STRING_FUNCTIONS: &str =
+    "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX2,-ERMS,-FSRM,-AVX_Fast_Unaligned_Load";
 
 /// Instructions and system calls of the two kinds of operation of one probe.
 #[derive(Clone, Debug, Default)]
@@ -124,8 +175,8 @@ fn figures(probe: &Probe, counts: &Counts) -> Vec<Figure> {
         system_calls: counts.system_calls[index] as f64 / operations,
     };
     match probe.pattern {
-        Pattern::Pair => vec![figure("pair", 0)],
         Pattern::Batch => vec![figure("malloc", 0), figure("free", 1)],
+        single => vec![figure(single.title(), 0)],
     }
 }
 
@@ -136,22 +187,25 @@ fn figures(probe: &Probe, counts: &Counts) -> Vec<Figure> {
 pub fn measure(
     tracee: &Path,
     allocator: &Allocator,
-    wanted: impl Fn(&str) -> bool,
+    wanted: impl Fn(&Probe) -> bool,
     locations: &mut Locations,
 ) -> Result<Column> {
     let mut all = Vec::new();
-    for probe in PROBES.iter().filter(|probe| wanted(&probe.name())) {
+    for probe in PROBES.iter().filter(|probe| wanted(probe)) {
         let mut arguments = vec!["instruction-probe".to_owned()];
         arguments.extend(probe.arguments());
         let mut places = locations.start(&allocator.name, &arguments[1..].join(" "));
-        let counts = stepper::count(tracee, &arguments, &allocator.environment(), &mut places)
-            .map_err(|error| {
-                Error::new(format!(
-                    "{} under {}: {error}",
-                    arguments[1..].join(" "),
-                    allocator.name
-                ))
-            })?;
+        let mut environment = allocator.environment();
+        environment.push(("GLIBC_TUNABLES".to_owned(), BASELINE_STRING_FUNCTIONS.to_owned()));
+        let counts =
+            stepper::count(tracee, &arguments, &environment, Scope::OutsideProgram, &mut places)
+                .map_err(|error| {
+                    Error::new(format!(
+                        "{} under {}: {error}",
+                        arguments[1..].join(" "),
+                        allocator.name
+                    ))
+                })?;
         locations.finish(places);
         all.extend(figures(probe, &counts));
     }
@@ -180,37 +234,6 @@ pub fn markdown(columns: &[Column]) -> String {
         let _ = writeln!(text, "| {} | {} |", first.operation, cells.join(" | "));
     }
     text
-}
-
-/// Operations that got more expensive than a kept measurement allows, one line each.
-///
-/// `tolerance_percent` is the growth that is let pass; half an instruction is always let pass.
-pub fn regressions(kept: &[Column], now: &[Column], tolerance_percent: f64) -> Vec<String> {
-    let mut found = Vec::new();
-    for column in now {
-        let Some(before) = kept.iter().find(|kept| kept.allocator == column.allocator) else {
-            continue;
-        };
-        for figure in &column.figures {
-            let Some(old) = before.figures.iter().find(|old| old.operation == figure.operation)
-            else {
-                continue;
-            };
-            let limit = old.instructions * (1.0 + tolerance_percent / 100.0) + 0.5;
-            if figure.instructions > limit || figure.system_calls > old.system_calls {
-                found.push(format!(
-                    "{}, {}: {:.1} instructions and {:.2} system calls, kept: {:.1} and {:.2}",
-                    column.allocator,
-                    figure.operation,
-                    figure.instructions,
-                    figure.system_calls,
-                    old.instructions,
-                    old.system_calls
-                ));
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -242,14 +265,5 @@ mod tests {
     fn the_table_shows_system_calls_where_there_are_any() {
         let text = markdown(&[column(32.4, 0.0), column(900.0, 2.0)]);
         assert!(text.contains("| pair 16 B | 32 | 900 + 2.000 system calls |"), "{text}");
-    }
-
-    #[test]
-    fn growth_beyond_the_tolerance_is_a_regression() {
-        let kept = [column(100.0, 0.0)];
-        assert!(regressions(&kept, &[column(102.4, 0.0)], 2.0).is_empty());
-        assert_eq!(regressions(&kept, &[column(102.6, 0.0)], 2.0).len(), 1);
-        assert_eq!(regressions(&kept, &[column(50.0, 0.1)], 2.0).len(), 1);
-        assert!(regressions(&[], &[column(1e6, 0.0)], 2.0).is_empty());
     }
 }

@@ -62,6 +62,11 @@ fn commit(sources: &Path) -> String {
     }
 }
 
+/// The version of the Rust compiler that builds in `sources`.
+pub fn compiler(sources: &Path) -> String {
+    output_of("rustc", &["--version"], sources).unwrap_or_else(|| "unknown".to_owned())
+}
+
 impl Machine {
     /// Looks around; what cannot be found out is "unknown".
     pub fn observe(sources: &Path) -> Self {
@@ -82,6 +87,23 @@ impl Machine {
             commit: commit(sources),
             taken_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }
+    }
+}
+
+impl Machine {
+    /// All of it in one sentence, for the head of tables.
+    pub fn line(&self) -> String {
+        format!(
+            "{}, {} processors, {} GiB, kernel {}, {}, governor {}, huge pages for anonymous memory: {}. Commit {}.",
+            self.processor,
+            self.processors,
+            self.memory_bytes >> 30,
+            self.kernel,
+            self.libc,
+            self.governor,
+            self.huge_pages,
+            self.commit
+        )
     }
 }
 

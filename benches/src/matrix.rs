@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +150,48 @@ impl Expected {
     }
 }
 
+/// How long the runs that lie ahead will take, judged by those that are done.
+struct Ahead(Vec<Runs>);
+
+/// Runs of one case.
+#[derive(Clone, Copy, Default)]
+struct Runs {
+    done: u32,
+    left: u32,
+    took: f64,
+}
+
+impl Ahead {
+    fn new(plan: &Plan<'_>) -> Self {
+        let ours = plan.allocators.iter().filter(|allocator| allocator.ours).count();
+        let left = |case: &Case| {
+            let rounds = if case.label.is_long() { 1 } else { plan.rounds as usize };
+            (rounds * plan.allocators.len() + ours) as u32
+        };
+        Self(plan.cases.iter().map(|case| Runs { left: left(case), ..Runs::default() }).collect())
+    }
+
+    fn ran(&mut self, case: usize, took: Duration) {
+        let case = &mut self.0[case];
+        case.done += 1;
+        case.left = case.left.saturating_sub(1);
+        case.took += took.as_secs_f64();
+    }
+
+    /// The part of the time that is gone, from 0 to 1. A case that never ran is taken to be like the others.
+    fn done(&self) -> f64 {
+        let took: f64 = self.0.iter().map(|case| case.took).sum();
+        let done: u32 = self.0.iter().map(|case| case.done).sum();
+        let usual = took / f64::from(done.max(1));
+        let ahead = |case: &Runs| {
+            let each = if case.done > 0 { case.took / f64::from(case.done) } else { usual };
+            each * f64::from(case.left)
+        };
+        let ahead: f64 = self.0.iter().map(ahead).sum();
+        if took > 0.0 { took / (took + ahead) } else { 0.0 }
+    }
+}
+
 impl Plan<'_> {
     /// Runs everything. `progress` is told what comes next and how far it is, from 0 to 1.
     ///
@@ -157,20 +200,26 @@ impl Plan<'_> {
     pub fn run(&self, mut progress: impl FnMut(&str, f64)) -> Result<Results> {
         let mut random = Random::new(self.seed);
         let mut expected = Expected::default();
+        let mut ahead = Ahead::new(self);
         let mut runs = Vec::new();
-        let total = (self.rounds as usize * self.cases.len() * self.allocators.len()).max(1);
         self.warm_up(&mut expected)?;
         for round in 0..self.rounds {
-            for case in self.cases {
+            for (index, case) in self.cases.iter().enumerate() {
+                if round > 0 && case.label.is_long() {
+                    continue;
+                }
                 let mut order: Vec<&Allocator> = self.allocators.iter().collect();
                 random.shuffle(&mut order);
                 for allocator in order {
                     let name = &case.label.name;
+                    let what = format!("{name} under {}", allocator.name);
                     progress(
-                        &format!("{name} under {}", allocator.name),
-                        runs.len() as f64 / total as f64,
+                        &format!("round {} of {}: {what}", round + 1, self.rounds),
+                        ahead.done(),
                     );
+                    let start = Instant::now();
                     let finished = case.run(self.launcher, &allocator.environment())?;
+                    ahead.ran(index, start.elapsed());
                     runs.push(Run {
                         case: name.clone(),
                         allocator: allocator.name.clone(),
@@ -184,7 +233,7 @@ impl Plan<'_> {
             }
         }
         let mut results = Results { runs, ..Results::default() };
-        self.ask_pools(&mut results, progress)?;
+        self.ask_pools(&mut results, &mut ahead, progress)?;
         Ok(results)
     }
 
@@ -192,7 +241,7 @@ impl Plan<'_> {
     /// allocator is what the others are compared with.
     fn warm_up(&self, expected: &mut Expected) -> Result<()> {
         if let Some(first) = self.allocators.first() {
-            for case in self.cases {
+            for case in self.cases.iter().filter(|case| !case.label.is_long()) {
                 let finished = case.run(self.launcher, &first.environment())?;
                 let _ = expected.judge(&case.label.name, &finished);
             }
@@ -201,12 +250,20 @@ impl Plan<'_> {
     }
 
     /// Runs each case once more under each of ours with statistics on.
-    fn ask_pools(&self, results: &mut Results, mut progress: impl FnMut(&str, f64)) -> Result<()> {
+    fn ask_pools(
+        &self,
+        results: &mut Results,
+        ahead: &mut Ahead,
+        mut progress: impl FnMut(&str, f64),
+    ) -> Result<()> {
         for allocator in self.allocators.iter().filter(|allocator| allocator.ours) {
-            for case in self.cases {
+            for (index, case) in self.cases.iter().enumerate() {
                 let what = format!("statistics of {} under {}", case.label.name, allocator.name);
-                progress(&what, 1.0);
-                match self.pool_of(case, allocator)? {
+                progress(&what, ahead.done());
+                let start = Instant::now();
+                let answer = self.pool_of(case, allocator)?;
+                ahead.ran(index, start.elapsed());
+                match answer {
                     Ok(stats) => results.pools.push(Pool {
                         case: case.label.name.clone(),
                         allocator: allocator.name.clone(),
@@ -296,5 +353,21 @@ mod tests {
         let warning = "ERROR: ld.so: object 'x.so' from LD_PRELOAD cannot be preloaded: ignored.";
         let failure = Expected::default().judge("a", &finished("1", 0, warning));
         assert_eq!(failure.unwrap(), "the library could not be preloaded");
+    }
+
+    #[test]
+    fn what_is_ahead_is_judged_by_the_case() {
+        let second = Duration::from_secs(1);
+        let case = |left| Runs { left, ..Runs::default() };
+        let mut ahead = Ahead(vec![case(2), case(2)]);
+        assert_eq!(ahead.done(), 0.0);
+        ahead.ran(0, second);
+        // One second is gone, the same again three times.
+        assert_eq!(ahead.done(), 0.25);
+        ahead.ran(1, 3 * second);
+        assert_eq!(ahead.done(), 0.5);
+        ahead.ran(0, second);
+        ahead.ran(1, 3 * second);
+        assert_eq!(ahead.done(), 1.0);
     }
 }

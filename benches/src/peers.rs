@@ -132,6 +132,39 @@ const RECIPES: [Recipe; 5] = [
     },
 ];
 
+/// The shim that puts programs on libmemkind.
+pub const MEMKIND_PRELOAD: &str = "libmemkind-preload.so";
+
+/// The version of the libmemkind that programs can be built with, if there is one.
+fn memkind_version() -> Option<String> {
+    let found = Command::new("pkg-config").args(["--modversion", "memkind"]).output().ok()?;
+    found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned())
+}
+
+/// Builds the shim in front of Debian's libmemkind, whose version it tells; `None` when that is not installed.
+fn build_memkind(compare: &Path, output: &Path) -> Result<Option<String>> {
+    let Some(version) = memkind_version() else {
+        return Ok(None);
+    };
+    let target = output.join(MEMKIND_PRELOAD);
+    let result = Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-O2", "-fvisibility=hidden", "-fno-builtin"])
+        .arg(compare.join("memkind_preload.c"))
+        .arg("-o")
+        .arg(&target)
+        .arg("-lmemkind")
+        .output()
+        .context(|| "cc".to_owned())?;
+    if !result.status.success() {
+        let text = String::from_utf8_lossy(&result.stderr);
+        return Err(Error::new(format!("{MEMKIND_PRELOAD}: {}", text.trim())));
+    }
+    let version = format!("libmemkind {version}");
+    fs::write(target.with_extension("version"), &version)
+        .context(|| target.display().to_string())?;
+    Ok(Some(version))
+}
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -149,7 +182,14 @@ fn packages(compare: &Path) -> Result<Vec<Package>> {
     let manifest = compare.join("Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--all-features",
+            "--manifest-path",
+        ])
         .arg(&manifest)
         .output()
         .context(|| "cargo".to_owned())?;
@@ -213,6 +253,15 @@ fn build(recipe: &Recipe, package: &Package, compare: &Path, output: &Path) -> R
     Ok(version)
 }
 
+/// Whether all peers were built after what they are built from was changed.
+pub fn are_current(compare: &Path, output: &Path) -> bool {
+    let changed = |path: PathBuf| fs::metadata(path).and_then(|data| data.modified()).ok();
+    let inputs = ["Cargo.lock", "shared_mapping.h", "memkind_preload.c"];
+    let newest = inputs.iter().filter_map(|name| changed(compare.join(name))).max();
+    let has_memkind = changed(output.join(MEMKIND_PRELOAD)) > newest || memkind_version().is_none();
+    has_memkind && RECIPES.iter().all(|recipe| changed(output.join(recipe.output)) > newest)
+}
+
 /// Builds all peers into `output`, naming each as it is done.
 ///
 /// # Errors
@@ -228,6 +277,12 @@ pub fn build_all(compare: &Path, output: &Path, mut done: impl FnMut(&str, &str)
         let version = build(recipe, package, compare, output)?;
         done(recipe.output, &version);
     }
+    match build_memkind(compare, output)? {
+        Some(version) => done(MEMKIND_PRELOAD, &version),
+        None => {
+            eprintln!("pmem-bench: without memkind: no Debian package libmemkind-dev, pkg-config")
+        }
+    }
     Ok(())
 }
 
@@ -240,5 +295,11 @@ mod tests {
         let header = "#pragma once\n#define MI_MALLOC_VERSION 30302   // digits\n";
         assert_eq!(version_in(header, "MI_MALLOC_VERSION").as_deref(), Some("3.3.2"));
         assert_eq!(version_in(header, "OTHER"), None);
+    }
+
+    #[test]
+    fn peers_that_were_never_built_are_not_current() {
+        let compare = Path::new(env!("CARGO_MANIFEST_DIR")).join("compare");
+        assert!(!are_current(&compare, Path::new("/nonexistent")));
     }
 }

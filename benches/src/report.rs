@@ -26,13 +26,16 @@ pub fn write_json(path: &Path, matrix: &Matrix) -> Result<()> {
     write(path, &(text + "\n"))
 }
 
-/// Reads a matrix that was written by [`write_json`].
+/// Reads a matrix that was written by [`write_json`], or that of a file of all parts.
 ///
 /// # Errors
 /// The file cannot be read or holds something else.
 pub fn read_json(path: &Path) -> Result<Matrix> {
     let what = || path.display().to_string();
-    serde_json::from_str(&fs::read_to_string(path).context(what)?).context(what)
+    let mut value: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(path).context(what)?).context(what)?;
+    let part = value.get_mut("matrix").map(serde_json::Value::take);
+    serde_json::from_value(part.unwrap_or(value)).context(what)
 }
 
 #[cfg(test)]

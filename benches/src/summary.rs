@@ -1,5 +1,7 @@
 //! From runs to rows: medians, paired ratios to the reference, geometric means.
 
+use crate::allocator::Allocator;
+use crate::case::Growth;
 use crate::matrix::{Matrix, Run};
 use crate::statistics::{Spread, geometric_mean, paired_ratios};
 
@@ -18,8 +20,10 @@ pub struct Cell {
     pub cpu_seconds: Option<f64>,
     /// System CPU seconds, median.
     pub system_seconds: Option<f64>,
-    /// Minor and major page faults, median.
-    pub faults: Option<f64>,
+    /// Page faults that read nothing from a disk, median.
+    pub minor_faults: Option<f64>,
+    /// Page faults that did, median.
+    pub major_faults: Option<f64>,
     /// Peak resident set in KiB, median.
     pub rss_kib: Option<f64>,
     /// Peak of what the pool's file held in KiB, for ours.
@@ -27,6 +31,12 @@ pub struct Cell {
     /// Peak resident set or peak pool size, whichever is larger: a pool's pages are part of the resident
     /// set once they are mapped, so the two must not be added.
     pub memory_kib: Option<f64>,
+    /// Requested bytes alive at the end, where the workload tells them.
+    pub live_bytes: Option<f64>,
+    /// Growth of the resident set that holds them.
+    pub resident_bytes: Option<f64>,
+    /// What our pool had committed for them.
+    pub committed_bytes: Option<f64>,
     /// Resident growth per 1,000 live bytes in steady state, worst, median of the runs.
     pub growth_permille: Option<f64>,
     /// Why runs did not count.
@@ -49,8 +59,11 @@ pub struct Row {
 pub struct Mean {
     /// Group, or "all".
     pub group: String,
-    /// Cases that every allocator finished, and that the means are taken over.
+    /// Cases that every allocator finished, those aside that are known not to run everything; the means are
+    /// taken over these.
     pub cases: usize,
+    /// Cases of these that each allocator finished; its means are taken over them.
+    pub finished: Vec<usize>,
     /// CPU ratio per allocator.
     pub cpu: Vec<Option<f64>>,
     /// Wall ratio per allocator.
@@ -117,19 +130,28 @@ impl<'a> Series<'a> {
     }
 }
 
-fn growth_permille(series: &Series<'_>) -> Option<f64> {
-    let growth = |run: &Run| run.growth.map_or(f64::NAN, |growth| growth.rss_worst_permille as f64);
-    series.median(growth)
+impl Cell {
+    /// Bytes that hold the live ones: what a pool has committed, or else the growth of the resident set.
+    pub fn held(&self) -> Option<f64> {
+        self.committed_bytes.or(self.resident_bytes)
+    }
+}
+
+/// A figure of the growth of the resident set, where the workload tells it.
+fn growth(series: &Series<'_>, figure: impl Fn(&Growth) -> u64) -> Option<f64> {
+    series.median(|run| run.growth.as_ref().map_or(f64::NAN, |growth| figure(growth) as f64))
 }
 
 fn cell(matrix: &Matrix, case: &str, allocator: &str, reference: &Series<'_>) -> Cell {
     let series = Series::of(matrix, case, allocator);
     let rss_kib = series.median(|run| run.usage.peak_rss_kib as f64);
-    let pool_kib = matrix
+    let pool = matrix
         .pools
         .iter()
         .find(|pool| pool.case == case && pool.allocator == allocator)
-        .map(|pool| pool.stats.peak_committed_bytes as f64 / 1024.0);
+        .map(|pool| &pool.stats);
+    let pool_kib = pool.map(|stats| stats.peak_committed_bytes as f64 / 1024.0);
+    let live_bytes = growth(&series, |growth| growth.live_bytes);
     let memory_kib = rss_kib.map(|rss| rss.max(pool_kib.unwrap_or(0.0)));
     let reference_rss = reference.median(|run| run.usage.peak_rss_kib as f64);
     let failure = matrix
@@ -144,24 +166,35 @@ fn cell(matrix: &Matrix, case: &str, allocator: &str, reference: &Series<'_>) ->
         memory: memory_kib.zip(reference_rss).map(|(own, reference)| own / reference),
         cpu_seconds: series.median(|run| run.usage.cpu_seconds()),
         system_seconds: series.median(|run| run.usage.system_us as f64 / 1e6),
-        faults: series.median(|run| (run.usage.minor_faults + run.usage.major_faults) as f64),
+        minor_faults: series.median(|run| run.usage.minor_faults as f64),
+        major_faults: series.median(|run| run.usage.major_faults as f64),
         rss_kib,
         pool_kib,
         memory_kib,
-        growth_permille: growth_permille(&series),
+        live_bytes,
+        resident_bytes: growth(&series, |growth| growth.rss_bytes),
+        committed_bytes: live_bytes.and(pool).map(|stats| stats.committed_bytes as f64),
+        growth_permille: growth(&series, |growth| growth.rss_worst_permille),
         failure,
     }
 }
 
-fn mean(group: &str, rows: &[&Row], columns: usize) -> Mean {
+fn mean(group: &str, rows: &[&Row], allocators: &[Allocator]) -> Mean {
     // Only cases that all allocators finished: otherwise a column would gain by failing.
-    let complete: Vec<&&Row> =
-        rows.iter().filter(|row| row.cells.iter().all(|cell| cell.cpu.is_some())).collect();
+    let is_complete = |row: &&&Row| {
+        allocators
+            .iter()
+            .zip(&row.cells)
+            .all(|(allocator, cell)| allocator.is_partial || cell.cpu.is_some())
+    };
+    let complete: Vec<&&Row> = rows.iter().filter(is_complete).collect();
+    let cells = |index: usize| {
+        complete.iter().map(move |row| &row.cells[index]).filter(|cell| cell.cpu.is_some())
+    };
     let column = |value: &dyn Fn(&Cell) -> Option<f64>| {
-        (0..columns)
+        (0..allocators.len())
             .map(|index| {
-                let values: Option<Vec<f64>> =
-                    complete.iter().map(|row| value(&row.cells[index])).collect();
+                let values: Option<Vec<f64>> = cells(index).map(value).collect();
                 geometric_mean(&values?)
             })
             .collect()
@@ -169,6 +202,7 @@ fn mean(group: &str, rows: &[&Row], columns: usize) -> Mean {
     Mean {
         group: group.to_owned(),
         cases: complete.len(),
+        finished: (0..allocators.len()).map(|index| cells(index).count()).collect(),
         cpu: column(&|cell| cell.cpu.map(|ratio| ratio.median)),
         wall: column(&|cell| cell.wall.map(|ratio| ratio.median)),
         work: column(&|cell| cell.work.map(|ratio| ratio.median)),
@@ -198,20 +232,20 @@ impl Summary {
                 groups.push(&row.group);
             }
         }
-        let columns = matrix.allocators.len();
+        let allocators = &matrix.allocators;
         let mut means: Vec<Mean> = groups
             .iter()
             .map(|group| {
                 let members: Vec<&Row> = rows.iter().filter(|row| row.group == *group).collect();
-                mean(group, &members, columns)
+                mean(group, &members, allocators)
             })
             .collect();
-        means.push(mean("all", &rows.iter().collect::<Vec<_>>(), columns));
+        means.push(mean("all", &rows.iter().collect::<Vec<_>>(), allocators));
         let is_large = |row: &&Row| {
             row.cells.iter().any(|cell| cell.rss_kib.is_some_and(|kib| kib >= LARGE_KIB))
         };
         let large =
-            mean("50 MiB and more", &rows.iter().filter(is_large).collect::<Vec<_>>(), columns);
+            mean("50 MiB and more", &rows.iter().filter(is_large).collect::<Vec<_>>(), allocators);
         Self { rows, means, large }
     }
 
@@ -246,7 +280,6 @@ impl Summary {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::allocator::Allocator;
     use crate::case::Label;
     use crate::launch::Usage;
     use crate::machine::Machine;
@@ -279,6 +312,7 @@ pub(crate) mod tests {
             library: "/lib/x.so".into(),
             settings: Vec::new(),
             ours,
+            is_partial: false,
         };
         let label = |name: &str, group: &str| Label {
             name: name.to_owned(),
@@ -390,5 +424,21 @@ pub(crate) mod tests {
         assert_eq!(summary.means[1].cpu, [None, None]);
         let all = &summary.means[2];
         assert_eq!((all.cases, all.cpu[1]), (1, Some(0.5)));
+    }
+
+    #[test]
+    fn a_case_that_a_partial_allocator_fails_counts_for_the_others() {
+        let mut matrix = example();
+        matrix.allocators[1].is_partial = true;
+        for run in &mut matrix.runs {
+            if run.case == "lua" && run.allocator == "vmmalloc" {
+                run.failure = Some("signal 11".to_owned());
+            }
+        }
+        let summary = Summary::of(&matrix);
+        let all = &summary.means[2];
+        assert_eq!((all.cases, &all.finished[..]), (2, &[2, 1][..]));
+        assert_eq!(all.cpu, [Some(1.0), Some(0.5)]);
+        assert_eq!(summary.means[1].cpu, [Some(1.0), None]);
     }
 }

@@ -129,20 +129,46 @@ fn known_instructions_are_counted_exactly() {
         "{places}"
     );
     assert!(lines.iter().all(|line| line.ends_with("libbump.so")), "{places}");
+}
 
-    // The same again is no regression; a smaller kept number makes it one.
-    let output = scratch.bench(&[&common[..], &["--check", &json]].concat());
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn counts_that_grew_fail_the_check() {
+    let scratch = Scratch::new("check");
+    let (library, file) = (scratch.library(false), scratch.path("kept.json"));
+    let check = |more: &[&str]| {
+        scratch.bench(&[&["icount", "--library", &library, "--check", &file], more].concat())
+    };
+    assert_eq!(check(&[]).status.code(), Some(2), "nothing is kept yet");
+    let output = check(&["--update"]);
     assert!(output.status.success(), "{}", complaints(&output));
-    let text = std::fs::read_to_string(&json).expect("a JSON file");
-    std::fs::write(&json, text.replace("\"instructions\": 5.0", "\"instructions\": 4.0"))
-        .expect("written");
-    let output = scratch.bench(&[&common[..], &["--check", &json]].concat());
+    let kept = std::fs::read_to_string(&file).expect("kept counts");
+    // Blocks of this size are never steady.
+    assert!(kept.contains("\"rustc ") && !kept.contains("pair 2 MiB"), "{kept}");
+
+    // The same again passes and says nothing.
+    let output = check(&[]);
+    assert!(output.status.success(), "{}", complaints(&output));
+    assert!(!complaints(&output).contains("pmem-bench:"), "{}", complaints(&output));
+
+    let pair = "\"operation\": \"pair 16 B\",\n          \"instructions\": 6.0";
+    assert!(kept.contains(pair), "{kept}");
+    std::fs::write(&file, kept.replace(pair, &pair.replace("6.0", "4.0"))).expect("written");
+    let output = check(&[]);
     assert_eq!(output.status.code(), Some(1));
+    let text = complaints(&output);
     assert!(
-        complaints(&output).contains("vmmalloc, malloc 64 B: 5.0 instructions"),
-        "{}",
-        complaints(&output)
+        text.contains("FAILED: vmmalloc, pair 16 B: 4.00 instructions before, 6.00 now (+50.0 %)"),
+        "{text}"
     );
+    assert!(text.contains("--update"), "{text}");
+    assert!(check(&["--filter", "8 KiB"]).status.success());
+    assert_eq!(check(&["--filter", "16 B", "--update"]).status.code(), Some(2));
+
+    std::fs::write(&file, kept.replace(pair, &pair.replace("6.0", "9.0"))).expect("written");
+    let output = check(&[]);
+    assert!(output.status.success());
+    assert!(complaints(&output).contains("fewer, keep it: vmmalloc, pair 16 B"));
 }
 
 #[test]
@@ -212,6 +238,62 @@ fn a_matrix_is_run_and_reported() {
     // The kept file gives the same tables again.
     let again = Command::new(BENCH).args(["report", &json]).output().expect("the harness starts");
     assert_eq!(String::from_utf8_lossy(&again.stdout), tables);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn all_parts_that_the_filter_matches_become_one_result() {
+    let scratch = Scratch::new("all");
+    let library = scratch.library(false);
+    let common = ["all", "--quick", "--library", &library, "--peers", "glibc,vmmalloc"];
+    let output = scratch.path("out");
+    let run = |filter: &str| scratch.bench(&[&common[..], &["--output", &output, filter]].concat());
+    let result = run("^(pair16|pair 16 B)$");
+    assert!(result.status.success(), "{}", complaints(&result));
+    // How far it is, also where there is no terminal.
+    assert!(complaints(&result).contains("preload:   0 %, round 1 of 2: pair16 under"));
+
+    let all = scratch.json("out/bench.json");
+    assert_eq!(all["instructions"][1]["figures"][0]["instructions"], 6.0);
+    assert_eq!(all["matrix"]["runs"].as_array().expect("runs").len(), 4);
+    assert_eq!(all["pools"], Value::Null);
+    assert_eq!(all["in_process"], Value::Null);
+    let tables = std::fs::read_to_string(scratch.path("out/bench.md")).expect("tables");
+    assert!(tables.contains("| pair 16 B | ") && tables.contains("| pair16 | "), "{tables}");
+    assert!(tables.contains("### Page faults by case"), "{tables}");
+    assert!(std::fs::read_to_string(scratch.path("out/bench.svg")).expect("a chart").len() > 500);
+
+    let result = run("^nothing$");
+    assert_eq!(result.status.code(), Some(2));
+    assert!(complaints(&result).contains("matches no part"), "{}", complaints(&result));
+}
+
+#[test]
+fn fragmentation_is_told_by_what_the_pool_has_committed() {
+    let scratch = Scratch::new("fragmentation");
+    let (library, json) = (scratch.library(false), scratch.path("m.json"));
+    let output = scratch.bench(&[
+        "preload",
+        "--library",
+        &library,
+        "--peers",
+        "glibc,vmmalloc",
+        "--scale",
+        "0.001",
+        "--rounds",
+        "2",
+        "--filter",
+        "^fragmentation$",
+        "--json",
+        &json,
+    ]);
+    assert!(output.status.success(), "{}", complaints(&output));
+    // One round is enough for what is the same each time.
+    assert_eq!(scratch.json("m.json")["runs"].as_array().expect("runs").len(), 2);
+    let tables = String::from_utf8_lossy(&output.stdout);
+    assert!(tables.contains("### Fragmentation, case fragmentation"), "{tables}");
+    let line = tables.lines().find(|line| line.starts_with("| vmmalloc | 64.0 |"));
+    assert!(line.is_some_and(|line| !line.contains("–")), "{tables}");
 }
 
 #[test]

@@ -6,12 +6,14 @@
 extern crate std;
 
 pub mod align;
+pub mod bare;
 pub mod dax;
 pub mod env;
 pub mod errno;
 pub mod error;
 pub mod file;
 pub mod fmt;
+pub mod log;
 pub mod numa;
 #[cfg(not(pmem_loom))]
 pub mod offspring;
@@ -19,3 +21,4 @@ mod region;
 pub mod source;
 pub mod sync;
 pub mod sys;
+pub mod valgrind;

@@ -125,7 +125,8 @@ fn node_number(text: &[u8]) -> Result<usize, Errno> {
 /// How pages are spread over nodes.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum NumaPolicy {
-    /// Only the given nodes; no memory there means no memory.
+    /// Only the given nodes. When they are full the kernel does what it does when all memory is:
+    /// it ends a process. Nothing can be tried first, so the size must be one that fits.
     Bind,
     /// The given nodes first, others when they are full.
     Preferred,

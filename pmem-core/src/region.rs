@@ -1,10 +1,14 @@
 //! A range of address space that we own: reserved as a whole, aligned, unmapped when dropped.
 
+mod hint;
+
 use core::ptr::NonNull;
 
 use crate::align::{align_up, is_aligned};
 use crate::errno::Errno;
 use crate::sys;
+
+pub use hint::{parse_hint, prefer_addresses_from};
 
 /// An owned range. What is mapped inside is the business of its user, who never unmaps a part.
 #[derive(Debug)]
@@ -42,6 +46,19 @@ impl Region {
         // SAFETY: the end of the region is inside or at the end of the outer range.
         trim(unsafe { base.add(len) }, outer_len - skip - len);
         Ok(Region { base, mapped: (base, len) })
+    }
+
+    /// As [`reserve`](Self::reserve), where the process prefers its pools to be, if there is room.
+    pub(crate) fn reserve_preferred(len: usize, alignment: usize) -> Result<Region, Errno> {
+        // Another thread may map something there in between.
+        const ATTEMPTS: usize = 4;
+        for _ in 0..ATTEMPTS {
+            let Some(place) = hint::preferred_place(len, alignment) else { break };
+            if let Ok(base) = sys::reserve_at(place, len) {
+                return Ok(Region { base, mapped: (base, len) });
+            }
+        }
+        Region::reserve(len, alignment)
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {

@@ -17,10 +17,16 @@
 //! | device DAX | whole device | nothing to do | not possible |
 //! | caller's region | whatever the caller mapped | nothing to do | not done |
 //!
+//! The bytes at an offset of the source are not always those at the same offset of its file:
+//! [`exchange`](Source::exchange) moves mappings in place of bytes. Nothing is promised about what a
+//! file holds while or after it is used as a source.
+//!
 //! All methods take `&self` and may be called from several threads at once for ranges that do not
 //! overlap. None allocates, changes `errno`, or is a cancellation point.
 
+mod chunks;
 mod commit;
+mod exchange;
 mod fork;
 mod home;
 mod open;
@@ -32,8 +38,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::file::Descriptor;
 use crate::region::Region;
+use chunks::Chunks;
 
 pub use crate::file::OpenMode;
+pub use crate::region::{parse_hint, prefer_addresses_from};
 pub use fork::FileClone;
 pub use home::{Homecoming, Stillness};
 pub use open::HugePageSize;
@@ -94,10 +102,14 @@ pub struct Source {
     directory: Option<Descriptor>,
     /// Cleared when the file system turns out to have no holes.
     can_purge: AtomicBool,
+    /// Which part of the file shows where.
+    chunks: Chunks,
+    /// Cleared when the kernel turns out to be unable to exchange ranges.
+    exchanges: AtomicBool,
+    /// Whether huge pages are asked for in the whole range.
+    wants_huge: AtomicBool,
     /// Whether the range is left out of core files.
     no_dump: AtomicBool,
-    /// Whether huge pages were asked for.
-    huge_advised: AtomicBool,
     /// How many calls are left before one fails on purpose; `u64::MAX` for never.
     calls_before_fault: AtomicU64,
 }
@@ -154,5 +166,15 @@ impl Source {
     #[must_use]
     pub fn has_descriptor(&self) -> bool {
         self.file.as_ref().is_some_and(|file| file.verified().is_some())
+    }
+
+    /// Closes the descriptors of file and directory. What is committed stays; the rest can be
+    /// committed through the mapping; a range can no longer be frozen, nor the file cloned.
+    ///
+    /// For pools that are preallocated and of which there may be very many.
+    pub fn close_descriptors(&self) {
+        for descriptor in [&self.file, &self.directory].into_iter().flatten() {
+            descriptor.close();
+        }
     }
 }

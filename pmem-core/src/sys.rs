@@ -44,7 +44,7 @@ pub use file::{
 pub(crate) use futex::{futex_wait, futex_wake};
 pub use memory::{
     Advice, MapFile, Protection, advise, map_anonymous, map_anonymous_over, map_file_over,
-    move_mapping_over, protect, reserve, resident_pages, unmap,
+    move_mapping_over, move_pages_out, protect, reserve, reserve_at, resident_pages, unmap,
 };
 pub use numa::{bind_memory, node_of_address};
 pub use process::{

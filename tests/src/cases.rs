@@ -11,6 +11,8 @@ use crate::run::{Outcome, SHORT, run};
 /// Which cases of a program run, and how long each may take.
 pub struct Cases<'p> {
     program: &'p Path,
+    /// What can be asked for the names of the cases.
+    lister: &'p Path,
     chosen: Box<dyn Fn(&str) -> bool + 'p>,
     limit: Duration,
     arguments: Vec<&'p OsStr>,
@@ -20,13 +22,26 @@ impl<'p> Cases<'p> {
     /// All cases of `program`.
     #[must_use]
     pub fn of(program: &'p Path) -> Self {
-        Self { program, chosen: Box::new(|_| true), limit: SHORT, arguments: Vec::new() }
+        Self {
+            program,
+            lister: program,
+            chosen: Box::new(|_| true),
+            limit: SHORT,
+            arguments: Vec::new(),
+        }
     }
 
     /// Only the cases whose name `chosen` accepts.
     #[must_use]
     pub fn only(mut self, chosen: impl Fn(&str) -> bool + 'p) -> Self {
         self.chosen = Box::new(chosen);
+        self
+    }
+
+    /// Asks another build of the same program for the names: this one does not run without a pool.
+    #[must_use]
+    pub fn listed_by(mut self, lister: &'p Path) -> Self {
+        self.lister = lister;
         self
     }
 
@@ -83,7 +98,7 @@ impl<'p> Cases<'p> {
 
     /// The names of the chosen cases, as the program lists them without any pool.
     fn names(&self) -> Vec<String> {
-        let list = run(plain(Command::new(self.program).arg("--list")), SHORT).success();
+        let list = run(plain(Command::new(self.lister).arg("--list")), SHORT).success();
         let names: Vec<String> =
             list.out().lines().filter(|name| (self.chosen)(name)).map(str::to_owned).collect();
         assert!(!names.is_empty(), "no case of {} was chosen", self.program.display());

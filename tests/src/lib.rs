@@ -13,6 +13,7 @@
 //! stats        the JSON report of the library        json  a strict parser
 //! scratch      directories that vanish               mount small file systems
 //! artifact     cargo and cc, once per test binary    procfs /proc readers
+//! capi         the installed C libraries
 //! ```
 //!
 //! Variables:
@@ -22,6 +23,7 @@
 //!   `NOT CHECKED` with the reason; without the variable it fails.
 
 pub mod artifact;
+pub mod capi;
 pub mod cases;
 pub mod json;
 pub mod mount;

@@ -290,6 +290,7 @@ fn nonsense_in_our_own_variables() {
         "VMMALLOC_OVERFLOW",
         "VMMALLOC_PURGE_MS",
         "VMMALLOC_HUGEPAGE",
+        "VMMALLOC_HARDEN",
         "VMMALLOC_STATS",
         "VMMALLOC_DUMP",
     ] {
@@ -313,6 +314,7 @@ fn sense_in_our_own_variables() {
         ("VMMALLOC_OVERFLOW", &["none", "dram"]),
         ("VMMALLOC_PURGE_MS", &["off", "0", "1", "1000", "100000"]),
         ("VMMALLOC_HUGEPAGE", &["never", "advise"]),
+        ("VMMALLOC_HARDEN", &["0", "1", "2"]),
         ("VMMALLOC_DUMP", &["0", "1"]),
     ] {
         for value in values {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pmem_e2e::MIB;
-use pmem_e2e::artifact::program;
+use pmem_e2e::artifact::{need, program};
 use pmem_e2e::cases::Cases;
 use pmem_e2e::mount::Mount;
 use pmem_e2e::preload::Pool;
@@ -25,6 +25,36 @@ fn a_tmpfs_smaller_than_the_pool_with_purging_at_once() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::lazy(64).at(mount.path()).set("VMMALLOC_PURGE_MS", "0");
     Cases::of(&program("space")).limit(LIMIT).only(|name| name != PREALLOCATED).run(&pool);
+}
+
+/// Space is taken 2 MiB at a time there, and the last of it may not be enough for that.
+#[test]
+fn a_tmpfs_of_huge_pages_smaller_than_the_pool() {
+    let Some(mount) = Mount::tmpfs_with("size=25m,huge=advise", "a full tmpfs of huge pages")
+    else {
+        return;
+    };
+    let pool = Pool::lazy(64).at(mount.path()).set("VMMALLOC_HUGEPAGE", "advise");
+    Cases::of(&program("space")).limit(LIMIT).only(|name| name != PREALLOCATED).run(&pool);
+}
+
+#[test]
+fn a_heap_in_huge_pages() {
+    let Some(mount) = Mount::tmpfs_with("huge=advise", "huge pages") else { return };
+    let pool = Pool::lazy(256).at(mount.path()).set("VMMALLOC_HUGEPAGE", "advise");
+    let mut command = pool.command(need("python3", "python3"));
+    command.args([
+        "-c",
+        "blocks = [bytes(10000) for _ in range(8000)]; print(open('/proc/self/smaps').read())",
+    ]);
+    let outcome = run(&mut command, LIMIT);
+    let kib: u64 = outcome
+        .out()
+        .lines()
+        .filter_map(|line| line.strip_prefix("ShmemPmdMapped:"))
+        .filter_map(|size| size.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .sum();
+    assert!(kib >= 76 << 10, "{kib} KiB in huge pages of about 80 MB\n{outcome}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
 use vmem_engine::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
-use vmem_engine::{HugePages, PoolOptions, PurgePolicy, fork};
+use vmem_engine::{Harden, HugePages, PoolOptions, PurgePolicy, fork};
 
 /// How a pool is to behave; the methods named after places make it.
 ///
@@ -20,7 +20,7 @@ use vmem_engine::{HugePages, PoolOptions, PurgePolicy, fork};
 /// |---|---|---|
 /// | [`in_directory`](Self::in_directory) | in a file without a name; gone with the pool | needed |
 /// | [`on_file`](Self::on_file) | in a file with a name | needed, but for an existing file |
-/// | [`on_device`](Self::on_device) | on a device-DAX node | the whole device |
+/// | [`on_device`](Self::on_device) | on a device-DAX node | the whole device, at least what was set |
 /// | [`anonymous`](Self::anonymous) | in private memory | needed |
 /// | [`memory_file`](Self::memory_file) | in a file in memory, of huge pages if wanted | needed |
 /// | [`on_nodes`](Self::on_nodes) | in private memory of some NUMA nodes | needed |
@@ -78,6 +78,16 @@ impl PoolBuilder {
     /// Whether the kernel is asked for huge pages. Default: no.
     pub fn huge_pages(mut self, huge_pages: HugePages) -> PoolBuilder {
         self.options.huge_pages = huge_pages;
+        self
+    }
+
+    /// What the pool does to find errors of the program. Default: nothing.
+    ///
+    /// A double free, a free of what is no block of this pool, or a write behind the end of a block
+    /// then ends the process with one line on standard error. In a region of the caller's the canaries
+    /// of a hardened pool lie between the blocks.
+    pub fn harden(mut self, harden: Harden) -> PoolBuilder {
+        self.options.harden = harden;
         self
     }
 
@@ -143,14 +153,21 @@ impl PoolBuilder {
     }
 
     /// Makes a pool on a whole device-DAX node, for example `/dev/dax0.0`, which no other process can
-    /// use meanwhile. A size that was set does not matter.
+    /// use meanwhile. A size that was set is what the device must have at least.
     ///
     /// # Errors
-    /// [`Error::Open`], [`Error::InUse`], [`Error::Size`], [`Error::Memory`], [`Error::System`].
+    /// [`Error::NoSpace`] when the device is smaller than the size that was set; [`Error::Open`],
+    /// [`Error::InUse`], [`Error::Size`], [`Error::Memory`], [`Error::System`].
     pub fn on_device(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
         let attempt = self.attempt(SourceKind::DeviceDax, Some(path.as_ref()));
         let path = c_path(attempt, path.as_ref())?;
-        self.finish(attempt, || Source::device_dax(&path))
+        self.finish(attempt, || {
+            let source = Source::device_dax(&path)?;
+            match self.size {
+                Some(size) if size > source.len() => Err(Cause::new("device", Errno::ENOSPC)),
+                _ => Ok(source),
+            }
+        })
     }
 
     /// Makes a pool in private memory, used as it is touched.
@@ -174,7 +191,9 @@ impl PoolBuilder {
         self.finish(attempt, || Source::memfd(self.checked_size(attempt)?, huge))
     }
 
-    /// Makes a pool in private memory that comes from the given NUMA nodes.
+    /// Makes a pool in private memory that comes from the given NUMA nodes. Private memory is not
+    /// taken beforehand: with [`NumaPolicy::Bind`] and a size that the nodes do not have, the kernel
+    /// ends a process when they are full, as it does when all memory is.
     ///
     /// # Errors
     /// [`Error::Nodes`], and those of [`anonymous`](Self::anonymous).

@@ -30,8 +30,8 @@ pub use pool::Pool;
 pub use pmem_core::numa::{NodeMask, NumaPolicy};
 pub use pmem_core::source::{HugePageSize, OpenMode};
 pub use vmem_engine::{
-    Backing, CallCounts, ClassStats, Fault, HugePages, Overflow, Policy, PurgePolicy, Stats,
-    VmemAlloc,
+    Backing, CallCounts, ClassStats, Fault, Harden, HugePages, Overflow, Policy, PurgePolicy,
+    Stats, VmemAlloc,
 };
 
 /// The crate whose `Allocator` a [`Pool`] implements, in the version that fits.

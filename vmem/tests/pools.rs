@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::thread;
 use std::time::{Duration, Instant};
-use vmem::{Error, HugePageSize, HugePages, NodeMask, NumaPolicy, OpenMode, Pool, PurgePolicy};
+use vmem::{
+    Error, Harden, HugePageSize, HugePages, NodeMask, NumaPolicy, OpenMode, Pool, PurgePolicy,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -428,8 +430,11 @@ fn core_files_and_huge_pages_are_as_asked_for() {
     let left_out = builder.clone().dump(false).in_directory("/dev/shm").unwrap();
     assert!(mapping_flags(left_out.range()).contains(&"dd".into()));
     if fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap() {
-        let huge = builder.clone().huge_pages(HugePages::Advise).anonymous().unwrap();
-        assert!(mapping_flags(huge.range()).contains(&"hg".into()));
+        let builder = builder.clone().huge_pages(HugePages::Advise);
+        let small = builder.anonymous().unwrap();
+        assert!(!mapping_flags(small.range()).contains(&"hg".into()));
+        let large = builder.size(64 * MIB).anonymous().unwrap();
+        assert!(mapping_flags(large.range()).contains(&"hg".into()));
     }
 }
 
@@ -461,5 +466,22 @@ fn many_pools_come_and_go() {
             let owners = pools.iter().filter(|pool| pool.contains(*block)).count();
             assert!(owners == 1 && pools[at].contains(*block));
         }
+    }
+}
+
+#[test]
+fn a_hardened_pool_is_as_good_as_others_and_knows_what_was_asked_for() {
+    for harden in [Harden::Checks, Harden::Poison] {
+        let pool = Pool::builder().size(32 * MIB).harden(harden).anonymous().unwrap();
+        exercise(&pool);
+        let block = pool.alloc(41).unwrap();
+        // SAFETY: a live block.
+        unsafe {
+            assert_eq!(pool.usable_size(block), 41);
+            pool.free(block);
+        }
+        let mut numbers = allocator_api2::vec::Vec::new_in(&pool);
+        numbers.extend(0..100_000_u32);
+        assert!(numbers.iter().copied().eq(0..100_000));
     }
 }

@@ -9,7 +9,7 @@ use core::fmt;
 use pmem_core::env::{parse_size, parse_size_atoll};
 use vmem_engine::fork::{DEFAULT_HOME_MS, ForkMode};
 use vmem_engine::{
-    HugePages, Overflow, PurgePolicy, config::DEFAULT_PURGE_MS, config::MIN_POOL_BYTES,
+    Harden, HugePages, Overflow, PurgePolicy, config::DEFAULT_PURGE_MS, config::MIN_POOL_BYTES,
 };
 
 /// When the pool takes its space.
@@ -43,6 +43,7 @@ pub(crate) struct Config<'a> {
     pub(crate) overflow: Overflow,
     pub(crate) purge: PurgePolicy,
     pub(crate) huge_pages: HugePages,
+    pub(crate) harden: Harden,
     /// Whether the pool goes into core files.
     pub(crate) dump: bool,
     pub(crate) report: Option<Format>,
@@ -121,6 +122,12 @@ impl<'a> Config<'a> {
                 "never or advise",
                 HugePages::Never,
                 &[(c"never", HugePages::Never), (c"advise", HugePages::Advise)],
+            )?,
+            harden: choice.one_of(
+                c"VMMALLOC_HARDEN",
+                "0, 1 or 2",
+                Harden::Off,
+                &[(c"0", Harden::Off), (c"1", Harden::Checks), (c"2", Harden::Poison)],
             )?,
             dump: choice.one_of(
                 c"VMMALLOC_DUMP",

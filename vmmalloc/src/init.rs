@@ -13,14 +13,14 @@
 use core::ffi::{c_char, c_int};
 use pmem_core::align::{PAGE_SIZE, align_down, checked_align_up};
 use pmem_core::errno::Errno;
-use pmem_core::source::Source;
+use pmem_core::source::{Source, parse_hint, prefer_addresses_from};
 use pmem_core::sys;
-use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES};
+use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES, memcheck};
 
 use crate::config::{Config, Space};
 use crate::refusal::refuse;
 use crate::runtime::HEAP;
-use crate::{environment, fork, passive, stats};
+use crate::{environment, fork, log, passive, stats};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -36,42 +36,65 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, envp: *const *const
     }
 }
 
-/// Makes the pool that the environment asks for. `None` when all calls are to go to the C library.
+/// Makes the pool that the environment asks for. `None` when all calls are to go to the C library, and under
+/// valgrind, where they go to a watched pool.
 /// A wrong environment ends the process.
 pub(crate) fn start() -> Option<Pool> {
     if passive::is_wanted() {
         return None;
     }
+    log::open();
+    memcheck::look();
     let config = match Config::read(environment::get) {
         Ok(config) => config,
         Err(invalid) => refuse(invalid),
     };
+    if let Some(address) =
+        environment::get(c"PMEM_MMAP_HINT").and_then(|t| parse_hint(t.to_bytes()))
+    {
+        prefer_addresses_from(address);
+    }
     let pool = match make_pool(&config) {
         Ok(pool) => pool,
         Err(errno) => refuse(format_args!("vmem pool creation failed: {errno}")),
     };
     fork::install(config.fork, config.home_ms);
+    if memcheck::is_on() {
+        HEAP.runtime().watch(pool);
+        return None;
+    }
     if config.overflow == Overflow::Dram {
-        HEAP.runtime().allow_overflow();
+        HEAP.runtime().allow_overflow(config.harden);
     }
     if let Some(format) = config.report {
         HEAP.count_calls();
         stats::install(format, config.report_file);
     }
+    log!(2, "start", "initialization completed");
     Some(pool)
 }
 
 fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
-    let source = Source::in_directory(config.directory, pool_len(config)?).map_err(|e| e.errno)?;
+    let source = Source::in_directory(config.directory, pool_len(config)?);
+    let source = source.map_err(|error| {
+        log!(1, "util_tmpfile", "{error}");
+        error.errno
+    })?;
     if !config.dump {
         source.dont_dump(true);
     }
-    let options = PoolOptions {
+    let mut options = PoolOptions {
         prealloc: config.space == Space::Prealloc,
         purge: config.purge,
         huge_pages: config.huge_pages,
+        harden: config.harden,
         ..PoolOptions::default()
     };
+    if memcheck::is_on() {
+        options.thread_caches = false;
+        // The address of the pool is known in many places, and would make a first block there reachable.
+        options.head_bytes = PAGE_SIZE;
+    }
     Pool::create(source, &options).map_err(|e| e.errno)
 }
 

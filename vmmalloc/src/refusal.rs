@@ -1,4 +1,4 @@
-//! Refusing to run: one line on standard error, then abort. The texts are part of the contract.
+//! Refusing to run: one line on standard error (or in the debug twin's log), then abort. The texts are part of the contract.
 
 use core::fmt::{self, Write};
 use pmem_core::fmt::StackBuf;
@@ -22,8 +22,11 @@ fn write(what: fmt::Arguments<'_>) -> ! {
     // Writing to the buffer cannot fail; what does not fit is cut.
     let _ = write!(text, "Error (libvmmalloc): {what}");
     if text.is_cut() {
-        pmem_core::fmt::write_stderr(text.as_bytes());
-        sys::abort_with(b"\n")
+        crate::log::write(text.as_bytes());
+        text.clear();
+        text.push_bytes(b"\n");
     }
-    sys::abort_with(text.as_bytes())
+    // On standard error; the debug twin has its log for it.
+    crate::log::write(text.as_bytes());
+    sys::abort_with(b"")
 }

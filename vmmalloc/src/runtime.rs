@@ -1,26 +1,68 @@
 //! The heap of the process, and its policies.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use pmem_core::errno::Errno;
 use pmem_core::source::Source;
-use vmem_engine::{Heap, Pool, PoolOptions, Runtime, config::MIN_POOL_BYTES};
+use vmem_engine::memcheck::{self, Watch};
+use vmem_engine::{Harden, Heap, Pool, PoolOptions, Runtime, config::MIN_POOL_BYTES};
 
 use crate::{init, system_heap};
 
 /// The heap behind malloc.
-pub(crate) static HEAP: Heap<Interposer> =
-    Heap::new(Interposer { overflows: AtomicBool::new(false) });
+pub(crate) static HEAP: Heap<Interposer> = Heap::new(Interposer {
+    overflow: AtomicU8::new(NO_OVERFLOW),
+    watched: Watched { pool: UnsafeCell::new(None), is_there: AtomicBool::new(false) },
+    watch: Watch::new(),
+});
 
 /// See the module text.
 pub(crate) struct Interposer {
-    /// Whether a full pool overflows into anonymous memory.
-    overflows: AtomicBool,
+    /// Whether a full pool overflows into anonymous memory, and what that does to find errors: a
+    /// [`Harden`], or [`NO_OVERFLOW`].
+    overflow: AtomicU8,
+    /// Under valgrind the heap has no pool, so that every call comes to us; the blocks are in this one.
+    watched: Watched,
+    watch: Watch,
 }
 
+const NO_OVERFLOW: u8 = u8::MAX;
+
+/// A pool that is there from some time on.
+struct Watched {
+    pool: UnsafeCell<Option<Pool>>,
+    is_there: AtomicBool,
+}
+
+// SAFETY: the pool is written once, before `is_there` says so; Pool itself is Sync.
+unsafe impl Sync for Watched {}
+
 impl Interposer {
-    /// Lets a full pool overflow into anonymous memory.
-    pub(crate) fn allow_overflow(&self) {
-        self.overflows.store(true, Ordering::Relaxed);
+    /// Has all blocks come from this pool, and valgrind told of them. Called once, while the heap starts.
+    pub(crate) fn watch(&self, pool: Pool) {
+        memcheck::pool_made(&pool);
+        // SAFETY: nobody reads it yet.
+        unsafe { *self.watched.pool.get() = Some(pool) };
+        self.watched.is_there.store(true, Ordering::Release);
+    }
+
+    /// The watched pool, under valgrind.
+    fn watched(&self) -> Option<&Pool> {
+        if !self.watched.is_there.load(Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: written before, and not again.
+        unsafe { (*self.watched.pool.get()).as_ref() }
+    }
+
+    /// The watched pool, if a block is in it.
+    fn watched_with(&self, pointer: *const u8) -> Option<&Pool> {
+        self.watched().filter(|pool| pool.contains(pointer))
+    }
+
+    /// Lets a full pool overflow into anonymous memory that is hardened as the pool is.
+    pub(crate) fn allow_overflow(&self, harden: Harden) {
+        self.overflow.store(harden as u8, Ordering::Relaxed);
     }
 }
 
@@ -32,19 +74,23 @@ impl Runtime for Interposer {
     }
 
     fn fallback_alloc(&self, align: usize, size: usize, zeroed: bool) -> *mut u8 {
-        system_heap::alloc(align, size, zeroed)
+        match self.watched() {
+            Some(pool) if !pool.is_left_alone() => self.watch.alloc(pool, align, size, zeroed),
+            _ => system_heap::alloc(align, size, zeroed),
+        }
     }
 
     /// Address space for as much as the machine could hold; memory is used as it is touched.
     fn create_overflow(&self) -> Option<Pool> {
-        if !self.overflows.load(Ordering::Relaxed) {
-            return None;
-        }
+        let allowed = self.overflow.load(Ordering::Relaxed);
+        let harden = [Harden::Off, Harden::Checks, Harden::Poison]
+            .into_iter()
+            .find(|&harden| harden as u8 == allowed)?;
+        let options = PoolOptions { harden, ..PoolOptions::default() };
         let mut len = init::machine_memory().max(MIN_POOL_BYTES);
         // A limit on address space (ulimit -v) may leave less.
         while len >= MIN_POOL_BYTES {
-            let pool = Source::anonymous(len)
-                .and_then(|source| Pool::create(source, &PoolOptions::default()));
+            let pool = Source::anonymous(len).and_then(|source| Pool::create(source, &options));
             if let Ok(pool) = pool {
                 return Some(pool);
             }
@@ -59,16 +105,45 @@ impl Runtime for Interposer {
 
     unsafe fn foreign_free(&self, pointer: *mut u8) {
         // SAFETY: contract; what is not ours is the C library's.
-        unsafe { system_heap::free(pointer) }
+        unsafe {
+            match self.watched_with(pointer) {
+                Some(pool) => self.watch.free(pool, pointer),
+                None => system_heap::free(pointer),
+            }
+        }
     }
 
     unsafe fn foreign_realloc(&self, pointer: *mut u8, size: usize) -> *mut u8 {
         // SAFETY: as above.
-        unsafe { system_heap::realloc(pointer, size) }
+        unsafe {
+            match self.watched_with(pointer) {
+                Some(pool) if pool.is_left_alone() => {
+                    let old = self.watch.usable_size(pool, pointer);
+                    let block = system_heap::alloc(1, size, false);
+                    if !block.is_null() {
+                        pointer.copy_to_nonoverlapping(block, old.min(size));
+                    }
+                    block
+                }
+                Some(pool) => {
+                    let block = self.watch.realloc(pool, pointer, size);
+                    if block.is_null() {
+                        self.out_of_memory();
+                    }
+                    block
+                }
+                None => system_heap::realloc(pointer, size),
+            }
+        }
     }
 
     unsafe fn foreign_usable_size(&self, pointer: *mut u8) -> usize {
         // SAFETY: as above.
-        unsafe { system_heap::usable_size(pointer) }
+        unsafe {
+            match self.watched_with(pointer) {
+                Some(pool) => self.watch.usable_size(pool, pointer),
+                None => system_heap::usable_size(pointer),
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The Debian packages that the demo and the tests use: the one list, and how to get what is missing.
+//! The Debian packages that the demo, the tests and the benchmarks use: the one list, and how to get what is missing.
 
 use crate::{Stop, programs};
 use std::ffi::OsString;
@@ -13,6 +13,10 @@ pub(crate) enum For {
     Test,
     /// A check that is left out by `--quick`.
     LongTest,
+    /// The virtual machine; without it its step says that it has checked nothing.
+    Machine,
+    /// A column or row of `cargo xtask bench`.
+    Bench,
 }
 
 /// A package of Debian 12.
@@ -74,6 +78,18 @@ pub(crate) const PACKAGES: &[Package] = &[
     ),
     package("libjemalloc2", For::Test, "", "peer in the benchmarks"),
     package("libmimalloc2.0", For::Test, "", "peer in the benchmarks"),
+    package("cpio", For::Machine, "cpio", "virtual machine: its first file system"),
+    package("daxctl", For::Machine, "daxctl", "virtual machine: device DAX"),
+    package("iproute2", For::Machine, "ip", "virtual machine: network devices"),
+    package("kmod", For::Machine, "depmod", "virtual machine: kernel modules"),
+    package("ndctl", For::Machine, "ndctl", "virtual machine: persistent memory"),
+    package("qemu-system-x86", For::Machine, "qemu-system-x86_64", "virtual machine: emulator"),
+    package("xfsprogs", For::Machine, "mkfs.xfs", "virtual machine: XFS"),
+    package("xz-utils", For::Machine, "xz", "virtual machine: kernel modules"),
+    package("libmemkind-dev", For::Bench, "", "peer in the benchmarks"),
+    package("libtcmalloc-minimal4", For::Bench, "", "peer in the benchmarks"),
+    package("nodejs", For::Bench, "node", "a program of the benchmarks"),
+    package("pkg-config", For::Bench, "pkg-config", "benchmarks: finds libmemkind"),
     package("gcc-aarch64-linux-gnu", For::LongTest, "aarch64-linux-gnu-gcc", "build for aarch64"),
     package("libc6-dev-arm64-cross", For::LongTest, "", "build for aarch64"),
     package("qemu-user", For::LongTest, "qemu-aarch64", "aarch64 programs in emulation"),
@@ -174,7 +190,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let absent = missing(&[For::Demo, For::Test, For::LongTest]);
+    let absent = missing(&[For::Demo, For::Test, For::LongTest, For::Machine, For::Bench]);
     let is_absent = |name: &str| absent.iter().any(|package| package.name == name);
     for package in PACKAGES {
         let state = if is_absent(package.name) { "missing" } else { "installed" };

@@ -1,5 +1,7 @@
-//! Commands for people who work on the project: `cargo xtask demo`, `cargo xtask test`, `cargo xtask deps`.
+//! Commands for people who work on the project: `cargo xtask demo`, `test`, `bench`, `capi`, `deps`.
 
+mod bench;
+mod capi;
 mod demo;
 mod deps;
 mod process;
@@ -33,8 +35,21 @@ Usage: cargo xtask COMMAND [OPTIONS]
            --list        list the steps
            --verbose     show the output of every step as it runs
            --skip-deps   go on without the packages that are missing
-  deps   list the Debian packages that the demo and the tests use, and whether they are installed
+  bench  measure against other allocators; JSON, tables and a chart go to target/bench
+           FILTER        only parts (icount, pools, in-process, preload), groups or cases that match
+                         this regular expression
+           --quick       a few minutes instead of hours; the figures mean little
+           --dir D       directory of pools on memory [default: /dev/shm]
+           --disk-dir D  directory of pools on a disk file system [default: in the target directory]
+           --output D    another directory for the results
+           --no-peers    build no other allocators, compare with what is installed
+  deps   list the Debian packages that the demo, the tests and the benchmarks use, and whether they are installed
            --install     install the missing ones (as root)
+  capi   build the drop-in C libraries and install them: libvmem.so.1, libvmmalloc.so.1, their debug twins,
+         archives, headers, .pc files and manual pages
+           --destdir D   below this directory (/ to install into the system)
+           --prefix P    [default: /usr]
+           --libdir L    [default: PREFIX/lib]
 
 Exit status: 0 all is well, 1 something failed or differs, 2 bad usage, 3 packages are missing.
 ";
@@ -76,7 +91,9 @@ fn main() -> ExitCode {
     let answer = match command.to_str() {
         Some("demo") => demo::run(rest),
         Some("test") => test::run(rest),
+        Some("bench") => bench::run(rest),
         Some("deps") => deps::run(rest),
+        Some("capi") => capi::run(rest),
         Some(demo::measure::COMMAND) => demo::measure::run_measured(rest),
         _ => Err(Stop::Usage(format!("unknown command '{}'", command.to_string_lossy()))),
     };

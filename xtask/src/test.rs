@@ -127,6 +127,16 @@ fn check_packages(options: &Options, chosen: &[&Step]) -> Result<Vec<Finished>, 
             wanted.push(*kind);
         }
     }
+    // An emulator is a lot to ask for: its step can do without, and says so.
+    if wanted.contains(&For::Machine) {
+        wanted.retain(|kind| *kind != For::Machine);
+        if !options.skip_deps
+            && let Err(Stop::Missing(reason) | Stop::Failed(reason) | Stop::Usage(reason)) =
+                deps::install(&deps::missing(&[For::Machine]))
+        {
+            eprintln!("going on without the virtual machine: {reason}");
+        }
+    }
     let start = Instant::now();
     let missing = deps::missing(&wanted);
     let outcome = if !options.skip_deps {

@@ -142,7 +142,24 @@ impl Tracee {
     }
 }
 
-/// Runs a tracee and counts what it executes outside its own code from mark to mark.
+/// Why processes cannot be traced here, if they cannot.
+pub fn refusal() -> Option<String> {
+    let own = std::env::current_exe().ok()?;
+    // Stopped before its first instruction, and ended again.
+    let started = Tracee::start(&own, &["--version".to_owned()], &[]);
+    started.err().map(|error| format!("processes cannot be traced here: {error}"))
+}
+
+/// Whose instructions are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All but those of the tracee's own code.
+    OutsideProgram,
+    /// All.
+    Everything,
+}
+
+/// Runs a tracee and counts what it executes from mark to mark.
 ///
 /// # Errors
 /// The tracee cannot be traced, ends before the last mark, or takes too many steps.
@@ -150,6 +167,7 @@ pub fn count(
     program: &Path,
     arguments: &[String],
     environment: &[(String, String)],
+    scope: Scope,
     places: &mut Places,
 ) -> Result<Counts> {
     let program = program.canonicalize().context(|| program.display().to_string())?;
@@ -171,7 +189,10 @@ pub fn count(
     if own.is_empty() {
         return Err(Error::new("the code of the tracee was not found"));
     }
-    let is_own = |address: u64| own.iter().any(|&(start, end)| (start..end).contains(&address));
+    let is_own = |address: u64| {
+        scope == Scope::OutsideProgram
+            && own.iter().any(|&(start, end)| (start..end).contains(&address))
+    };
 
     let mut counts = Counts::default();
     let mut system_call_at: HashMap<u64, bool> = HashMap::new();

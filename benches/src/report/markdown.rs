@@ -43,27 +43,25 @@ fn means(
     value: impl Fn(&Mean) -> &[Option<f64>],
 ) {
     header(text, "group (cases)", matrix);
-    for mean in means {
-        let cells: Vec<String> = value(mean).iter().map(|value| number(*value, 2)).collect();
+    for mean in means.iter().filter(|mean| mean.cases > 0) {
+        let cells: Vec<String> = value(mean)
+            .iter()
+            .zip(&mean.finished)
+            .map(|(value, &finished)| match number(*value, 2) {
+                some if value.is_some() && finished != mean.cases => format!("{some} ({finished})"),
+                all => all,
+            })
+            .collect();
         let _ = writeln!(text, "| {} ({}) | {} |", mean.group, mean.cases, cells.join(" | "));
     }
     text.push('\n');
 }
 
 fn conditions(text: &mut String, matrix: &Matrix) {
-    let machine = &matrix.machine;
     let _ = writeln!(
         text,
-        "{}, {} processors, {} GiB, kernel {}, {}, governor {}, huge pages for anonymous memory: {}. \
-         Commit {}, seed {}, scale {}, {} rounds. `{}`\n",
-        machine.processor,
-        machine.processors,
-        machine.memory_bytes >> 30,
-        machine.kernel,
-        machine.libc,
-        machine.governor,
-        machine.huge_pages,
-        machine.commit,
+        "{} Seed {}, scale {}, {} rounds. `{}`\n",
+        matrix.machine.line(),
         matrix.seed,
         matrix.scale,
         matrix.rounds,
@@ -98,6 +96,34 @@ fn standings(text: &mut String, matrix: &Matrix, summary: &Summary) {
     }
 }
 
+/// What a live set takes after block sizes have shifted for a while.
+fn fragmentation(text: &mut String, matrix: &Matrix, row: &Row) {
+    let mib = |bytes: Option<f64>| number(bytes.map(|bytes| bytes / f64::from(1 << 20)), 1);
+    let _ = writeln!(
+        text,
+        "### Fragmentation, case {}\n\nAt the end of the run: live bytes as requested; what a pool has committed, or how much the \
+         resident set grew; their ratio. Of a preallocated pool everything is committed. The last column is the largest growth of the resident set per live byte in \
+         steady state.\n\n\
+         | allocator | live MiB | committed MiB | resident MiB | ratio | worst |\n|---|---:|---:|---:|---:|---:|",
+        row.case
+    );
+    for (allocator, cell) in matrix.allocators.iter().zip(&row.cells) {
+        let held = cell.held();
+        let ratio = held.zip(cell.live_bytes).map(|(held, live)| held / live);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} |",
+            allocator.name,
+            mib(cell.live_bytes),
+            mib(cell.committed_bytes),
+            mib(cell.resident_bytes),
+            number(ratio, 2),
+            number(cell.growth_permille.map(|permille| permille / 1000.0), 2),
+        );
+    }
+    text.push('\n');
+}
+
 /// All tables of a matrix.
 pub fn render(matrix: &Matrix) -> String {
     let summary = Summary::of(matrix);
@@ -110,6 +136,12 @@ pub fn render(matrix: &Matrix) -> String {
         "### CPU time, geometric means\n\nUser and system time, {reference} = 1.00; below is faster.\n"
     );
     means(&mut text, matrix, &summary.means, |mean| &mean.cpu);
+    if summary.means.iter().any(|mean| mean.finished.iter().any(|&count| count != mean.cases)) {
+        text.push_str(
+            "Behind a number in parentheses: an allocator that is known not to run everything finished that many \
+             of the cases.\n\n",
+        );
+    }
     let told: Vec<Mean> = summary
         .means
         .iter()
@@ -146,8 +178,16 @@ pub fn render(matrix: &Matrix) -> String {
     table(&mut text, matrix, &summary.rows, |cell| number(cell.wall.map(|wall| wall.median), 2));
     text.push_str("### System time by case\n\nSeconds, median.\n\n");
     table(&mut text, matrix, &summary.rows, |cell| number(cell.system_seconds, 3));
-    text.push_str("### Page faults by case\n\nMedian.\n\n");
-    table(&mut text, matrix, &summary.rows, |cell| number(cell.faults, 0));
+    text.push_str(
+        "### Page faults by case\n\nMinor faults, median; major ones, which read from a disk, after the plus sign.\n\n",
+    );
+    table(&mut text, matrix, &summary.rows, |cell| {
+        let minor = number(cell.minor_faults, 0);
+        match cell.major_faults {
+            Some(major) if major > 0.0 => format!("{minor} + {major:.0}"),
+            _ => minor,
+        }
+    });
     text.push_str("### Memory by case\n\nPeak resident set in MiB; for pools, the peak of the pool's file after the plus sign (most of it is part of the resident set).\n\n");
     table(&mut text, matrix, &summary.rows, |cell| {
         let rss = number(cell.rss_kib.map(|kib| kib / 1024.0), 1);
@@ -162,13 +202,8 @@ pub fn render(matrix: &Matrix) -> String {
         .filter(|row| row.cells.iter().any(|cell| cell.growth_permille.is_some()))
         .cloned()
         .collect();
-    if !grown.is_empty() {
-        text.push_str(
-            "### Fragmentation\n\nLargest resident growth per live byte in steady state.\n\n",
-        );
-        table(&mut text, matrix, &grown, |cell| {
-            number(cell.growth_permille.map(|permille| permille / 1000.0), 2)
-        });
+    for row in &grown {
+        fragmentation(&mut text, matrix, row);
     }
     text
 }
@@ -176,6 +211,7 @@ pub fn render(matrix: &Matrix) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::Growth;
     use crate::summary::tests::example;
 
     #[test]
@@ -198,5 +234,22 @@ mod tests {
             }
         }
         assert!(render(&matrix).contains("| lua | 1.00 (1.00–1.00) | **signal 11** |"));
+    }
+
+    #[test]
+    fn fragmentation_is_committed_by_live_for_pools_and_resident_by_live_for_others() {
+        let mut matrix = example();
+        for run in matrix.runs.iter_mut().filter(|run| run.case == "lua") {
+            run.growth = Some(Growth {
+                live_bytes: 10 << 20,
+                rss_bytes: 25 << 20,
+                rss_worst_permille: 3000,
+            });
+        }
+        matrix.pools[0].stats.committed_bytes = 20 << 20;
+        let text = render(&matrix);
+        assert!(text.contains("### Fragmentation, case lua"), "{text}");
+        assert!(text.contains("| mimalloc | 10.0 | – | 25.0 | 2.50 | 3.00 |"), "{text}");
+        assert!(text.contains("| vmmalloc | 10.0 | 20.0 | 25.0 | 2.00 | 3.00 |"), "{text}");
     }
 }

@@ -31,6 +31,8 @@ void *realloc(void *block, size_t size)
     return grown;
 }
 
+size_t malloc_usable_size(void *block) { return block ? 16 : 0; }
+
 int posix_memalign(void **block, size_t alignment, size_t size)
 {
     char *start = malloc(size + alignment);
@@ -53,8 +55,9 @@ static __attribute__((destructor)) void report(void)
     snprintf(path, sizeof path, "%s%d", file, (int)getpid());
     int out = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     int length = snprintf(line, sizeof line,
-                          "{\"pid\":%d,\"program\":\"%s\",\"allocations\":1,\"peak_committed_bytes\":%zu}\n",
-                          (int)getpid(), program_invocation_short_name, (size_t)(next - arena));
+                          "{\"pid\":%d,\"program\":\"%s\",\"allocations\":1,\"peak_committed_bytes\":%zu,\"committed_bytes\":%zu}\n",
+                          (int)getpid(), program_invocation_short_name, (size_t)(next - arena),
+                          (size_t)(next - arena));
     if (out < 0 || write(out, line, (size_t)length) != length)
         abort();
     close(out);

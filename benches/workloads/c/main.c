@@ -52,6 +52,7 @@ static const struct preset presets[] = {
     {"simple", "program-like", &workload_simple, {.min = 16, .max = 1 * KIB, .ops = 12000000}},
     {"tree", "program-like", &workload_tree, {.count = 21, .ops = 4}},
     {"long-run", "program-like", &workload_long_run, {.min = 32, .max = 256 * KIB, .size = 32 * MIB, .ops = 16}},
+    {"fragmentation", "fragmentation", &workload_long_run, {.min = 32, .max = 256 * KIB, .size = 64 * MIB, .ops = 1500}},
     {"start", "program-like", &workload_start, {.ops = 300}},
     {"server", "threads", &workload_server, {.threads = 2, .min = 8, .max = 1000, .slots = 5000, .count = 50000, .ops = 80}},
     {"handover64", "threads", &workload_handover, {.threads = 2, .size = 64, .count = 128, .ops = 8000000}},

@@ -57,6 +57,19 @@ impl Descriptor {
         same.then_some((fd, status))
     }
 
+    /// Closes the descriptor, if it still is ours; from then on there is none.
+    pub fn close(&self) {
+        const NONE: i32 = -1;
+        let verified = self.verified();
+        let number = self.number.swap(NONE, Relaxed);
+        if let Some((fd, _)) = verified
+            && fd.raw() == number
+        {
+            // SAFETY: it still stood for our file, and only this call has taken the number.
+            unsafe { sys::close(fd) };
+        }
+    }
+
     /// Takes the place of `self`; what `self` stood for is closed.
     ///
     /// # Safety
@@ -75,10 +88,7 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        if let Some((fd, _)) = self.verified() {
-            // SAFETY: it still stands for our file, and nobody else knows it.
-            unsafe { sys::close(fd) };
-        }
+        self.close();
     }
 }
 

@@ -1,6 +1,8 @@
 //! Allocating space before it is used, so that a full medium shows as an error and never as
 //! `SIGBUS`.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::Source;
 use crate::errno::Errno;
 use crate::file::Descriptor;
@@ -26,7 +28,18 @@ impl Source {
         if len == 0 || !self.needs_commit() {
             return Ok(());
         }
-        if let Some(result) = self.commit_by_descriptor(offset as u64, len as u64) {
+        // A descriptor knows nothing of what the mapping was advised: it would take small pages.
+        if self.in_memory && self.wants_huge.load(Relaxed) {
+            // SAFETY: inside our own range; populating changes no content.
+            let result = unsafe { sys::advise(address, len, Advice::PopulateWrite) };
+            // Other errors: not known to the kernel, or forbidden by a sandbox.
+            if let result @ (Ok(()) | Err(Errno::ENOSPC | Errno::ENOMEM)) =
+                result.map_err(populate_error)
+            {
+                return result;
+            }
+        }
+        if let Some(result) = self.commit_by_descriptor(offset, len) {
             return result;
         }
         // SAFETY: inside our own range; populating changes no content.
@@ -93,15 +106,21 @@ impl Source {
     }
 
     /// `None` when the descriptor cannot do it and the mapping has to.
-    fn commit_by_descriptor(&self, offset: u64, len: u64) -> Option<Result<(), Errno>> {
+    fn commit_by_descriptor(&self, offset: usize, len: usize) -> Option<Result<(), Errno>> {
         let file = self.file.as_ref()?;
         let (fd, _) = file.verified()?;
-        match allocate(fd, offset, len) {
+        let allocated = self.chunks.for_runs(offset, len, |_, in_file, len| {
+            match allocate(fd, in_file, len as u64) {
+                Ok(Allocated::Yes) => Ok(()),
+                Ok(Allocated::NotAvailable) => Err(None),
+                Err(errno) => Err(Some(errno)),
+            }
+        });
+        match allocated {
             // Another thread may have put another file on the number meanwhile; then ours still
             // lacks the space.
-            Ok(Allocated::Yes) => file.verified().map(|_| Ok(())),
-            Ok(Allocated::NotAvailable) => None,
-            Err(errno) => Some(Err(errno)),
+            Ok(()) => file.verified().map(|_| Ok(())),
+            Err(error) => error.map(Err),
         }
     }
 

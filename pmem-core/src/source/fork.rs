@@ -26,7 +26,8 @@ impl Source {
     /// # Errors
     /// `EBADF` when the program has closed the descriptor; `EOPNOTSUPP` for huge-page files (a
     /// private copy could raise `SIGBUS` when huge pages run out), device DAX and a caller's
-    /// region; `EINVAL` for a range off granule borders or outside; `ENOMEM`.
+    /// region; `EINVAL` for a range off granule borders or outside; `ENOMEM`. Of a range that is
+    /// longer than its [`run`](Self::run) a part may have been frozen then.
     pub fn freeze(&self, offset: usize, len: usize) -> Result<(), Errno> {
         if self.huge.is_some() {
             return Err(Errno::EOPNOTSUPP);
@@ -48,18 +49,23 @@ impl Source {
     }
 
     fn map_part(&self, offset: usize, len: usize, how: MapFile) -> Result<(), Errno> {
+        // Whatever the range: who asks for pages of a device that has larger granules is told that it cannot be.
+        if !self.kind.is_file() && self.kind != SourceKind::Anonymous {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let address = self.range(offset, len)?;
         self.injected_fault()?;
-        match self.kind {
-            SourceKind::Anonymous => return Ok(()),
-            kind if !kind.is_file() => return Err(Errno::EOPNOTSUPP),
-            _ if len == 0 => return Ok(()),
-            _ => {}
+        if self.kind == SourceKind::Anonymous || len == 0 {
+            return Ok(());
         }
         let fd = self.verified_file()?;
-        // SAFETY: the range is ours. Frozen content is that of the file; sharing gives up private
-        // content by contract.
-        unsafe { sys::map_file_over(address, len, fd, offset as u64, how) }?;
+        self.chunks.for_runs(offset, len, |start, in_file, len| {
+            // SAFETY: a part of the range checked above.
+            let address = unsafe { self.base.add(start) };
+            // SAFETY: the range is ours. Frozen content is that of the file; sharing gives up private
+            // content by contract.
+            unsafe { sys::map_file_over(address, len, fd, in_file, how) }
+        })?;
         self.repeat_advice(address, len);
         Ok(())
     }
@@ -145,7 +151,8 @@ impl Source {
         Ok(FileClone { file, written_through_mapping: self.huge.is_some() })
     }
 
-    /// Copies a committed range, as this process sees it, to the same place in a clone.
+    /// Copies a committed range, as this process sees it, to the same place in a clone. (The clone has
+    /// at each offset what the source has there, whatever was exchanged.)
     ///
     /// Copied through memory on purpose: sharing blocks between the files (reflink) would make
     /// later stores in either allocate space, and raise `SIGBUS` when there is none.
@@ -187,6 +194,7 @@ impl Source {
         // SAFETY: the range is ours, and its content is in the clone.
         unsafe { sys::map_file_over(self.base, self.len, fd, 0, MapFile::Shared) }?;
         self.repeat_advice(self.base, self.len);
+        self.chunks.reset();
         // SAFETY: no other thread exists.
         unsafe { file.replace(clone.file) };
         Ok(())

@@ -50,8 +50,9 @@ impl Source {
     }
 
     /// Writes what was stored into a frozen range to the file and shares the range again, as far as
-    /// about `budget` bytes of stores go. Returns how many bytes from `offset` are shared now, and how
-    /// many of them had to be copied.
+    /// about `budget` bytes of stores go, and not beyond its [`run`](Self::run): what is shared is one
+    /// mapping. Returns how many bytes from `offset` are shared now, and how many of them had to be
+    /// copied.
     ///
     /// Other processes that have the range frozen see the stores wherever they have made none of their
     /// own. Devices that have pinned pages of the range for writing are cut off from it.
@@ -75,7 +76,8 @@ impl Source {
         if len == 0 || self.kind == SourceKind::Anonymous || !self.kind.is_file() {
             return Err(Errno::EOPNOTSUPP);
         }
-        if (offset + len) as u64 > sys::limit_file_size() {
+        let (len, in_file) = (self.run(offset, len), self.chunks.in_file(offset));
+        if in_file + len as u64 > sys::limit_file_size() {
             return Err(Errno::EFBIG);
         }
         if let Some(barrier) = &still.barrier {
@@ -90,14 +92,13 @@ impl Source {
                 return Err(Errno::EBUSY);
             }
         }
-        let (done, copied) = self.write_stores(still, address, offset, len, budget)?;
+        let (done, copied) = self.write_stores(still, address, in_file, len, budget)?;
         let fd = self.verified_file()?;
         if let Some(barrier) = &still.barrier {
             barrier.confirm(address, done)?;
         }
         // SAFETY: the range is ours, and the file has its content.
-        let shared =
-            unsafe { sys::map_file_over(address, done, fd, offset as u64, MapFile::Shared) };
+        let shared = unsafe { sys::map_file_over(address, done, fd, in_file, MapFile::Shared) };
         if let Some(barrier) = &still.barrier {
             barrier.wake(address, done);
         }
@@ -106,13 +107,14 @@ impl Source {
         Ok(Homecoming { done, copied })
     }
 
-    /// Writes pages with stores to the file until the budget is used up. Returns how many bytes of
-    /// the range are now the same in memory and file, and how many were written.
+    /// Writes pages with stores to the file, where the range begins at `in_file`, until the budget is
+    /// used up. Returns how many bytes of the range are now the same in memory and file, and how many
+    /// were written.
     fn write_stores(
         &self,
         still: &Stillness,
         address: NonNull<u8>,
-        offset: usize,
+        in_file: u64,
         len: usize,
         budget: usize,
     ) -> Result<(usize, usize), Errno> {
@@ -137,7 +139,7 @@ impl Source {
                 let mut bytes = run.len() * page;
                 if !is_clean(&run[0]) {
                     bytes = bytes.min((budget - copied).div_ceil(page).saturating_mul(page));
-                    self.write_to_file(address, offset, done, bytes)?;
+                    self.write_to_file(address, in_file, done, bytes)?;
                     copied += bytes;
                 }
                 done += bytes;
@@ -152,7 +154,7 @@ impl Source {
     fn write_to_file(
         &self,
         address: NonNull<u8>,
-        offset: usize,
+        in_file: u64,
         from: usize,
         len: usize,
     ) -> Result<(), Errno> {
@@ -162,7 +164,7 @@ impl Source {
             // SAFETY: inside the range, which is mapped and committed.
             let written = unsafe {
                 let start = address.as_ptr().add(done);
-                sys::pwrite(fd, start, from + len - done, (offset + done) as u64)
+                sys::pwrite(fd, start, from + len - done, in_file + done as u64)
             }?;
             if written == 0 {
                 return Err(Errno::ENOSPC);

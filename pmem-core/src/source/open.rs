@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
+use super::chunks::Chunks;
 use super::{OpenMode, Source, SourceKind};
 use crate::align::{PAGE_SIZE, align_down, checked_align_up, is_aligned};
 use crate::dax;
@@ -238,8 +239,10 @@ impl Source {
             file: None,
             directory: None,
             can_purge: AtomicBool::new(kind.is_file() || kind == SourceKind::Anonymous),
+            chunks: Chunks::new(len),
+            exchanges: AtomicBool::new(!cfg!(miri)),
+            wants_huge: AtomicBool::new(false),
             no_dump: AtomicBool::new(false),
-            huge_advised: AtomicBool::new(false),
             calls_before_fault: AtomicU64::new(u64::MAX),
         }
     }
@@ -287,7 +290,7 @@ pub(super) fn memory_file(huge: Option<HugePageSize>) -> Result<Descriptor, Erro
 
 /// Reserves an aligned range and lays the whole file over it.
 fn map_shared(fd: Fd, len: usize, alignment: usize) -> Result<Region, Error> {
-    let region = Region::reserve(len, alignment).map_err(Error::of("mmap"))?;
+    let region = Region::reserve_preferred(len, alignment).map_err(Error::of("mmap"))?;
     // SAFETY: ours, and nobody has seen it yet.
     unsafe { sys::map_file_over(region.base(), len, fd, 0, MapFile::Shared) }
         .map_err(Error::of("mmap"))?;

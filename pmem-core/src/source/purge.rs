@@ -47,7 +47,14 @@ impl Source {
         let advice =
             if self.kind == SourceKind::Anonymous { Advice::DontNeed } else { Advice::Remove };
         // SAFETY: the range is ours, and the caller gave up its content.
-        match unsafe { sys::advise(address, len, advice) } {
+        let give_back = || unsafe { sys::advise(address, len, advice) };
+        let mut given_back = give_back();
+        if matches!(given_back, Err(Errno::ENOSPC | Errno::EIO)) {
+            // A disk file system writes what is dirty first, and then reports an earlier failure to
+            // write anything of the file: once.
+            given_back = give_back();
+        }
+        match given_back {
             Ok(()) => Purged::Zeroed,
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
                 self.can_purge.store(false, Relaxed);
@@ -94,8 +101,10 @@ impl Source {
         if self.kind == SourceKind::CallerRegion {
             return;
         }
-        self.huge_advised.store(true, Relaxed);
         if let Ok(address) = self.range(offset, len) {
+            if len == self.len {
+                self.wants_huge.store(true, Relaxed);
+            }
             // SAFETY: the range is ours; page sizes do not change content.
             let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
         }
@@ -119,7 +128,7 @@ impl Source {
             // SAFETY: the range is ours; nothing but core files changes.
             let _ = unsafe { sys::advise(address, len, Advice::DontDump) };
         }
-        if self.huge_advised.load(Relaxed) {
+        if self.wants_huge.load(Relaxed) {
             // SAFETY: the range is ours; page sizes do not change content.
             let _ = unsafe { sys::advise(address, len, Advice::HugePage) };
         }

@@ -20,8 +20,8 @@ impl Source {
 
     /// Makes a later call fail: after `n` more calls of [`commit`](Self::commit),
     /// [`populate`](Self::populate), [`freeze`](Self::freeze), [`share`](Self::share),
-    /// [`replace_anonymous`](Self::replace_anonymous) and those of a clone, the next one gives
-    /// `ENOSPC` and does nothing; then all is well again. `u64::MAX` switches it off.
+    /// [`replace_anonymous`](Self::replace_anonymous) and those of a clone, or steps of
+    /// [`exchange`](Self::exchange), the next one gives `ENOSPC` and does nothing; then all is well again. `u64::MAX` switches it off.
     ///
     /// For tests of what happens without space. One relaxed load on paths that make system calls
     /// anyway.

@@ -108,6 +108,24 @@ pub fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
     map_new(len, if cfg!(miri) { Protection::ReadWrite } else { Protection::None })
 }
 
+/// As [`reserve`] at an address, if nothing is mapped there.
+///
+/// # Errors
+/// `EEXIST` when something is; `EINVAL` for an unaligned address; `ENOMEM`, `EPERM`.
+pub fn reserve_at(address: usize, len: usize) -> Result<NonNull<u8>, Errno> {
+    let flags = ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let wanted = core::ptr::without_provenance_mut::<c_void>(address);
+    // SAFETY: nothing that exists is replaced.
+    let got = once(|| unsafe { libc::mmap(wanted, len, libc::PROT_NONE, flags, -1, 0) })?;
+    if got.addr() != address {
+        // A kernel before 4.17 takes the address as a hint.
+        // SAFETY: mapped just now.
+        let _ = once(|| unsafe { libc::munmap(got, len) });
+        return Err(Errno::EEXIST);
+    }
+    Ok(non_null(got))
+}
+
 fn map_new(len: usize, protection: Protection) -> Result<NonNull<u8>, Errno> {
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
     let address = once(|| unsafe {
@@ -181,6 +199,30 @@ pub unsafe fn move_mapping_over(
     // SAFETY: the caller owns both ranges.
     once(|| unsafe { libc::mremap(as_void(from), len, len, flags, as_void(to)) })?;
     Ok(())
+}
+
+/// Moves the pages of `[from, from + len)` to a new mapping of the same kind, and gives its address:
+/// `wish`, if nothing is mapped there. `from` stays mapped: private zero pages are empty then, pages
+/// of a file will be looked up again. On an error nothing has changed.
+///
+/// # Safety
+/// The range belongs to the caller, and nobody uses it meanwhile: a store could be lost.
+///
+/// # Errors
+/// `EINVAL` when the kernel cannot do it (before 5.7, for files before 5.13), `EFAULT` when the
+/// range is not all of one mapping, `ENOMEM` for want of address space, of mappings, or of memory.
+pub unsafe fn move_pages_out(
+    from: NonNull<u8>,
+    len: usize,
+    wish: NonNull<u8>,
+) -> Result<NonNull<u8>, Errno> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+    // The C library passes no wish on with these flags.
+    // SAFETY: the caller owns the range; without MREMAP_FIXED nothing that exists is replaced.
+    let address = once(|| unsafe {
+        libc::syscall(libc::SYS_mremap, as_void(from), len, len, flags, as_void(wish))
+    })?;
+    Ok(non_null(core::ptr::with_exposed_provenance_mut(address.cast_unsigned() as usize)))
 }
 
 /// Removes all mappings in `[address, address + len)`.

@@ -94,3 +94,24 @@ fn chdir_and_chroot_do_not_matter() {
         source.copy_to_clone(&clone, 0, MIB).unwrap();
     });
 }
+
+#[test]
+fn closed_descriptors_leave_the_memory_as_it_is() {
+    let numbers = || fs::read_dir("/proc/self/fd").unwrap().count();
+    child::run("descriptors::closed_descriptors_leave_the_memory_as_it_is", || {
+        let before = numbers();
+        let source = Source::in_directory(c"/dev/shm", 4 * MIB).unwrap();
+        source.commit(0, MIB).unwrap();
+        stamp(&source, 0, MIB, 1);
+        assert_eq!(numbers(), before + 2, "the file and its directory");
+        source.close_descriptors();
+        assert_eq!(numbers(), before);
+        assert!(!source.has_descriptor());
+        source.close_descriptors();
+        assert!(stamped(&source, 0, MIB, 1));
+        source.commit(MIB, MIB).unwrap();
+        stamp(&source, MIB, MIB, 2);
+        drop(source);
+        assert_eq!(numbers(), before);
+    });
+}

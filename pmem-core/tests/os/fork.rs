@@ -149,6 +149,17 @@ fn a_clone_without_space_is_an_error() {
     assert_eq!(fs::read_dir(tmpfs.path()).unwrap().count(), 0);
 }
 
+/// A device has granules of 2 MiB, and a fork asks for pages: the answer must be the one that makes it copy.
+#[test]
+fn what_cannot_be_frozen_says_so_for_every_range() {
+    let memory = Source::anonymous(4 * MIB).unwrap();
+    // SAFETY: the memory outlives the source over it, and nothing else uses it.
+    let region = unsafe { Source::caller_region(memory.base(), 4 * MIB) }.unwrap();
+    for range in [(0, 4 * MIB), (4096, 8192), (100, 100)] {
+        assert_eq!(region.freeze(range.0, range.1), Err(Errno::EOPNOTSUPP), "{range:?}");
+    }
+}
+
 #[test]
 fn only_files_can_be_cloned() {
     let error = Source::anonymous(MIB).unwrap().new_clone().unwrap_err();

@@ -63,6 +63,44 @@ fn a_budget_bounds_what_is_copied_and_not_what_is_shared() {
     });
 }
 
+/// The bytes go to where the file has them, whatever was exchanged.
+#[test]
+fn exchanged_ranges_come_home_to_their_place_in_the_file() {
+    const CHUNK: usize = Source::CHUNK;
+    const COUNT: usize = 8;
+    let test = "home::exchanged_ranges_come_home_to_their_place_in_the_file";
+    alone(test, || {
+        let path = format!("/dev/shm/pmem-core-exchanged-{}", std::process::id());
+        let c_path = std::ffi::CString::new(path.as_str()).unwrap();
+        let source = Source::named_file(&c_path, COUNT * CHUNK, OpenMode::CreateNew).unwrap();
+        source.commit(0, source.len()).unwrap();
+        (0..COUNT).for_each(|n| stamp(&source, n * CHUNK, CHUNK, n as u8 + 1));
+        // SAFETY: only this thread uses the source.
+        unsafe { source.exchange(0, 5 * CHUNK, 2 * CHUNK) }.unwrap();
+        source.freeze(0, source.len()).unwrap();
+        // What lies side by side here lies far apart in the file.
+        stamp(&source, CHUNK, 2 * CHUNK, 9);
+        let still = source.keep_still().expect("one thread");
+        let mut home = 0;
+        while home < source.len() {
+            let (run, left) = (source.run(home, source.len() - home), source.len() - home);
+            // SAFETY: the rest is still frozen, and nobody was forked.
+            let came = unsafe { source.bring_home(&still, home, left, usize::MAX) }.unwrap();
+            assert_eq!(came.done, run);
+            home += came.done;
+        }
+        drop(still);
+        let in_file = || -> Vec<u8> {
+            fs::read(&path).unwrap().chunks(CHUNK).map(|chunk| chunk[CHUNK - 1]).collect()
+        };
+        assert_eq!(in_file(), [1, 2, 9, 4, 5, 6, 9, 8]);
+        assert!(stamped(&source, CHUNK, 2 * CHUNK, 9) && stamped(&source, 5 * CHUNK, CHUNK, 1));
+        stamp(&source, 4 * CHUNK, 2 * CHUNK, 7);
+        assert_eq!(in_file(), [7, 2, 9, 4, 7, 6, 9, 8], "shared again");
+        fs::remove_file(path).unwrap();
+    });
+}
+
 /// Ends the storing thread, also when an assertion fails.
 struct StopAtEnd<'a>(&'a AtomicBool);
 

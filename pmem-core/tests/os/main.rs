@@ -4,6 +4,7 @@
 mod child;
 mod commit;
 mod descriptors;
+mod exchange;
 mod fork;
 mod home;
 mod limits;

@@ -69,6 +69,26 @@ fn core_files_and_huge_pages_are_advised() {
     assert!(flags_of(&source).contains(" dd") && flags_of(&source).contains(" hg"));
     source.freeze(0, 4 * MIB).unwrap();
     assert!(flags_of(&source).contains(" dd"), "still left out after a new mapping");
+    assert!(flags_of(&source).contains(" hg"), "still advised after a new mapping");
     source.dont_dump(false);
     assert!(!flags_of(&source).contains(" dd"));
+}
+
+#[test]
+fn advised_memory_is_committed_through_its_mapping() {
+    let resident = |advised: bool| {
+        let source = Source::in_directory(c"/dev/shm", 4 * MIB).unwrap();
+        if advised {
+            source.advise_huge(0, 4 * MIB);
+        }
+        source.commit(0, 4 * MIB).unwrap();
+        // Of the process, not of the file.
+        let name = format!("{:x}-", source.base().addr());
+        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = text.lines().skip_while(|line| !line.starts_with(&name));
+        let line = lines.find_map(|line| line.strip_prefix("Rss:")).expect("our mapping");
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    };
+    // By the descriptor the kernel would take pages that are not huge, whatever the mapping asks for.
+    assert_eq!((resident(true), resident(false)), (4 * MIB, 0));
 }

@@ -4,12 +4,14 @@
 //! per page, not per extent, so a free extent may be backed in part; those with any backed page are
 //! preferred ("ready"), the others are "holes". Before pages are handed out the missing ones are
 //! committed, a step ahead of need. Backed pages of free extents are given back when they have been
-//! free for the decay time.
+//! free for the decay time. Large runs can be moved by moving mappings (`moving.rs`).
 //!
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
+mod moving;
+
 use crate::config::{
-    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, IDLE_MS, PAGE_SHIFT,
+    COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, HUGE_PAGES, IDLE_MS, PAGE_SHIFT,
     POPULATE_FROM_PAGES, POPULATE_MAX_PAGES, PURGE_BUDGET_PAGES, PURGE_RUN_PAGES,
 };
 use crate::extent::{Extent, State};
@@ -85,6 +87,22 @@ pub(crate) struct PageHeap {
 // SAFETY: the raw pointers are descriptors owned by the arena; the lock around the heap guards them.
 unsafe impl Send for PageHeap {}
 
+/// Where a run may begin: at pages of the address space that leave the remainder `phase` when divided
+/// by `align`, a power of two.
+#[derive(Clone, Copy)]
+struct Place {
+    align: usize,
+    phase: usize,
+}
+
+impl Place {
+    const ANY: Place = Place::aligned(1);
+
+    const fn aligned(align: usize) -> Place {
+        Place { align, phase: 0 }
+    }
+}
+
 pub(crate) struct Arena {
     pub(crate) source: Source,
     pub(crate) map: PageMap,
@@ -100,6 +118,8 @@ pub(crate) struct Arena {
     pub(crate) home: Home,
     born_ms: u64,
     first_page: usize,
+    /// Pages come and go in units of a huge page where that is possible.
+    in_huge_pages: bool,
 }
 
 impl Arena {
@@ -108,6 +128,7 @@ impl Arena {
         source: Source,
         head_pages: usize,
         purge: PurgePolicy,
+        in_huge_pages: bool,
     ) -> Result<Arena, Errno> {
         // Exposed: blocks are made from addresses again (see `page_map::widened`).
         source.base().expose_provenance();
@@ -133,6 +154,7 @@ impl Arena {
             home: Home::new(),
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
+            in_huge_pages,
         };
         let pages = arena.map.pages() - head_pages;
         let all = arena.meta.lock().take_extent();
@@ -226,8 +248,14 @@ impl Arena {
         let mut heap = self.purge_if_due(self.heap.lock());
         let mut attempt = 0;
         while attempt < 2 {
+            let mut place = Place::aligned(self.alignment(&heap, pages, align_pages, state));
             // SAFETY: the lock is held.
-            let extent = unsafe { self.find(&heap, pages, align_pages) };
+            let mut extent = unsafe { self.find(&heap, pages, place) };
+            if extent.is_null() && place.align > align_pages {
+                place = Place::aligned(align_pages);
+                // SAFETY: as above.
+                extent = unsafe { self.find(&heap, pages, place) };
+            }
             if extent.is_null() {
                 if heap.purging == 0 {
                     return ptr::null_mut();
@@ -239,7 +267,7 @@ impl Arena {
                 continue;
             }
             // SAFETY: `find` returned a member of the free lists under this lock.
-            match unsafe { self.carve(&mut heap, extent, pages, align_pages, state) } {
+            match unsafe { self.carve(&mut heap, extent, pages, place, state) } {
                 Ok(()) => return extent,
                 Err(_) if attempt == 0 => {
                     // The source is full. Free pages elsewhere may hold what we need.
@@ -256,26 +284,28 @@ impl Arena {
         ptr::null_mut()
     }
 
-    /// First page at or after `page` whose address is aligned.
-    fn aligned_page(&self, page: usize, align_pages: usize) -> usize {
+    /// First page at or after `page` that is such a place.
+    fn first_place(&self, page: usize, place: Place) -> usize {
         let base_page = self.map.base() >> PAGE_SHIFT;
-        (base_page + page).next_multiple_of(align_pages) - base_page
+        let past = base_page + page + place.align - place.phase;
+        past.next_multiple_of(place.align) + place.phase - place.align - base_page
     }
 
+    /// A free extent with `pages` pages at such a place, or null.
+    ///
     /// # Safety
     /// The arena lock is held.
-    unsafe fn find(&self, heap: &PageHeap, pages: usize, align_pages: usize) -> *mut Extent {
-        let fits = |extent: &Extent| {
-            self.aligned_page(extent.start(), align_pages) + pages <= extent.end()
-        };
+    unsafe fn find(&self, heap: &PageHeap, pages: usize, place: Place) -> *mut Extent {
+        let fits =
+            |extent: &Extent| self.first_place(extent.start(), place) + pages <= extent.end();
         for bins in [&heap.ready, &heap.holes] {
             let mut extent = ptr::null_mut();
             // An alignment can be of any size, and the lists end at that of the pool.
-            if pages + align_pages - 1 <= self.map.pages() {
+            if pages + place.align - 1 <= self.map.pages() {
                 // SAFETY: contract.
-                extent = unsafe { bins.find(pages + align_pages - 1) };
+                extent = unsafe { bins.find(pages + place.align - 1) };
             }
-            if align_pages > 1 && extent.is_null() {
+            if place.align > 1 && extent.is_null() {
                 // SAFETY: contract.
                 extent = unsafe { bins.find_at_least(pages, fits) };
             }
@@ -286,7 +316,7 @@ impl Arena {
         ptr::null_mut()
     }
 
-    /// Cuts `pages` aligned pages out of free `extent`, which becomes the run; what is left before
+    /// Cuts `pages` pages at such a place out of free `extent`, which becomes the run; what is left before
     /// and behind becomes free extents. On failure the extent is free as before.
     ///
     /// # Safety
@@ -296,18 +326,18 @@ impl Arena {
         heap: &mut PageHeap,
         extent: *mut Extent,
         pages: usize,
-        align_pages: usize,
+        place: Place,
         state: State,
     ) -> Result<(), Errno> {
         // SAFETY: a live descriptor; contract.
-        let start = self.aligned_page(unsafe { (*extent).start() }, align_pages);
+        let start = self.first_place(unsafe { (*extent).start() }, place);
         let end = start + pages;
         // SAFETY: a live descriptor; contract.
         let spare = unsafe { self.spare_descriptors(extent, start, end) }?;
         // SAFETY: in a free list of `heap` by contract; unlinked while its committed count changes.
         unsafe { heap.remove(extent) };
         // SAFETY: unlinked above, ours.
-        let committed = unsafe { self.commit(heap, extent, start, end) };
+        let committed = unsafe { self.commit(heap, extent, start, end, (*extent).end()) };
         let ready = committed.and_then(|()| match self.is_forking(Forking::Freezing) {
             true => self.freeze_range(start, end),
             false => Ok(()),
@@ -405,8 +435,8 @@ impl Arena {
         }
     }
 
-    /// Commits what is missing in `start..end` of free, unlinked `extent`, and a step ahead inside
-    /// it. What was committed before a failure stays so.
+    /// Commits what is missing in `start..end` of free, unlinked `extent`, and a step ahead up to
+    /// `limit` inside it. What was committed before a failure stays so.
     ///
     /// # Safety
     /// `extent` is owned by the caller; the arena lock is held.
@@ -416,13 +446,12 @@ impl Arena {
         extent: *mut Extent,
         start: usize,
         end: usize,
+        limit: usize,
     ) -> Result<(), Errno> {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
         let written_soon =
             end - start <= POPULATE_MAX_PAGES && heap.counts.committed >= POPULATE_FROM_PAGES;
-        // SAFETY: contract.
-        let limit = unsafe { (*extent).end() };
         let mut at = start;
         while let Some((first, last)) = bits.next_run(at, end, false) {
             // A granule is committed as a whole, so an uncommitted one lies inside one free extent
@@ -433,7 +462,13 @@ impl Arena {
             if last == end {
                 let step = (heap.counts.committed / COMMIT_STEP_FRACTION)
                     .clamp(COMMIT_STEP_MIN, COMMIT_STEP_MAX);
-                let wanted = (last + step).min(limit);
+                // A huge page comes as a whole, if its range is empty then: with a part of it there
+                // would be small pages for good.
+                let wanted = match self.in_huge_pages {
+                    true => last.next_multiple_of(HUGE_PAGES),
+                    false => last + step,
+                };
+                let wanted = wanted.min(limit);
                 let hole_end = bits.next_run(last, wanted, true).map_or(wanted, |run| run.0);
                 done = hole_end.next_multiple_of(granule).max(exact);
             }
@@ -605,7 +640,7 @@ impl Arena {
             if right.is_null() || (*right).state != State::Free || (*right).pages() < needed {
                 return false;
             }
-            if self.carve(&mut heap, right, needed, 1, State::Large).is_err() {
+            if self.carve(&mut heap, right, needed, Place::ANY, State::Large).is_err() {
                 return false;
             }
             let start = (*extent).start();
@@ -653,6 +688,9 @@ impl Arena {
         if !self.source.can_purge() && !self.is_detached() {
             return (heap, 0);
         }
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        // A hole in a huge page breaks it up: only what is wanted now is worth that.
+        let unit = if self.in_huge_pages && age_ms > 0 { HUGE_PAGES } else { granule };
         let now = self.now();
         let mut given_back = 0;
         while given_back < budget && self.is_forking(Forking::No) {
@@ -660,16 +698,16 @@ impl Arena {
             let due = unsafe {
                 heap.ready.iter().find(|&extent| {
                     now.saturating_sub((*extent).freed_at) >= u64::from(age_ms)
-                        && self.purgeable(&*extent)
+                        && self.next_purgeable((*extent).start(), (*extent).end(), unit).is_some()
                 })
             };
             let Some(extent) = due else { break };
             // SAFETY: a member of `ready`, found purgeable under this lock.
             let (start, end) = unsafe {
-                let run = self.next_purgeable((*extent).start(), (*extent).end());
+                let run = self.next_purgeable((*extent).start(), (*extent).end(), unit);
                 let (start, end) = run.unwrap_or(((*extent).start(), (*extent).end()));
                 // Small enough that other threads find the rest of the extent meanwhile.
-                let end = end.min(start + PURGE_RUN_PAGES.max(self.source.granule() >> PAGE_SHIFT));
+                let end = end.min(start + PURGE_RUN_PAGES.max(granule));
                 let Ok(spare) = self.spare_descriptors(extent, start, end) else { break };
                 heap.remove(extent);
                 self.cut(&mut heap, extent, start, end, spare, State::Purging);
@@ -697,12 +735,11 @@ impl Arena {
         (heap, given_back)
     }
 
-    /// The next run of whole granules in `start..end` that a purge can give back: committed, and
-    /// not frozen by a fork.
-    fn next_purgeable(&self, start: usize, end: usize) -> Option<(usize, usize)> {
-        let granule = self.source.granule() >> PAGE_SHIFT;
-        let end = end / granule * granule;
-        let mut at = start.next_multiple_of(granule);
+    /// The next run in `start..end`, cut down to whole units of `unit` pages, that a purge can give
+    /// back: committed, and not frozen by a fork.
+    fn next_purgeable(&self, start: usize, end: usize, unit: usize) -> Option<(usize, usize)> {
+        let end = end / unit * unit;
+        let mut at = start.next_multiple_of(unit);
         while at < end {
             let (first, last) = self.map.committed().next_run(at, end, true)?;
             if let Some((first, last)) = self.map.frozen().next_run(first, last, false) {
@@ -713,15 +750,11 @@ impl Arena {
         None
     }
 
-    /// Whether a purge of `extent` can give anything back.
-    fn purgeable(&self, extent: &Extent) -> bool {
-        self.next_purgeable(extent.start(), extent.end()).is_some()
-    }
-
     /// Gives back what it can of free pages `start..end` and clears the bits of these pages.
     fn purge_pages(&self, start: usize, end: usize) {
+        let granule = self.source.granule() >> PAGE_SHIFT;
         let mut at = start;
-        while let Some((first, last)) = self.next_purgeable(at, end) {
+        while let Some((first, last)) = self.next_purgeable(at, end, granule) {
             let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
             let purged = if self.is_detached() {
                 // SAFETY: in a detached arena pages that are not frozen were replaced, and these
@@ -743,9 +776,12 @@ impl Arena {
         let frozen = self.map.frozen();
         let mut at = start;
         while let Some((first, last)) = frozen.next_run(at, end, false) {
-            self.source.freeze(first << PAGE_SHIFT, (last - first) << PAGE_SHIFT)?;
-            frozen.set(first, last);
-            at = last;
+            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            // One mapping at a time: whatever has been frozen must be known as such.
+            let len = self.source.run(offset, len);
+            self.source.freeze(offset, len)?;
+            at = first + (len >> PAGE_SHIFT);
+            frozen.set(first, at);
         }
         Ok(())
     }

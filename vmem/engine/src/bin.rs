@@ -35,6 +35,8 @@ pub(crate) struct Bin {
     pub(crate) free_slots: u32,
     /// Whether anything was taken or given since the last look for idle bins.
     used: bool,
+    /// In a hardened pool: where the sequence of random numbers is; 0 before its start.
+    random: u64,
 }
 
 // SAFETY: the pointers are descriptors and metadata of the pool; the lock around the bin guards them.
@@ -51,6 +53,7 @@ impl Bin {
             pages: 0,
             free_slots: 0,
             used: false,
+            random: 0,
         }
     }
 
@@ -109,13 +112,22 @@ impl Bin {
             // SAFETY: linked slabs are live; the bin is locked (`&mut self`); `out` has room.
             unsafe {
                 let first = arena.map.address_of((*slab).start());
-                let taken = slab::take(slab, geometry, first, out.add(got), want - got);
+                let (out, want) = (out.add(got), want - got);
+                let taken = match &arena.map.hard {
+                    None => slab::take(slab, geometry, first, out, want),
+                    Some(hard) => hard.take_slots(slab, class, first, out, want, &mut self.random),
+                };
                 got += taken;
                 self.free_slots -= taken as u32;
                 self.regroup(slab);
             }
         }
         got
+    }
+
+    /// Whether the next slot needs a new slab.
+    pub(crate) fn is_without_room(&self) -> bool {
+        self.free_slots == 0 && self.transfer_len == 0
     }
 
     /// A fresh slab, linked. Null when the arena has no run for it.
@@ -139,6 +151,10 @@ impl Bin {
             arena.map.set_all(start, pages, slab);
             arena.map.set_class_offset(start, pages, u16::from(class.0) * BIN_BYTES as u16);
             let slots = (*slab).slots;
+            if let Some(hard) = &arena.map.hard {
+                let first = arena.map.address_of(start).addr();
+                hard.forget_slots(first, usize::from(slots), class.size());
+            }
             let group = slab::group_of(slots, slots);
             (*slab).list = group;
             self.groups[usize::from(group)].push(slab);

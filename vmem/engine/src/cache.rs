@@ -18,6 +18,7 @@ use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
     CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE, PAGE_SHIFT,
 };
+use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
@@ -53,10 +54,10 @@ struct StackInfo {
 }
 
 /// The part of a cache that reads as zero in a child made without fork handlers (see `orphan`). It is
-/// then the front of a cache of a pool without pages: no block can be pushed, and every size leads to
+/// then the head of a cache of a pool without pages: no block can be pushed, and every size leads to
 /// class 0, which has no slots.
 #[repr(C)]
-struct Front {
+struct Head {
     /// Range of the pool: address of the first page, and number of pages.
     base: usize,
     pages: Cell<usize>,
@@ -68,21 +69,29 @@ struct Front {
     class_offsets: [u16; CLASS_COUNT],
 }
 
-/// What follows the front lies in other pages.
-const AFTER_FRONT: usize = PAGE - size_of::<Front>();
+/// What follows the head lies in other pages.
+const AFTER_HEAD: usize = PAGE - size_of::<Head>();
 
 /// See the module text.
 #[repr(C)]
 pub(crate) struct Cache {
-    front: Front,
-    _rest_of_page: [u8; AFTER_FRONT],
+    head: Head,
+    _rest_of_page: [u8; AFTER_HEAD],
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: Cell<*const ()>,
+    /// In a front: the cache behind it.
+    real: Cell<*mut Cache>,
+    /// In a hardened pool: what its slow paths need of `harden::Hard`.
+    pub(crate) hard: HardView,
     /// Blocks above a kilobyte until the thread looks at the clock; see `is_time_to_look`.
     until_look: Cell<u32>,
+    /// Blocks without slack until one gets some; see `is_time_for_spare`.
+    until_spare: Cell<u32>,
     bins: [CacheBin; CLASS_COUNT],
     stacks: [StackInfo; CLASS_COUNT],
     pub(crate) pool: *const PoolInner,
+    /// In a hardened pool: what the thread has where the fast paths look. It is always empty and full.
+    front: Cell<*mut Cache>,
     /// Next cache of the same pool; guarded by the pool's list lock.
     pub(crate) next: Cell<*mut Cache>,
     /// Bytes of blocks for which there are places.
@@ -137,19 +146,23 @@ const fn no_info() -> StackInfo {
 
 /// Initial value of every thread slot; see [`empty`].
 pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
-    front: Front {
+    head: Head {
         base: 0,
         pages: Cell::new(0),
         classes: ptr::null(),
         offsets: scaled_table(),
         class_offsets: scaled_classes(),
     },
-    _rest_of_page: [0; AFTER_FRONT],
+    _rest_of_page: [0; AFTER_HEAD],
     owner: Cell::new(ptr::null()),
+    real: Cell::new(ptr::null_mut()),
+    hard: HardView::NONE,
     until_look: Cell::new(0),
+    until_spare: Cell::new(0),
     bins: [const { empty_bin() }; CLASS_COUNT],
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
+    front: Cell::new(ptr::null_mut()),
     next: Cell::new(ptr::null_mut()),
     capacity_bytes: Cell::new(0),
     in_use: Cell::new(false),
@@ -172,10 +185,11 @@ impl Cache {
         // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
         unsafe {
             ptr::copy_nonoverlapping(empty(), cache.as_ptr(), 1);
-            Cache::write_front(cache.as_ptr(), pool);
+            Cache::write_head(cache.as_ptr(), pool);
             let cache = &mut *cache.as_ptr();
             cache.pool = pool;
             cache.until_look.set(BLOCKS_BETWEEN_LOOKS);
+            cache.until_spare.set(SPARE_INTERVAL - 1);
             for class in ClassId::all() {
                 let most = max_capacity(class.size(), map.pages()) as u16;
                 cache.stacks[usize::from(class.0)].max_capacity.set(most);
@@ -189,17 +203,23 @@ impl Cache {
     /// # Safety
     /// `this` is a cache of `pool` that no other thread uses.
     #[inline(never)]
-    pub(crate) unsafe fn write_front(this: *mut Cache, pool: &PoolInner) {
+    pub(crate) unsafe fn write_head(this: *mut Cache, pool: &PoolInner) {
         let map = &pool.arena.map;
-        let front = Front {
+        let mut head = Head {
             base: map.base(),
             pages: Cell::new(map.pages()),
             classes: map.classes(),
-            offsets: EMPTY_CACHE.0.front.offsets,
-            class_offsets: EMPTY_CACHE.0.front.class_offsets,
+            offsets: EMPTY_CACHE.0.head.offsets,
+            class_offsets: EMPTY_CACHE.0.head.class_offsets,
         };
+        if pool.hard().is_some() {
+            // What takes no size is unusual (see `harden`): it finds a class without slots. Blocks are
+            // multiples of 16 bytes.
+            head.offsets[0] = 0;
+            head.offsets[1] = 2 * BIN_BYTES as u16;
+        }
         // SAFETY: contract.
-        unsafe { (&raw mut (*this).front).write(front) };
+        unsafe { (&raw mut (*this).head).write(head) };
     }
 
     /// Sends the calling thread's next free to the slow path, once.
@@ -207,22 +227,143 @@ impl Cache {
     /// # Safety
     /// `this` is the calling thread's cache, not [`empty`].
     pub(crate) unsafe fn divert(this: *mut Cache) {
-        // SAFETY: contract. Only its thread looks at the front.
-        unsafe { (*this).front.pages.set(0) };
+        // SAFETY: contract. Only its thread looks at the head.
+        unsafe { (*this).head.pages.set(0) };
     }
 
     /// Ends a diversion. Whether there was one.
     ///
     /// # Safety
-    /// `this` is the calling thread's cache of `pool`, or null.
+    /// `this` is the calling thread's cache of `pool`, not what its fast paths see of a hardened one, or
+    /// null.
     pub(crate) unsafe fn end_diversion(this: *mut Cache, pool: &PoolInner) -> bool {
         // SAFETY: contract.
         unsafe {
-            let diverted = !this.is_null() && (*this).front.pages.get() == 0;
+            let diverted = !this.is_null() && (*this).head.pages.get() == 0;
             if diverted {
-                (*this).front.pages.set(pool.arena.map.pages());
+                // As a whole: in a child whose fork handlers are still to come all of it is empty.
+                Cache::write_head(this, pool);
             }
             diverted
+        }
+    }
+
+    /// Makes `memory` the front of a fresh cache of a hardened pool: all calls of the thread then come
+    /// to the slow paths, and find the cache there.
+    ///
+    /// # Safety
+    /// `memory` has room for a `Cache` and is kept as long as `this`, a cache from [`Cache::init`].
+    pub(crate) unsafe fn set_front(this: *mut Cache, memory: NonNull<u8>, hard: HardView) {
+        let front = memory.cast::<Cache>().as_ptr();
+        // SAFETY: contract; EMPTY_CACHE is a valid Cache to start from.
+        unsafe {
+            ptr::copy_nonoverlapping(empty(), front, 1);
+            (*front).real.set(this);
+            (*this).front.set(front);
+            (*this).hard = hard;
+        }
+    }
+
+    /// The cache behind a front, else null.
+    ///
+    /// # Safety
+    /// `this` is a cache, a front, or [`empty`].
+    #[inline(always)]
+    pub(crate) unsafe fn behind(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        unsafe { (*this).real.get() }
+    }
+
+    /// The cache behind a front, else `this`.
+    ///
+    /// # Safety
+    /// `this` is a cache, a front, or null.
+    pub(crate) unsafe fn real_of(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        match unsafe { this.as_ref() } {
+            Some(cache) if !cache.real.get().is_null() => cache.real.get(),
+            _ => this,
+        }
+    }
+
+    /// The front of `this` if it has one, else `this`.
+    ///
+    /// # Safety
+    /// `this` is a cache, or null.
+    pub(crate) unsafe fn front_of(this: *mut Cache) -> *mut Cache {
+        // SAFETY: contract.
+        match unsafe { this.as_ref() } {
+            Some(cache) if !cache.front.get().is_null() => cache.front.get(),
+            _ => this,
+        }
+    }
+
+    /// Offset of the class for `size` bytes, at most a kilobyte.
+    ///
+    /// # Safety
+    /// `this` is a cache.
+    #[inline(always)]
+    pub(crate) unsafe fn offset_for(this: *mut Cache, size: usize) -> usize {
+        debug_assert!(size <= crate::size_class::TABLE_MAX);
+        // SAFETY: contract; the table ends with that size.
+        usize::from(unsafe { *(*this).head.offsets.get_unchecked((size + 7) >> 3) })
+    }
+
+    /// Offset of `class`.
+    ///
+    /// # Safety
+    /// `this` is a cache.
+    #[inline(always)]
+    pub(crate) unsafe fn offset_of(this: *mut Cache, class: ClassId) -> usize {
+        // SAFETY: contract; there is an offset for each class.
+        usize::from(unsafe { *(*this).head.class_offsets.get_unchecked(usize::from(class.0)) })
+    }
+
+    /// The slot that [`Cache::pop_at`] would give.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache, `offset` that of a class.
+    #[inline(always)]
+    pub(crate) unsafe fn peek_at(this: *mut Cache, offset: usize) -> *mut u8 {
+        // SAFETY: contract; below `top` there is always a slot or the null.
+        unsafe { *Cache::bin_at(this, offset).top.load(Relaxed).sub(1) }
+    }
+
+    /// Takes the slot that [`Cache::peek_at`] gave, which was not null.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn drop_top(this: *mut Cache, offset: usize) {
+        // SAFETY: contract.
+        unsafe {
+            let top = &Cache::bin_at(this, offset).top;
+            top.store(top.load(Relaxed).sub(1), Relaxed);
+        }
+    }
+
+    /// Whether the stack of the class at `offset` has no place left.
+    ///
+    /// # Safety
+    /// As [`Cache::peek_at`].
+    #[inline(always)]
+    pub(crate) unsafe fn is_full_at(this: *mut Cache, offset: usize) -> bool {
+        // SAFETY: contract.
+        let bin = unsafe { Cache::bin_at(this, offset) };
+        bin.top.load(Relaxed) == bin.limit.get()
+    }
+
+    /// Class offset of the page at byte `offset` of the pool; `None` outside.
+    ///
+    /// # Safety
+    /// `this` is a cache.
+    #[inline(always)]
+    pub(crate) unsafe fn class_offset_at(this: *mut Cache, offset: usize) -> Option<usize> {
+        // SAFETY: contract; the class array has an element for each page of the pool.
+        unsafe {
+            let page = offset >> PAGE_SHIFT;
+            let inside = page < (*this).head.pages.get();
+            inside.then(|| usize::from((*(*this).head.classes.add(page)).load(Relaxed)))
         }
     }
 
@@ -258,7 +399,7 @@ impl Cache {
         // SAFETY: contract.
         unsafe {
             if size <= crate::size_class::TABLE_MAX {
-                let offset = *(*this).front.offsets.get_unchecked((size + 7) >> 3);
+                let offset = *(*this).head.offsets.get_unchecked((size + 7) >> 3);
                 Cache::pop_at(this, usize::from(offset))
             } else {
                 ptr::null_mut()
@@ -273,10 +414,7 @@ impl Cache {
     #[inline(always)]
     pub(crate) unsafe fn pop_class(this: *mut Cache, class: ClassId) -> *mut u8 {
         // SAFETY: contract.
-        unsafe {
-            let offset = *(*this).front.class_offsets.get_unchecked(usize::from(class.0));
-            Cache::pop_at(this, usize::from(offset))
-        }
+        unsafe { Cache::pop_at(this, Cache::offset_of(this, class)) }
     }
 
     /// Pushes `slot`. False when it is not a slot of the cache's pool or its stack is full.
@@ -288,12 +426,24 @@ impl Cache {
         // SAFETY: contract; the class array has an element for each page of the pool, and EMPTY
         // has no pages.
         unsafe {
-            let page = slot.addr().wrapping_sub((*this).front.base) >> PAGE_SHIFT;
-            if page >= (*this).front.pages.get() {
+            let page = slot.addr().wrapping_sub((*this).head.base) >> PAGE_SHIFT;
+            if page >= (*this).head.pages.get() {
                 return false;
             }
-            let offset = (*(*this).front.classes.add(page)).load(Relaxed);
-            let bin = Cache::bin_at(this, usize::from(offset));
+            let offset = (*(*this).head.classes.add(page)).load(Relaxed);
+            Cache::push_at(this, usize::from(offset), slot)
+        }
+    }
+
+    /// Pushes a slot of the class at `offset`. False when its stack is full.
+    ///
+    /// # Safety
+    /// As [`Cache::push`], for a slot of that class.
+    #[inline(always)]
+    pub(crate) unsafe fn push_at(this: *mut Cache, offset: usize, slot: *mut u8) -> bool {
+        // SAFETY: contract; below the limit there is a place.
+        unsafe {
+            let bin = Cache::bin_at(this, offset);
             let top = bin.top.load(Relaxed);
             if top == bin.limit.get() {
                 return false;
@@ -303,6 +453,23 @@ impl Cache {
             compiler_fence(Release);
             bin.top.store(top.add(1), Relaxed);
             true
+        }
+    }
+
+    /// Bytes of the slot at `block`; 0 when it is not in a slab of the cache's pool.
+    ///
+    /// # Safety
+    /// `this` is the calling thread's cache, or [`empty`].
+    #[inline(always)]
+    pub(crate) unsafe fn slot_size(this: *mut Cache, block: *const u8) -> usize {
+        // SAFETY: as in `push`.
+        unsafe {
+            let page = block.addr().wrapping_sub((*this).head.base) >> PAGE_SHIFT;
+            if page >= (*this).head.pages.get() {
+                return 0;
+            }
+            let offset = (*(*this).head.classes.add(page)).load(Relaxed);
+            ClassId((usize::from(offset) / BIN_BYTES) as u8).geometry().size as usize
         }
     }
 
@@ -322,6 +489,49 @@ impl Cache {
             until_look.set(BLOCKS_BETWEEN_LOOKS);
             true
         }
+    }
+
+    /// As [`Cache::is_time_to_look`], but true without counting when the next call of that is.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn is_nearly_time_to_look(this: *mut Cache) -> bool {
+        // SAFETY: contract.
+        let until_look = unsafe { &(*this).until_look };
+        match until_look.get() {
+            1 => true,
+            blocks => {
+                until_look.set(blocks - 1);
+                false
+            }
+        }
+    }
+
+    /// Counts a block without slack, unless it is time that one gets some.
+    ///
+    /// # Safety
+    /// As [`Cache::is_time_to_look`].
+    #[inline(always)]
+    pub(crate) unsafe fn is_time_for_spare(this: *mut Cache) -> bool {
+        // SAFETY: contract.
+        let until_spare = unsafe { &(*this).until_spare };
+        match until_spare.get() {
+            0 => true,
+            blocks => {
+                until_spare.set(blocks - 1);
+                false
+            }
+        }
+    }
+
+    /// A block that would have no slack has got some.
+    ///
+    /// # Safety
+    /// As [`Cache::is_time_to_look`].
+    pub(crate) unsafe fn spare_given(this: *mut Cache) {
+        // SAFETY: contract.
+        unsafe { (*this).until_spare.set(SPARE_INTERVAL - 1) };
     }
 
     fn index(class: ClassId) -> usize {
@@ -512,7 +722,7 @@ fn max_capacity(size: usize, pages: usize) -> usize {
 }
 
 const _: () = {
-    assert!(offset_of!(Cache, front) == 0 && offset_of!(Cache, owner) == PAGE);
+    assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == PAGE);
     assert!(BIN_BYTES == 16);
     assert!(CLASS_COUNT * BIN_BYTES <= u16::MAX as usize);
     assert!((CACHE_MAX_BLOCKS) * size_of::<*mut u8>() <= 64 << 10);

@@ -6,7 +6,7 @@
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
 use crate::config::PAGE_SHIFT;
-use crate::extent::State;
+use crate::extent::{Extent, State};
 use crate::pool::PoolInner;
 use crate::size_class::ClassId;
 use crate::slab;
@@ -84,6 +84,7 @@ impl PoolInner {
                 let offset = usize::from(map.class_offset(page));
                 ensure(offset == at * BIN_BYTES, "page map finds class", page)?;
             }
+            self.check_states(slab)?;
             free += u32::from(slab.free_slots);
             slots_with_room += u32::from(slab.slots);
             pages_with_room += slab.pages;
@@ -121,7 +122,21 @@ impl PoolInner {
         let offset = slot.addr() - map.address_of(start).addr();
         let index = slab::slot_of(geometry, offset);
         let in_use = bitmap[index / 64] >> (index % 64) & 1 == 0;
-        ensure(index * geometry.size as usize == offset && in_use, what, page)
+        ensure(index * geometry.size as usize == offset && in_use, what, page)?;
+        let live = map.hard.as_ref().is_some_and(|hard| hard.is_live(slot.addr()));
+        ensure(!live, "cached or waiting slot is not live", page)
+    }
+
+    /// In a hardened pool no free slot of `slab` is live.
+    fn check_states(&self, slab: &Extent) -> Result<(), Fault> {
+        let Some(hard) = &self.arena.map.hard else { return Ok(()) };
+        let first = self.arena.map.address_of(slab.start()).addr();
+        let size = ClassId(slab.class).size();
+        let live = (0..usize::from(slab.slots)).find(|slot| {
+            let free = slab.bitmap[slot / 64] >> (slot % 64) & 1 == 1;
+            free && hard.is_live(first + slot * size)
+        });
+        ensure(live.is_none(), "free slot is not live", slab.start())
     }
 
     fn check_arena(&self) -> Result<(), Fault> {

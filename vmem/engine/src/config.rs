@@ -25,7 +25,7 @@ pub const BATCH_BLOCKS: usize = 64;
 pub const CACHE_POOL_FRACTION: usize = 1024;
 /// All places for blocks in a cache together hold at most this fraction of the pool, divided by the
 /// number of caches in use: idle threads must not keep a pool from the others.
-pub const CACHE_TOTAL_FRACTION: usize = 32;
+pub const CACHE_TOTAL_FRACTION: usize = 64;
 /// A cache, and the transfer array of a bin, hold at most as many blocks of one class as this
 /// fraction of the pool has pages: each could be the only one that keeps a slab from being given up.
 pub const CACHE_PINNED_FRACTION: usize = 256;
@@ -48,6 +48,11 @@ pub const COMMIT_STEP_MAX: usize = 1024;
 /// Space committed ahead is at most this fraction of what is committed already.
 pub const COMMIT_STEP_FRACTION: usize = 8;
 
+/// Pages of a huge page of the system.
+pub const HUGE_PAGES: usize = (2 << 20) / PAGE;
+/// Pools below this size have no use for huge pages: they would stand for too much of the pool.
+pub const HUGE_FROM_BYTES: usize = 64 << 20;
+
 /// Pools with fewer committed pages than this bring no pages in ahead of use: they stay small.
 pub const POPULATE_FROM_PAGES: usize = 256;
 
@@ -62,11 +67,21 @@ pub const IDLE_MS: u32 = 500;
 /// Blocks above a kilobyte that a thread takes from its cache between two looks at the clock.
 pub const BLOCKS_BETWEEN_LOOKS: u32 = 64;
 
-/// In pools up to this many pages a large block is placed only after everything that caches and
-/// bins hold has been returned: the few slots in caches would keep pages apart.
+/// In pools up to this many pages a large block, or a slab of few large slots, is placed only after
+/// everything that caches and bins hold has been returned: the few slots in caches would keep pages
+/// apart.
 pub const SMALL_POOL_PAGES: usize = 16 << 10;
-/// What counts as a large block there, in pages.
-pub const SMALL_POOL_LARGE: usize = 16;
+/// Most slots of such a slab.
+pub(crate) const SMALL_POOL_SLOTS: u16 = 4;
+
+/// A large block of at least so many pages that grows and has no room behind it is moved by moving
+/// mappings. (See `docs/decisions/0008-moving-mappings.md` for what it costs.)
+pub const MOVE_FROM_PAGES: usize = 1024;
+
+/// Blocks that could be moved begin at a multiple of what mappings are moved by, as long as no more
+/// than this fraction of the pool is in use: what lies between them is too small for other large
+/// blocks.
+pub const MOVE_ALIGN_FRACTION: usize = 8;
 
 /// Milliseconds after which a freed extent is given back, unless options say otherwise.
 pub const DEFAULT_PURGE_MS: u32 = 1000;

@@ -152,14 +152,39 @@ impl ExtentBins {
     /// # Safety
     /// The arena lock is held while the iterator lives; members may not change.
     pub(crate) unsafe fn iter(&self) -> impl Iterator<Item = *mut Extent> {
+        let non_empty = self.non_empty.iter().enumerate().rev().flat_map(|(word, &bits)| {
+            let mut left = bits;
+            core::iter::from_fn(move || {
+                let bit = left.checked_ilog2()?;
+                left ^= 1 << bit;
+                Some(word * 64 + bit as usize)
+            })
+        });
         // SAFETY: contract.
-        self.lists.iter().rev().flat_map(|list| unsafe { list.iter() })
+        non_empty.flat_map(|list| unsafe { self.lists[list].iter() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn all_members_are_met_once_and_the_largest_first() {
+        let mut extents: Vec<Extent> = (0..200).map(|_| Extent::retired()).collect();
+        let mut bins = ExtentBins::new();
+        for (number, extent) in extents.iter_mut().enumerate() {
+            extent.pages = (number * number * number / 2 + 1) as u32;
+            // SAFETY: members outlive the bins and stay where they are.
+            unsafe { bins.insert(extent) };
+        }
+        let lists: Vec<usize> =
+            // SAFETY: as above.
+            unsafe { bins.iter().map(|extent| list_of((*extent).pages())).collect() };
+        assert_eq!(lists.len(), extents.len());
+        assert!(lists.is_sorted_by(|a, b| a >= b));
+    }
 
     #[test]
     fn lists_are_monotone_and_minima_are_exact() {

@@ -27,6 +27,7 @@
 use crate::arena::{Arena, Forking};
 use crate::config::PAGE_SHIFT;
 use crate::home::OFFSPRING;
+use crate::memcheck;
 use crate::orphan::{self, is_orphan};
 use crate::pool::PoolInner;
 use crate::protocol::start::{Caller, Start};
@@ -92,7 +93,10 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
         return Ok(()); // nothing here is this process's to prepare, and locks may be held by nobody
     }
     // SAFETY: given back by `parent` or `child`, by contract; no guard is held here.
-    unsafe { REGISTRY.lock_for_fork() };
+    unsafe {
+        memcheck::lock_for_fork();
+        REGISTRY.lock_for_fork();
+    }
     set_fork_owner(Some(ThreadId::current()));
     let registry = registry::lock(); // passes: we are the owner
     let mut result = Ok(());
@@ -149,7 +153,10 @@ pub unsafe fn parent() {
     drop(registry);
     set_fork_owner(None);
     // SAFETY: locked by this thread in `prepare`.
-    unsafe { REGISTRY.unlock_after_fork() };
+    unsafe {
+        REGISTRY.unlock_after_fork();
+        memcheck::unlock_after_fork();
+    }
 }
 
 /// Makes the pools usable in the child.
@@ -187,6 +194,7 @@ pub unsafe fn child() -> Result<(), ForkError> {
     // SAFETY: the only thread.
     unsafe {
         REGISTRY.force_unlock();
+        memcheck::unlock_in_child();
         registry::lock().retire_vanished();
     }
     result
@@ -355,9 +363,11 @@ impl PoolInner {
                 // SAFETY: live extents are in the clone, free ones need no content.
                 unsafe { arena.source.adopt_clone(clone) }.map_err(ForkError::Map)?;
                 arena.attach_all();
+                arena.distrust_content();
             }
             Plan::Copy(copy) => {
                 arena.adopt_copy(copy).map_err(ForkError::Map)?;
+                arena.distrust_content();
                 arena.detach_free().map_err(ForkError::Map)?;
             }
         }
@@ -539,6 +549,13 @@ impl Arena {
         });
         debug_assert!(keep.is_ok());
         self.set_sharing();
+    }
+
+    /// In a child whose pool is a copy made before the fork: see [`Hard`](crate::harden::Hard).
+    fn distrust_content(&self) {
+        if let Some(hard) = &self.map.hard {
+            hard.distrust_content();
+        }
     }
 
     /// In a child that has a file of its own: all pages are shared mappings again, free ones empty.

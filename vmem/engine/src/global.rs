@@ -8,6 +8,7 @@ mod settings;
 pub use settings::Policy;
 
 use crate::config::MIN_POOL_BYTES;
+use crate::harden::Harden;
 use crate::heap::{Heap, Overflow, Runtime};
 use crate::pool::{HugePages, Pool, PoolOptions};
 use crate::{CallCounts, Fault, PurgePolicy, Stats, fork, layout};
@@ -45,6 +46,7 @@ use settings::{Place, Settings};
 /// | `VMEM_ALLOC_SPACE` | `lazy`, `prealloc` | [`prealloc`](VmemAlloc::prealloc) |
 /// | `VMEM_ALLOC_PURGE_MS` | milliseconds; `0`: at once; `off` | [`purge`](VmemAlloc::purge) |
 /// | `VMEM_ALLOC_HUGEPAGE` | `never`, `advise` | [`huge_pages`](VmemAlloc::huge_pages) |
+/// | `VMEM_ALLOC_HARDEN` | `0`, `1`, `2` | [`harden`](VmemAlloc::harden) |
 /// | `VMEM_ALLOC_DUMP` | `0`, `1` | [`dump`](VmemAlloc::dump) |
 /// | `VMEM_ALLOC_OVERFLOW` | `none`, `dram` | [`overflow`](VmemAlloc::overflow) |
 /// | `VMEM_ALLOC_ON_FAILURE` | `abort`, `dram`, `fail` | [`on_failure`](VmemAlloc::on_failure) |
@@ -84,6 +86,8 @@ pub(crate) struct Global {
     settings: Settings,
     backing: AtomicU8,
     overflows: AtomicBool,
+    /// What an overflow pool does to find errors: a [`Harden`].
+    hardens: AtomicU8,
     failure: Mutex<Option<Error>>,
 }
 
@@ -93,6 +97,7 @@ impl Global {
             settings,
             backing: AtomicU8::new(Backing::NotMade as u8),
             overflows: AtomicBool::new(false),
+            hardens: AtomicU8::new(Harden::Off as u8),
             failure: Mutex::new(Rank::UNRANKED, None),
         }
     }
@@ -132,6 +137,7 @@ impl Runtime for Global {
     fn create(&self) -> Option<Pool> {
         let settings = self.settled();
         self.overflows.store(settings.overflow == Overflow::Dram, Ordering::Relaxed);
+        self.hardens.store(settings.harden as u8, Ordering::Relaxed);
         // First, so that no fork finds a pool and no handlers.
         let pool = fork::install()
             .map_err(|errno| Error::new("pthread_atfork", errno))
@@ -147,8 +153,8 @@ impl Runtime for Global {
         let pool = match settings.policy {
             Policy::Abort => die(|line| settings.complaint(&error, line)),
             // Nobody states the size of a device.
-            Policy::Dram if settings.size == 0 => anonymous(all_memory()),
-            Policy::Dram => anonymous(settings.size),
+            Policy::Dram if settings.size == 0 => anonymous(all_memory(), settings.harden),
+            Policy::Dram => anonymous(settings.size, settings.harden),
             Policy::Fail => None,
         };
         self.now_backed_by(if pool.is_some() { Backing::Dram } else { Backing::Nothing });
@@ -156,7 +162,12 @@ impl Runtime for Global {
     }
 
     fn create_overflow(&self) -> Option<Pool> {
-        self.overflows.load(Ordering::Relaxed).then(|| anonymous(all_memory())).flatten()
+        let harden = match self.hardens.load(Ordering::Relaxed) {
+            1 => Harden::Checks,
+            2 => Harden::Poison,
+            _ => Harden::Off,
+        };
+        self.overflows.load(Ordering::Relaxed).then(|| anonymous(all_memory(), harden)).flatten()
     }
 
     fn out_of_memory(&self) {
@@ -182,10 +193,11 @@ fn all_memory() -> usize {
 }
 
 /// A pool in anonymous memory; smaller where a limit on address space (`ulimit -v`) leaves less.
-fn anonymous(mut size: usize) -> Option<Pool> {
+fn anonymous(mut size: usize, harden: Harden) -> Option<Pool> {
+    let options = PoolOptions { harden, ..PoolOptions::default() };
     while size >= MIN_POOL_BYTES {
         let source = Source::anonymous(size);
-        let pool = source.and_then(|source| Pool::create(source, &PoolOptions::default()));
+        let pool = source.and_then(|source| Pool::create(source, &options));
         if let Ok(pool) = pool {
             return Some(pool);
         }
@@ -242,6 +254,12 @@ impl VmemAlloc {
     /// Whether the kernel is asked for huge pages. Default: no.
     pub const fn huge_pages(mut self, huge_pages: HugePages) -> VmemAlloc {
         self.heap.runtime.settings.huge_pages = huge_pages;
+        self
+    }
+
+    /// What the allocator does to find errors of the program. Default: nothing.
+    pub const fn harden(mut self, harden: Harden) -> VmemAlloc {
+        self.heap.runtime.settings.harden = harden;
         self
     }
 

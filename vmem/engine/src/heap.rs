@@ -6,6 +6,7 @@
 
 use crate::cache::{self, Cache};
 use crate::config::{OVERFLOW_STREAK, PAGE};
+use crate::harden;
 use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::protocol::start::{Caller, Start};
@@ -102,6 +103,11 @@ impl FullPool {
         }
     }
 
+    /// Whether anything is known.
+    fn is_noted(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether a request of `size` bytes need not be tried.
     fn is_known_for(&self, size: usize) -> bool {
         let calls = self.calls.load(Ordering::Relaxed);
@@ -126,6 +132,14 @@ struct Counters {
     /// Blocks and requested bytes by class; index 0 stands for blocks of whole pages.
     class_calls: [AtomicU64; CLASS_COUNT],
     class_requested: [AtomicU64; CLASS_COUNT],
+}
+
+/// What to ask for when a block of `old` bytes has to move to hold `size`. One that grows by little
+/// will grow again: a quarter more saves every second move.
+#[inline(always)]
+fn with_room_to_grow(old: usize, size: usize) -> usize {
+    let growth = size - old;
+    if growth <= old / 4 && size <= MAX_SMALL / 2 { size + size / 4 } else { size }
 }
 
 /// A pool that is kept for ever; null for none.
@@ -214,10 +228,12 @@ impl<R: Runtime> Heap<R> {
     /// Counts a call that has time for it; see [`Cache::is_time_to_look`].
     #[inline]
     fn look_now_and_then(&self) {
-        let cache = self.fast_cache();
-        // SAFETY: the calling thread's cache, and not the empty one.
-        if !ptr::eq(cache, cache::empty()) && unsafe { Cache::is_time_to_look(cache) } {
-            self.look_for_idle(cache);
+        // SAFETY: the calling thread's cache, or its front; what is looked at is not the empty one.
+        unsafe {
+            let cache = Cache::real_of(self.fast_cache());
+            if !ptr::eq(cache, cache::empty()) && Cache::is_time_to_look(cache) {
+                self.look_for_idle(cache);
+            }
         }
     }
 
@@ -255,11 +271,27 @@ impl<R: Runtime> Heap<R> {
         // SAFETY: the calling thread's cache.
         let slot = unsafe { Cache::pop(self.fast_cache(), size) };
         if slot.is_null() {
-            return self.alloc_zeroed_slow(size);
+            return self.alloc_zeroed_medium(size);
         }
         // SAFETY: a fresh slot of at least `size` bytes.
         unsafe { slot.write_bytes(0, size) };
         slot
+    }
+
+    /// [`Heap::alloc_zeroed`] above a kilobyte.
+    #[inline(never)]
+    fn alloc_zeroed_medium(&self, size: usize) -> *mut u8 {
+        // More pages may be known to be zero; the slow path looks.
+        if (TABLE_MAX + 1..4 * PAGE).contains(&size) {
+            // SAFETY: the calling thread's cache.
+            let slot = unsafe { Cache::pop_class(self.fast_cache(), ClassId::for_medium(size)) };
+            if !slot.is_null() {
+                // SAFETY: a fresh slot of at least `size` bytes.
+                unsafe { slot.write_bytes(0, size) };
+                return slot;
+            }
+        }
+        self.alloc_zeroed_slow(size)
     }
 
     /// Allocates `size` bytes at a multiple of `align`, a power of two.
@@ -297,6 +329,36 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&self, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache, or its front.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() {
+                return self.alloc_hardened(cache, size);
+            }
+        }
+        self.alloc_any(size)
+    }
+
+    /// [`Heap::alloc`] in a hardened pool, where all calls come to the slow path.
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's.
+    #[inline(always)]
+    unsafe fn alloc_hardened(&self, cache: *mut Cache, size: usize) -> *mut u8 {
+        // SAFETY: contract.
+        let slot = unsafe { harden::pop_quickly(cache, size) };
+        if slot.is_null() { self.alloc_hardened_rarely(cache, size) } else { slot }
+    }
+
+    #[inline(never)]
+    fn alloc_hardened_rarely(&self, cache: *mut Cache, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache.
+        let slot = unsafe { harden::pop(cache, size) };
+        if slot.is_null() { self.alloc_any(size) } else { slot }
+    }
+
+    #[inline(never)]
+    fn alloc_any(&self, size: usize) -> *mut u8 {
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -307,6 +369,17 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     fn alloc_zeroed_slow(&self, size: usize) -> *mut u8 {
+        // SAFETY: the calling thread's cache, or its front.
+        let cache = unsafe { Cache::behind(self.fast_cache()) };
+        if !cache.is_null() && size <= MAX_SMALL {
+            // SAFETY: as above.
+            let slot = unsafe { self.alloc_hardened(cache, size) };
+            if !slot.is_null() {
+                // SAFETY: a fresh slot of at least `size` bytes.
+                unsafe { slot.write_bytes(0, size) };
+            }
+            return slot;
+        }
         let guard = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -388,16 +461,17 @@ impl<R: Runtime> Heap<R> {
 
     /// The calling thread's cache of the default pool, also put into the thread slot.
     fn attach(&self, pool: &PoolInner) -> *mut Cache {
-        let cache = thread::cache_of(pool);
+        let cache = thread::fast_cache_of(pool);
         if !cache.is_null() && tls::cache() == cache {
-            return cache;
+            // SAFETY: the calling thread's cache, or its front.
+            return unsafe { Cache::real_of(cache) };
         }
         self.attach_slow(pool)
     }
 
     #[cold]
     fn attach_slow(&self, pool: &PoolInner) -> *mut Cache {
-        let cache = thread::cache_now(pool);
+        let cache = thread::fast_cache_now(pool);
         // Counting, and a second heap in the same binary, do without the fast path.
         let fast = !self.counting.load(Ordering::Relaxed) && tls::cache() == cache::empty();
         if !cache.is_null() && fast {
@@ -405,7 +479,8 @@ impl<R: Runtime> Heap<R> {
             unsafe { (*cache).owner.set(ptr::from_ref(self).cast()) };
             tls::set_cache(cache);
         }
-        cache
+        // SAFETY: as above.
+        unsafe { Cache::real_of(cache) }
     }
 
     /// The pool that `pointer` lies in, with the thread's cache of it.
@@ -429,6 +504,18 @@ impl<R: Runtime> Heap<R> {
     #[cold]
     #[inline(never)]
     unsafe fn free_slow(&self, pointer: *mut u8) {
+        // SAFETY: contract of `free`; the calling thread's cache, or its front.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() && !self.full.is_noted() && harden::push_quickly(cache, pointer) {
+                return;
+            }
+            self.free_any(pointer);
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn free_any(&self, pointer: *mut u8) {
         if pointer.is_null() {
             return;
         }
@@ -459,12 +546,38 @@ impl<R: Runtime> Heap<R> {
     ///
     /// # Safety
     /// `pointer` is null, or a live block that only the caller uses.
+    #[inline(always)]
     pub unsafe fn realloc(&self, pointer: *mut u8, size: usize) -> *mut u8 {
+        let pointer = widened(pointer);
+        // SAFETY: the calling thread's cache; contract.
+        unsafe {
+            let cache = self.fast_cache();
+            let old = Cache::slot_size(cache, pointer);
+            if size <= old {
+                if size >= old / 2 {
+                    return pointer;
+                }
+            } else if old > 0 {
+                let new = Cache::pop(cache, with_room_to_grow(old, size));
+                if !new.is_null() {
+                    ptr::copy_nonoverlapping(pointer, new, old);
+                    self.free(pointer);
+                    return new;
+                }
+            }
+            self.realloc_slow(pointer, size)
+        }
+    }
+
+    /// # Safety
+    /// As [`Heap::realloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_slow(&self, pointer: *mut u8, size: usize) -> *mut u8 {
         if pointer.is_null() {
             return self.alloc(size);
         }
         let guard = ErrnoGuard::new();
-        let pointer = widened(pointer);
         let Some((pool, _)) = self.owner(pointer) else {
             drop(guard);
             // SAFETY: contract; not ours.
@@ -486,11 +599,22 @@ impl<R: Runtime> Heap<R> {
             return pointer;
         }
         let old = pool.usable_size(pointer).unwrap_or(0);
+        if size > old {
+            // SAFETY: contract.
+            let moved = unsafe { pool.grow_by_moving(pointer, size) };
+            if !moved.is_null() {
+                if let Some(counted) = counted {
+                    self.uncount(counted);
+                    self.count(moved, size);
+                }
+                return moved;
+            }
+        }
         drop(guard);
         if size < old {
             // SAFETY: contract; the copy stays inside both blocks.
             unsafe {
-                let new = self.alloc_for_shrink(size);
+                let new = self.alloc_or_not(size);
                 if new.is_null() {
                     let _errno = ErrnoGuard::new();
                     pool.shrink_in_place(pointer, size);
@@ -505,7 +629,11 @@ impl<R: Runtime> Heap<R> {
                 return new;
             }
         }
-        let new = self.alloc(size);
+        let wanted = with_room_to_grow(old, size);
+        let mut new = if wanted > size { self.alloc_or_not(wanted) } else { ptr::null_mut() };
+        if new.is_null() {
+            new = self.alloc(size);
+        }
         if !new.is_null() {
             // SAFETY: contract; `old < size`, the usable size of `new` is at least `size`.
             unsafe {
@@ -541,7 +669,7 @@ impl<R: Runtime> Heap<R> {
     }
 
     /// As `alloc`, but a failure is not reported: the caller has another way out.
-    fn alloc_for_shrink(&self, size: usize) -> *mut u8 {
+    fn alloc_or_not(&self, size: usize) -> *mut u8 {
         let _errno = ErrnoGuard::new();
         // SAFETY: the calling thread's cache of this pool.
         let block = self
@@ -556,7 +684,19 @@ impl<R: Runtime> Heap<R> {
     ///
     /// # Safety
     /// `pointer` is null or a live block.
+    #[inline(always)]
     pub unsafe fn usable_size(&self, pointer: *mut u8) -> usize {
+        // SAFETY: the calling thread's cache.
+        let size = unsafe { Cache::slot_size(self.fast_cache(), pointer) };
+        // SAFETY: contract.
+        if size > 0 { size } else { unsafe { self.usable_size_slow(pointer) } }
+    }
+
+    /// # Safety
+    /// As [`Heap::usable_size`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn usable_size_slow(&self, pointer: *mut u8) -> usize {
         if pointer.is_null() {
             return 0;
         }

@@ -24,6 +24,7 @@
 use crate::arena::{Arena, Forking, PageHeap};
 use crate::cache::Cache;
 use crate::config::PAGE_SHIFT;
+use crate::memcheck;
 use crate::pool::PoolInner;
 use crate::rank;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -183,8 +184,9 @@ impl Arena {
     fn step_home(&self, heap: &mut PageHeap, now: u64, at_once: bool) -> u64 {
         let home = &self.home;
         let limit = HOME_MS.load(Relaxed);
-        // In a child nothing is shared with the medium; this process never looks again.
-        if limit == 0 || self.is_detached() || self.is_sharing() {
+        // In a child nothing is shared with the medium; this process never looks again. Under valgrind
+        // pages hold bytes that must not be read.
+        if limit == 0 || memcheck::is_on() || self.is_detached() || self.is_sharing() {
             return NEVER;
         }
         if home.first_fork_ms.load(Relaxed) == NEVER {
@@ -250,10 +252,13 @@ impl Arena {
         while runs < most
             && let Some((first, last)) = frozen.next_run(at, end, true)
         {
-            self.source.share(first << PAGE_SHIFT, (last - first) << PAGE_SHIFT)?;
-            frozen.clear(first, last);
+            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            // One mapping at a time: what has been shared must be known as such.
+            let len = self.source.run(offset, len);
+            self.source.share(offset, len)?;
+            at = first + (len >> PAGE_SHIFT);
+            frozen.clear(first, at);
             runs += 1;
-            at = last;
         }
         Ok(runs)
     }
@@ -284,6 +289,7 @@ impl Arena {
         {
             let last = last.min(first + STEP_PAGES);
             let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            let len = self.source.run(offset, len);
             // SAFETY: all of it is frozen, and nobody that was forked since is left: both under the arena
             // lock, which a fork takes.
             match unsafe { self.source.bring_home(&still, offset, len, budget) } {

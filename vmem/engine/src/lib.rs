@@ -9,6 +9,7 @@
 //!   bin, slab        per class: slabs with bitmaps, transfer array              lock BIN
 //!   arena            per pool: extents of pages, commit and purge               lock ARENA
 //!   page_map, meta   address -> class and extent; descriptors in DRAM           lock META
+//!   harden           checks of blocks, where a pool is made with them          (branches off the slow paths)
 //! Source             file, device, anonymous memory, node, caller's region
 //! ```
 //!
@@ -31,9 +32,11 @@ mod extent_bins;
 mod fatal;
 pub mod fork;
 mod global;
+mod harden;
 mod heap;
 mod home;
 mod layout;
+pub mod memcheck;
 mod meta;
 mod orphan;
 mod page_map;
@@ -51,8 +54,9 @@ mod tls;
 pub use arena::PurgePolicy;
 pub use check::Fault;
 pub use global::{Backing, Policy, VmemAlloc};
+pub use harden::Harden;
 pub use heap::{Heap, Overflow, Runtime};
 pub use pool::{HugePages, Pool, PoolOptions};
 pub use remedy::remedy;
 pub use size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
-pub use stats::{CallCounts, ClassStats, Stats};
+pub use stats::{CallCounts, ClassStats, Stats, WholePageStats};

@@ -5,7 +5,7 @@
 //! blocks it inherited; to free one does nothing, and new blocks come from elsewhere.
 //!
 //! It learns what it is from memory that the kernel empties in a child (`MADV_WIPEONFORK`). The
-//! *guard*, a word that slow paths read, is 0 there; and the front of each thread cache, which the
+//! *guard*, a word that slow paths read, is 0 there; and the head of each thread cache, which the
 //! fast paths go through, reads as that of a pool without pages whose classes have no slots. So
 //! they fail, by the tests that they make anyway, and lead to the slow paths. After a fork with
 //! handlers the child writes both anew: they hold nothing that is not known elsewhere.

@@ -13,6 +13,7 @@
 
 use crate::config::PAGE_SHIFT;
 use crate::extent::Extent;
+use crate::harden::Hard;
 use crate::protocol::bits::PageBits;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -37,6 +38,8 @@ pub(crate) struct PageMap {
     /// No bit of a page from here on was ever set: they need no looking at, however large the pool.
     used: AtomicUsize,
     mapping: (NonNull<u8>, usize),
+    /// In a hardened pool: the states of its blocks.
+    pub(crate) hard: Option<Hard>,
 }
 
 impl PageMap {
@@ -59,6 +62,7 @@ impl PageMap {
             frozen: at(extents + classes + 2 * words).cast(),
             used: AtomicUsize::new(0),
             mapping: (mapping, len),
+            hard: None,
         })
     }
 
@@ -67,6 +71,10 @@ impl PageMap {
     /// # Safety
     /// Nobody uses the map any more.
     pub(crate) unsafe fn release(&self) {
+        if let Some(hard) = &self.hard {
+            // SAFETY: contract.
+            unsafe { hard.release() };
+        }
         // SAFETY: the mapping is ours (made in `new`) and unused by contract.
         let _ = unsafe { sys::unmap(self.mapping.0, self.mapping.1) };
     }

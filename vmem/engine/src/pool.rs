@@ -7,11 +7,12 @@ use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
 use crate::config::{
-    BORROW_FACTOR, CACHE_TOTAL_FRACTION, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE, PAGE_SHIFT,
-    SMALL_POOL_LARGE, SMALL_POOL_PAGES,
+    BORROW_FACTOR, CACHE_TOTAL_FRACTION, HUGE_FROM_BYTES, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE,
+    PAGE_SHIFT, SMALL_POOL_PAGES, SMALL_POOL_SLOTS,
 };
 use crate::extent::{Extent, State};
 use crate::fork::{Plan, is_shared};
+use crate::harden::{self, Hard, Harden};
 use crate::orphan::{empty_in_children, is_orphan, put_up_guard};
 use crate::page_map::widened;
 use crate::size_class::{CLASS_COUNT, ClassId, MAX_SMALL};
@@ -21,7 +22,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
-use pmem_core::source::Source;
+use pmem_core::source::{Source, SourceKind};
 use pmem_core::sync::{Mutex, MutexGuard};
 use pmem_core::sys;
 
@@ -30,8 +31,11 @@ use pmem_core::sys;
 pub enum HugePages {
     /// Leave it to the system's defaults.
     Never,
-    /// `madvise(MADV_HUGEPAGE)` on the whole pool. Effective on anonymous memory, and on tmpfs
-    /// mounted with `huge=advise`; the first byte used then makes 2 MiB resident.
+    /// `madvise(MADV_HUGEPAGE)` on the whole pool, and space is taken and given back in units of 2 MiB
+    /// where that is possible: pages of the unit become resident together, also those of a large
+    /// block that are never used. For pools of at least 64 MiB on anonymous memory, on tmpfs mounted
+    /// with `huge=advise`, and in memory files where `shmem_enabled` is `advise`; elsewhere nothing
+    /// changes, or pages are merely brought in sooner.
     Advise,
 }
 
@@ -49,6 +53,11 @@ pub struct PoolOptions {
     /// Bytes at the start of the range that the pool leaves alone (rounded up to what the source
     /// commits at a time: pages, except for huge pages and devices).
     pub head_bytes: usize,
+    /// What the pool does to find errors of the program.
+    pub harden: Harden,
+    /// Whether threads keep free blocks of their own. Without, every call takes a lock; for tools that
+    /// watch each block (valgrind).
+    pub thread_caches: bool,
 }
 
 impl Default for PoolOptions {
@@ -58,6 +67,8 @@ impl Default for PoolOptions {
             purge: PurgePolicy::AfterMs(crate::config::DEFAULT_PURGE_MS),
             huge_pages: HugePages::Never,
             head_bytes: 0,
+            harden: Harden::Off,
+            thread_caches: true,
         }
     }
 }
@@ -88,6 +99,8 @@ pub(crate) struct PoolInner {
     pub(crate) caches: Mutex<CacheList>,
     /// Caches in use; changed under the list lock.
     caches_in_use: AtomicUsize,
+    /// See [`PoolOptions::thread_caches`].
+    pub(crate) thread_caches: bool,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
     next_look_ms: AtomicU64,
     /// What a fork under way does with the pool; touched only by the thread that forks.
@@ -116,7 +129,10 @@ impl PoolInner {
         if !(MIN_POOL_BYTES..=MAX_POOL_BYTES).contains(&source.len()) {
             return Err(fail("pool size")(Errno::EINVAL));
         }
-        if options.huge_pages == HugePages::Advise {
+        let in_huge_pages = options.huge_pages == HugePages::Advise
+            && source.len() >= HUGE_FROM_BYTES
+            && (source.is_in_memory() || source.kind() == SourceKind::Anonymous);
+        if in_huge_pages {
             source.advise_huge(0, source.len());
         }
         let purge = if options.prealloc { PurgePolicy::Never } else { options.purge };
@@ -125,7 +141,16 @@ impl PoolInner {
         if head_pages >= source.len() >> PAGE_SHIFT {
             return Err(fail("pool size")(Errno::EINVAL));
         }
-        let arena = Arena::new(source, head_pages, purge).map_err(fail("mmap of pool metadata"))?;
+        let mut arena = Arena::new(source, head_pages, purge, in_huge_pages)
+            .map_err(fail("mmap of pool metadata"))?;
+        match Hard::new(options.harden, arena.map.base(), arena.map.pages()) {
+            Ok(hard) => arena.map.hard = hard,
+            Err(errno) => {
+                // SAFETY: nobody else knows the arena.
+                unsafe { arena.release() };
+                return Err(fail("mmap of pool metadata")(errno));
+            }
+        }
         if options.prealloc
             && let Err(errno) = arena.commit_all()
         {
@@ -153,6 +178,7 @@ impl PoolInner {
             (&raw mut (*pool).caches)
                 .write(Mutex::new(rank::CACHES, CacheList { head: ptr::null_mut() }));
             (&raw mut (*pool).caches_in_use).write(AtomicUsize::new(0));
+            (&raw mut (*pool).thread_caches).write(options.thread_caches);
             (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
@@ -201,6 +227,12 @@ impl PoolInner {
         self.bins.iter().map(|cell| &cell.0)
     }
 
+    /// What the pool has if it is hardened.
+    #[inline]
+    pub(crate) fn hard(&self) -> Option<&Hard> {
+        self.arena.map.hard.as_ref()
+    }
+
     /// A block for `size` bytes. `cache` is the calling thread's cache of this pool, or null.
     ///
     /// # Safety
@@ -209,6 +241,16 @@ impl PoolInner {
         if self.is_left_alone() {
             return Block::NONE;
         }
+        match self.hard() {
+            // SAFETY: contract.
+            None => unsafe { self.allocate_plain(cache, size) },
+            Some(hard) => harden::allocate(self, hard, size),
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::allocate`].
+    pub(crate) unsafe fn allocate_plain(&self, cache: *mut Cache, size: usize) -> Block {
         match ClassId::for_size(size) {
             Some(class) => {
                 // SAFETY: contract.
@@ -233,6 +275,21 @@ impl PoolInner {
         if self.is_left_alone() {
             return Block::NONE;
         }
+        match self.hard() {
+            // SAFETY: contract.
+            None => unsafe { self.allocate_aligned_plain(cache, align, size) },
+            Some(hard) => harden::allocate_aligned(self, hard, align, size),
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::allocate_aligned`].
+    pub(crate) unsafe fn allocate_aligned_plain(
+        &self,
+        cache: *mut Cache,
+        align: usize,
+        size: usize,
+    ) -> Block {
         match ClassId::for_aligned(size, align) {
             Some(class) => {
                 // SAFETY: contract.
@@ -252,6 +309,20 @@ impl PoolInner {
         if self.is_left_alone() {
             return Block::NONE;
         }
+        match self.hard() {
+            // SAFETY: contract.
+            None => unsafe { self.allocate_whole_pages_plain(cache, size) },
+            Some(hard) => harden::allocate_whole_pages(self, hard, size),
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::allocate_whole_pages`].
+    pub(crate) unsafe fn allocate_whole_pages_plain(
+        &self,
+        cache: *mut Cache,
+        size: usize,
+    ) -> Block {
         match ClassId::for_aligned(size, PAGE) {
             Some(class) if class.size() - size < PAGE => {
                 // SAFETY: contract.
@@ -274,7 +345,12 @@ impl PoolInner {
                     return Block { pointer: slot, zeroed: false };
                 }
             }
-            self.prepare_for_run(cache, usize::from(class.geometry().pages));
+            if self.is_small() && class.geometry().slots <= SMALL_POOL_SLOTS {
+                let without_room = self.bin(class).is_without_room();
+                if without_room {
+                    self.reclaim(cache);
+                }
+            }
             match own {
                 Some(own) => self.fill(own, class),
                 None => self.take_one(class, false),
@@ -352,8 +428,10 @@ impl PoolInner {
         let pages = rounded >> PAGE_SHIFT;
         // SAFETY: contract.
         unsafe { self.look_for_idle(cache) };
-        // SAFETY: contract.
-        unsafe { self.prepare_for_run(cache, pages) };
+        if self.is_small() {
+            // SAFETY: contract.
+            unsafe { self.reclaim(cache) };
+        }
         let mut extent = self.arena.allocate(pages, align_pages, State::Large);
         if extent.is_null() && pages <= self.arena.map.pages() {
             // SAFETY: contract.
@@ -371,16 +449,10 @@ impl PoolInner {
         }
     }
 
-    /// Before a run of many pages is placed in a small pool: makes free pages as contiguous as they
-    /// can be, since every block in the wrong place counts there.
-    ///
-    /// # Safety
-    /// `cache` is the calling thread's cache of this pool, or null.
-    unsafe fn prepare_for_run(&self, cache: *mut Cache, pages: usize) {
-        if pages > SMALL_POOL_LARGE && self.arena.map.pages() <= SMALL_POOL_PAGES {
-            // SAFETY: contract.
-            unsafe { self.reclaim(cache) };
-        }
+    /// In a small pool every block in the wrong place counts: before a run for few blocks is placed,
+    /// free pages are made as contiguous as they can be.
+    fn is_small(&self) -> bool {
+        self.arena.map.pages() <= SMALL_POOL_PAGES
     }
 
     /// Returns everything this thread can get hold of to the arena: its cache of this pool, waiting
@@ -476,8 +548,29 @@ impl PoolInner {
         if self.is_left_alone() {
             return; // the parent's
         }
-        // SAFETY: contract.
-        let diverted = unsafe { Cache::end_diversion(cache, self) };
+        let cache = if self.hard().is_some() { thread::cache_of(self) } else { cache };
+        // SAFETY: the calling thread's cache, or null; contract.
+        unsafe {
+            let diverted = Cache::end_diversion(cache, self);
+            self.free_own(cache, pointer);
+            if diverted {
+                self.come_home_if_due(cache, self.arena.now());
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::free`]; `cache` is not what the fast paths see of a hardened one.
+    unsafe fn free_own(&self, cache: *mut Cache, pointer: *mut u8) {
+        if let Some(hard) = self.hard() {
+            // SAFETY: the calling thread's cache, if it has one; contract.
+            unsafe {
+                if !cache.is_null() && harden::push(cache, hard, pointer) {
+                    return;
+                }
+                hard.take_back(self, pointer);
+            }
+        }
         match self.locate(pointer) {
             Located::Slot(class) => {
                 // SAFETY: contract.
@@ -486,9 +579,10 @@ impl PoolInner {
                         self.make_room(own, class);
                         // SAFETY: the calling thread's cache; contract.
                         let pushed = unsafe { Cache::push(cache, pointer) };
-                        if !pushed {
-                            self.give_one(class, pointer);
+                        if pushed {
+                            return;
                         }
+                        self.give_one(class, pointer);
                     }
                     _ => self.give_one(class, pointer),
                 }
@@ -501,10 +595,6 @@ impl PoolInner {
             // The parent's memory too, see `fork`.
             Located::Shared(_) => {}
             Located::Nowhere => fatal::invalid_pointer("free", pointer),
-        }
-        if diverted {
-            // SAFETY: contract.
-            unsafe { self.come_home_if_due(cache, self.arena.now()) };
         }
     }
 
@@ -561,6 +651,15 @@ impl PoolInner {
 
     /// Usable bytes of a block of this pool.
     pub(crate) fn usable_size(&self, pointer: *const u8) -> Option<usize> {
+        let room = self.room_of(pointer)?;
+        match self.hard() {
+            None => Some(room),
+            Some(hard) => hard.usable_size(pointer, room),
+        }
+    }
+
+    /// Bytes that a block of this pool has place for.
+    fn room_of(&self, pointer: *const u8) -> Option<usize> {
         match self.locate(pointer) {
             Located::Slot(class) => Some(class.size()),
             // SAFETY: a live run; its page count changes only through its owner, the caller.
@@ -579,6 +678,20 @@ impl PoolInner {
         if self.is_left_alone() {
             return self.usable_size(pointer).is_some_and(|usable| size <= usable);
         }
+        // SAFETY: contract.
+        unsafe {
+            match self.hard() {
+                None => self.resize_in_place_plain(pointer, size),
+                Some(hard) => {
+                    hard.resize(self, pointer, size, || self.resize_in_place_plain(pointer, size))
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::resize_in_place`].
+    unsafe fn resize_in_place_plain(&self, pointer: *mut u8, size: usize) -> bool {
         match self.locate(pointer) {
             Located::Slot(class) => {
                 let old = class.size();
@@ -608,6 +721,31 @@ impl PoolInner {
         }
     }
 
+    /// Makes a large block hold `size` bytes, more than it does, at another place, without copying it.
+    /// Null when that cannot be done: the block is as before. The address keeps its remainder modulo
+    /// [`Source::CHUNK`], and with it every usual alignment.
+    ///
+    /// # Safety
+    /// `pointer` is a live block of this pool that only the caller uses; it is freed, unless the
+    /// result is null.
+    pub(crate) unsafe fn grow_by_moving(&self, pointer: *mut u8, size: usize) -> *mut u8 {
+        if self.is_left_alone() {
+            return ptr::null_mut();
+        }
+        let (Located::Run(extent), Some(rounded)) =
+            (self.locate(pointer), size.checked_next_multiple_of(PAGE))
+        else {
+            return ptr::null_mut();
+        };
+        // SAFETY: a live large run; contract.
+        let new = unsafe { self.arena.relocate(extent, rounded >> PAGE_SHIFT) };
+        if new.is_null() {
+            return new.cast();
+        }
+        // SAFETY: a run of ours.
+        self.arena.map.address_of(unsafe { (*new).start() })
+    }
+
     /// Cuts a block down where it stands, whatever it wastes: a shrinking realloc cannot fail.
     ///
     /// # Safety
@@ -616,6 +754,23 @@ impl PoolInner {
         if self.is_left_alone() {
             return;
         }
+        // SAFETY: contract.
+        unsafe {
+            match self.hard() {
+                None => self.shrink_in_place_plain(pointer, size),
+                Some(hard) => {
+                    hard.resize(self, pointer, size, || {
+                        self.shrink_in_place_plain(pointer, size);
+                        true
+                    });
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`PoolInner::shrink_in_place`].
+    unsafe fn shrink_in_place_plain(&self, pointer: *mut u8, size: usize) {
         if let Located::Run(extent) = self.locate(pointer) {
             // SAFETY: contract.
             unsafe { self.arena.shrink(extent, size.div_ceil(PAGE).max(1)) };
@@ -633,7 +788,7 @@ impl PoolInner {
                 let cache = cache.as_ptr();
                 if !(*cache).in_use.replace(true) {
                     // It may have been diverted.
-                    Cache::write_front(cache, self);
+                    Cache::write_head(cache, self);
                     self.caches_in_use.fetch_add(1, Relaxed);
                     return at;
                 }
@@ -646,6 +801,14 @@ impl PoolInner {
         // SAFETY: a block of the right size; the pool outlives its caches.
         unsafe {
             let cache = Cache::init(memory, self).as_ptr();
+            if let Some(hard) = self.hard() {
+                let front = self.arena.meta.lock().take_block(size_of::<Cache>());
+                let Some(front) = front else {
+                    self.return_cache_memory(memory);
+                    return ptr::null_mut();
+                };
+                Cache::set_front(cache, front, hard.view());
+            }
             (*cache).next.set(list.head);
             (*cache).in_use.set(true);
             self.caches_in_use.fetch_add(1, Relaxed);
@@ -654,7 +817,7 @@ impl PoolInner {
         }
     }
 
-    /// Memory for a cache; in a guarded pool its front is emptied in children.
+    /// Memory for a cache; in a guarded pool its head is emptied in children.
     fn cache_memory(&self) -> Option<NonNull<u8>> {
         if !self.guarded {
             return self.arena.meta.lock().take_block(size_of::<Cache>());
@@ -664,8 +827,21 @@ impl PoolInner {
             return Some(memory);
         }
         // SAFETY: mapped above.
-        let _ = unsafe { sys::unmap(memory, CACHE_BYTES) };
+        unsafe { self.return_cache_memory(memory) };
         None
+    }
+
+    /// # Safety
+    /// `memory` is from `cache_memory`, and unused.
+    unsafe fn return_cache_memory(&self, memory: NonNull<u8>) {
+        // SAFETY: contract.
+        unsafe {
+            if self.guarded {
+                let _ = sys::unmap(memory, CACHE_BYTES);
+            } else {
+                self.arena.meta.lock().return_block(memory, size_of::<Cache>());
+            }
+        }
     }
 
     /// What a cache takes beside the memory for descriptors.
@@ -693,7 +869,7 @@ impl PoolInner {
     pub(crate) unsafe fn restore_caches(&self) {
         if self.guarded {
             // SAFETY: caches of this pool; contract.
-            self.for_each_cache(|cache| unsafe { Cache::write_front(cache, self) });
+            self.for_each_cache(|cache| unsafe { Cache::write_head(cache, self) });
         }
     }
 
@@ -706,7 +882,7 @@ impl PoolInner {
         // SAFETY: contract.
         unsafe {
             self.flush_all(&*cache);
-            (*cache).owner.set(ptr::null());
+            (*Cache::front_of(cache)).owner.set(ptr::null());
             let _list = self.caches.lock();
             (*cache).in_use.set(false);
             self.caches_in_use.fetch_sub(1, Relaxed);
@@ -819,7 +995,7 @@ impl Pool {
     #[inline]
     pub fn alloc(&self, size: usize) -> *mut u8 {
         let pool = self.inner();
-        let cache = thread::cache_of(pool);
+        let cache = thread::fast_cache_of(pool);
         // SAFETY: the calling thread's cache of this pool, or null.
         unsafe {
             if !cache.is_null() {
@@ -866,7 +1042,7 @@ impl Pool {
             return;
         }
         let pool = self.inner();
-        let cache = thread::cache_of(pool);
+        let cache = thread::fast_cache_of(pool);
         // SAFETY: the calling thread's cache of this pool, or null; contract.
         unsafe {
             let pointer = widened(pointer);
@@ -895,6 +1071,13 @@ impl Pool {
                 return pointer;
             }
             let old = pool.usable_size(pointer).unwrap_or(0);
+            if size > old {
+                let moved = pool.grow_by_moving(pointer, size);
+                if !moved.is_null() {
+                    self.scan();
+                    return moved;
+                }
+            }
             let new = self.alloc(size);
             if !new.is_null() {
                 ptr::copy_nonoverlapping(pointer, new, old.min(size));
@@ -926,6 +1109,12 @@ impl Pool {
         (source.base(), source.len())
     }
 
+    /// Whether this process was made by a fork without fork handlers (`_Fork`, raw `clone`), so that the
+    /// pool stays as it is: what it gave may be used, nothing new comes from it, and nothing goes back.
+    pub fn is_left_alone(&self) -> bool {
+        self.inner().is_left_alone()
+    }
+
     /// Where the pool's bytes come from; for tests that make it fail.
     #[doc(hidden)]
     pub fn source(&self) -> &Source {
@@ -941,6 +1130,12 @@ impl Pool {
     /// A snapshot of the pool's statistics.
     pub fn stats(&self) -> crate::Stats {
         self.inner().stats()
+    }
+
+    /// Blocks of whole pages in use: index `n` stands for those of up to `2^n` pages and more than half
+    /// of that. Walks the pool.
+    pub fn whole_page_blocks(&self) -> [crate::WholePageStats; 32] {
+        self.inner().whole_page_blocks()
     }
 
     /// Walks all structures of the pool and checks that they agree.

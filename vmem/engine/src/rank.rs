@@ -2,6 +2,8 @@
 
 use pmem_core::sync::Rank;
 
+/// Blocks that valgrind knows; only under valgrind.
+pub(crate) const WATCH: Rank = Rank::new(2);
 /// The registry of pools and threads.
 pub(crate) const REGISTRY: Rank = Rank::new(10);
 /// The list of thread caches of a pool.

@@ -65,6 +65,7 @@ fn resource(kind: SourceKind, errno: Errno) -> &'static str {
         (SourceKind::Memfd, Errno::ENOSPC | Errno::ENOMEM) => {
             "make the pool smaller; huge pages must be reserved first (sysctl vm.nr_hugepages)"
         }
+        (SourceKind::DeviceDax, Errno::ENOSPC) => "make the pool smaller, or name a larger device",
         (_, Errno::ENOSPC | Errno::EDQUOT) => "make the pool smaller, or free space there",
         (_, Errno::ENOMEM) => {
             "make the pool smaller, or raise the limit on address space (ulimit -v)"
@@ -101,6 +102,7 @@ mod tests {
             (NamedFile, "flock", Errno::EWOULDBLOCK, "end the process"),
             (DeviceDax, "open", Errno::EINVAL, "/dev/dax0.0"),
             (DeviceDax, "sysfs", Errno::ENOENT, "/sys"),
+            (DeviceDax, "device", Errno::ENOSPC, "larger device"),
             (Anonymous, "mmap", Errno::ENOMEM, "ulimit -v"),
             (Anonymous, "mbind", Errno::EINVAL, "has_memory"),
             (Anonymous, "mbind", Errno::EPERM, "sandbox"),

@@ -1,6 +1,7 @@
 //! Statistics: a snapshot of a pool, gathered without slowing the fast paths.
 
 use crate::config::PAGE_SHIFT;
+use crate::extent::State;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId};
 
@@ -51,6 +52,15 @@ pub struct Stats {
     pub classes: [ClassStats; CLASS_COUNT - 1],
 }
 
+/// Blocks of whole pages of about one size.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct WholePageStats {
+    /// Blocks in use.
+    pub blocks: usize,
+    /// Bytes of these blocks.
+    pub bytes: usize,
+}
+
 /// Exact call counters of a [`crate::Heap`] that counts. In the child of a fork the calls before it
 /// are the parent's, and not in the first four.
 #[derive(Clone, Debug)]
@@ -74,6 +84,23 @@ pub struct CallCounts {
 }
 
 impl PoolInner {
+    /// Blocks of whole pages: index `n` stands for blocks of up to `2^n` pages and more than half of
+    /// that.
+    pub(crate) fn whole_page_blocks(&self) -> [WholePageStats; 32] {
+        let mut sizes = [WholePageStats::default(); 32];
+        let _arena = self.arena.heap.lock();
+        // SAFETY: the arena is locked.
+        for (start, end, _) in unsafe { self.arena.extents() } {
+            // SAFETY: as above; extents are found by their first page.
+            if unsafe { (*self.arena.map.extent(start)).state } == State::Large {
+                let size = &mut sizes[(end - start).next_power_of_two().ilog2() as usize];
+                size.blocks += 1;
+                size.bytes += (end - start) << PAGE_SHIFT;
+            }
+        }
+        sizes
+    }
+
     /// See [`Stats`].
     pub(crate) fn stats(&self) -> Stats {
         let mut classes = [ClassStats::default(); CLASS_COUNT - 1];

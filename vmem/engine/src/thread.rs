@@ -43,7 +43,7 @@ pub(crate) struct Record {
 struct Own {
     entries: *mut Entry,
     entry_count: usize,
-    /// The pool used last, and the cache of it.
+    /// The pool used last, and the cache of it (in a hardened pool its front).
     last_id: u64,
     last_cache: *mut Cache,
 }
@@ -230,6 +230,13 @@ impl Own {
 /// The calling thread's cache of `pool`, or null when it works without one for now.
 #[inline]
 pub(crate) fn cache_of(pool: &PoolInner) -> *mut Cache {
+    // SAFETY: a cache of this pool, or null.
+    unsafe { Cache::real_of(fast_cache_of(pool)) }
+}
+
+/// As [`cache_of`], for the fast paths: in a hardened pool the front of the cache.
+#[inline]
+pub(crate) fn fast_cache_of(pool: &PoolInner) -> *mut Cache {
     let record = tls::record();
     if record.addr() > 1 {
         // SAFETY: the calling thread's record.
@@ -258,15 +265,15 @@ pub(crate) fn present_cache_of(pool: &PoolInner) -> *const Cache {
     }
 }
 
-/// The calling thread's cache of `pool`, made at once if there is none; null only in a thread that
-/// is ending, or without DRAM.
-pub(crate) fn cache_now(pool: &PoolInner) -> *mut Cache {
+/// As [`fast_cache_of`], made at once if there is none; null only in a thread that is ending, or
+/// without DRAM.
+pub(crate) fn fast_cache_now(pool: &PoolInner) -> *mut Cache {
     look_up(pool, true)
 }
 
 #[inline(never)]
 fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
-    if pool.is_left_alone() {
+    if !pool.thread_caches || pool.is_left_alone() {
         return ptr::null_mut();
     }
     let Some(record) = current() else {
@@ -284,7 +291,8 @@ fn look_up(pool: &PoolInner, now: bool) -> *mut Cache {
         }
         entry.cache = pool.attach_cache();
     }
-    let cache = entry.cache;
+    // SAFETY: a cache of this pool, or null.
+    let cache = unsafe { Cache::front_of(entry.cache) };
     if !cache.is_null() {
         own.last_id = pool.id;
         own.last_cache = cache;

@@ -10,7 +10,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 use support::child;
 use vmem_engine::fork::{self, ForkMode};
-use vmem_engine::{Pool, PoolOptions};
+use vmem_engine::{Harden, Pool, PoolOptions};
 
 /// Runs `body` in a process with one thread: the test harness has two.
 fn alone(test: &str, body: impl FnOnce()) {
@@ -125,6 +125,79 @@ fn pages_come_home_when_the_child_has_ended() {
         // SAFETY: live and not used again.
         blocks.iter().for_each(|block| unsafe { pool.free(block.0) });
         pool.check().unwrap();
+    });
+}
+
+/// Blocks whose mappings have moved: their bytes do not lie at the same offset in the file.
+#[test]
+fn moved_blocks_come_home() {
+    alone("moved_blocks_come_home", || {
+        fork::set_home_ms(Some(40));
+        let pool = pool(&PoolOptions::default());
+        let small = blocks(&pool, 1);
+        let mut large: Vec<_> = (0..4).map(|_| (pool.alloc(8 * MIB), 8 * MIB)).collect();
+        fill(&large, 1);
+        for round in 1..6 {
+            // In turns, so that none has room behind it.
+            for (block, size) in &mut large {
+                // SAFETY: live, and used only through what this gives.
+                *block = unsafe { pool.realloc(*block, *size + 4 * MIB) };
+                assert!(!block.is_null());
+                assert!(hold(&[(*block, *size)], round));
+                *size += 4 * MIB;
+            }
+            fill(&large, round);
+            assert!(!pool.source().can_exchange() || pool.source().run(0, 256 * MIB) < 256 * MIB);
+            let pid = fork_with(ForkMode::Private, || hold(&small, round) && hold(&large, round));
+            assert!(away(&pool) >= 19 * MIB + large.len() * large[0].1);
+            fill(&small, round + 1);
+            fill(&large, round + 1);
+            assert!(ended_well(pid));
+            assert!(comes_home(&pool), "{} bytes are away", away(&pool));
+            assert!(hold(&small, round + 1) && hold(&large, round + 1));
+            pool.check().unwrap();
+        }
+    });
+}
+
+/// Of a hardened pool the threads see no cache; there is one all the same.
+#[test]
+fn hardened_pools_come_home_and_are_left_alone() {
+    alone("hardened_pools_come_home_and_are_left_alone", || {
+        fork::set_home_ms(Some(40));
+        for harden in [Harden::Checks, Harden::Poison] {
+            let pool = pool(&PoolOptions { harden, ..PoolOptions::default() });
+            let blocks = blocks(&pool, 1);
+            for round in 1..4 {
+                let pid = fork_with(ForkMode::Private, || hold(&blocks, round));
+                fill(&blocks, round + 1);
+                assert!(ended_well(pid));
+                assert!(comes_home(&pool), "{} bytes are away", away(&pool));
+                assert!(hold(&blocks, round + 1));
+                pool.check().unwrap();
+            }
+            // SAFETY: the child only uses the pool and exits.
+            let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+            if pid == 0 {
+                let mut fine = hold(&blocks, 4);
+                for &(block, size) in &blocks {
+                    // SAFETY: live blocks, not used again in this process.
+                    unsafe {
+                        fine &= pool.usable_size(block) == size;
+                        fine &= pool.realloc(block, size * 2).is_null();
+                        pool.free(block);
+                    }
+                }
+                fine &= [1, 24, 2000, 1 << 20].iter().all(|&size| pool.alloc(size).is_null());
+                // SAFETY: ends this child.
+                unsafe { libc::_exit(if fine { 0 } else { 1 }) };
+            }
+            assert!(ended_well(pid as i32));
+            assert!(hold(&blocks, 4));
+            // SAFETY: live and not used again.
+            blocks.iter().for_each(|block| unsafe { pool.free(block.0) });
+            pool.check().unwrap();
+        }
     });
 }
 

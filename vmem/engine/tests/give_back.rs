@@ -12,7 +12,7 @@ use pmem_core::source::Source;
 use random::Random;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use vmem_engine::{Pool, PoolOptions, PurgePolicy};
+use vmem_engine::{HugePages, Pool, PoolOptions, PurgePolicy};
 
 const MIB: usize = 1 << 20;
 
@@ -53,6 +53,42 @@ fn a_few_operations(pool: &Pool) {
         assert!(!block.is_null());
         free_all(pool, vec![block]);
     }
+}
+
+/// Whole units of 2 MiB go back by age, and everything when that is asked for now.
+#[test]
+fn huge_pages_go_back_as_a_whole() {
+    let source = Source::in_directory(c"/dev/shm", 128 * MIB).unwrap();
+    let options = PoolOptions {
+        huge_pages: HugePages::Advise,
+        purge: PurgePolicy::AfterMs(20),
+        ..PoolOptions::default()
+    };
+    let pool = Pool::create(source, &options).unwrap();
+    let mut random = Random(7);
+    let mut blocks = fill(&pool, 60 * MIB, 300_000, &mut random);
+    let peak = resident(&pool);
+    // Every second one: hardly a unit is empty.
+    let kept: Vec<_> = blocks.iter().copied().step_by(2).collect();
+    let freed = blocks.drain(..).skip(1).step_by(2).collect();
+    free_all(&pool, freed);
+    sleep(Duration::from_millis(100));
+    a_few_operations(&pool);
+    let after_decay = resident(&pool);
+    assert!(after_decay > peak / 10 * 8, "{after_decay} of {peak}: units were broken up");
+    pool.trim();
+    let after_trim = resident(&pool);
+    assert!(after_trim < peak / 10 * 7, "{after_trim} of {peak}");
+    pool.check().unwrap();
+    free_all(&pool, kept);
+    sleep(Duration::from_millis(100));
+    for _ in 0..8 {
+        a_few_operations(&pool);
+        sleep(Duration::from_millis(10));
+    }
+    let left = resident(&pool);
+    assert!(left < peak / 10, "{left} of {peak}");
+    pool.check().unwrap();
 }
 
 /// What is left of the peak, in percent, after all blocks were freed, the decay time passed, and a few

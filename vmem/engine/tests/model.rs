@@ -12,7 +12,7 @@ use pmem_core::source::Source;
 use random::{Random, all_are};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vmem_engine::{ClassId, Pool, PoolOptions, PurgePolicy};
+use vmem_engine::{ClassId, Harden, HugePages, Pool, PoolOptions, PurgePolicy};
 
 struct Live {
     pointer: *mut u8,
@@ -166,10 +166,12 @@ fn seeds() -> impl Iterator<Item = u64> {
     (1..=steps).map(|seed: u64| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
+const MODES: [Harden; 3] = [Harden::Off, Harden::Checks, Harden::Poison];
+
 fn run(source: impl Fn() -> Source, options: PoolOptions, max_size: usize, steps: usize) {
-    for seed in seeds() {
-        println!("seed {seed:#x}");
-        let pool = Pool::create(source(), &options).unwrap();
+    for (seed, harden) in seeds().flat_map(|seed| MODES.map(|harden| (seed, harden))) {
+        println!("seed {seed:#x}, {harden:?}");
+        let pool = Pool::create(source(), &PoolOptions { harden, ..options }).unwrap();
         let mut model = Model::new(&pool, seed);
         for step in 0..steps {
             model.step(max_size);
@@ -206,6 +208,16 @@ fn all_sizes_in_a_file_purged_at_once() {
 fn all_sizes_in_a_file_purged_soon() {
     let options = PoolOptions { purge: PurgePolicy::AfterMs(1), ..PoolOptions::default() };
     run(|| Source::in_directory(c"/dev/shm", 32 << 20).unwrap(), options, 1 << 20, steps() / 4);
+}
+
+/// Space comes and goes in units of 2 MiB, where the system has huge pages and where it has none.
+#[test]
+#[cfg(not(miri))]
+fn all_sizes_in_huge_pages() {
+    let purge = PurgePolicy::AfterMs(1);
+    let options = PoolOptions { huge_pages: HugePages::Advise, purge, ..PoolOptions::default() };
+    run(|| Source::in_directory(c"/dev/shm", 65 << 20).unwrap(), options, 3 << 20, steps() / 10);
+    run(|| Source::anonymous(65 << 20).unwrap(), options, 3 << 20, steps() / 10);
 }
 
 /// In memory that the caller gives, nothing but the blocks belongs to the pool: whatever lies
@@ -245,9 +257,13 @@ fn nothing_of_the_pool_lies_in_the_callers_region() {
 /// it.
 #[test]
 fn random_operations_of_many_threads() {
-    for purge in [PurgePolicy::AfterMs(1), PurgePolicy::Immediate] {
+    for (purge, harden) in [PurgePolicy::AfterMs(1), PurgePolicy::Immediate]
+        .into_iter()
+        .flat_map(|purge| MODES.map(|harden| (purge, harden)))
+    {
         let source = Source::in_directory(c"/dev/shm", 48 << 20).unwrap();
-        let pool = Pool::create(source, &PoolOptions { purge, ..PoolOptions::default() }).unwrap();
+        let options = PoolOptions { purge, harden, ..PoolOptions::default() };
+        let pool = Pool::create(source, &options).unwrap();
         let working = AtomicUsize::new(3);
         std::thread::scope(|scope| {
             let mut threads = Vec::new();
@@ -295,8 +311,14 @@ impl Drop for CountDown<'_> {
 
 #[test]
 fn no_block_overlaps_across_threads() {
-    let pool = Pool::create(Source::anonymous(256 << 20).unwrap(), &PoolOptions::default());
-    let pool = pool.unwrap();
+    for harden in MODES {
+        no_block_overlaps(harden);
+    }
+}
+
+fn no_block_overlaps(harden: Harden) {
+    let options = PoolOptions { harden, ..PoolOptions::default() };
+    let pool = Pool::create(Source::anonymous(256 << 20).unwrap(), &options).unwrap();
     let (sender, receiver) = std::sync::mpsc::sync_channel::<(usize, usize, u8)>(1000);
     let receiver = std::sync::Mutex::new(receiver);
     std::thread::scope(|scope| {

@@ -125,7 +125,10 @@ fn idle_threads_leave_the_pool_to_others() {
                 {
                     let _turn = turn.lock().unwrap();
                     let mut blocks = Vec::new();
-                    for class in ClassId::all().filter(|class| class.size() <= 14 << 10) {
+                    // Large ones first: for those a small pool takes back what caches hold.
+                    let mut classes: Vec<ClassId> = ClassId::all().collect();
+                    classes.retain(|class| class.size() <= 14 << 10);
+                    for class in classes.into_iter().rev() {
                         let count = (512 << 10) / class.size();
                         blocks.extend((0..count.min(100)).map(|_| pool.alloc(class.size())));
                         let nulls = blocks.iter().filter(|block| block.is_null()).count();

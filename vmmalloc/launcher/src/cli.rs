@@ -27,6 +27,8 @@ How it behaves:
   --purge-ms N|off      give freed pages back to the file system after N milliseconds, or never
   --hugepages never|advise
                         ask for 2 MiB pages in the pool
+  --harden[=0|1|2]      end the program at double frees, frees of what is no block and overflows [1, without a value];
+                        2 overwrites freed memory too, and finds writes to it
 
 What it tells:
   --stats[=text|json]   print what the heap did when each process ends
@@ -65,6 +67,7 @@ pub(crate) struct Options {
     pub(crate) overflow: Option<OsString>,
     pub(crate) purge_ms: Option<OsString>,
     pub(crate) hugepages: Option<OsString>,
+    pub(crate) harden: Option<OsString>,
     pub(crate) stats: Option<OsString>,
     pub(crate) stats_file: Option<OsString>,
     pub(crate) library: Option<OsString>,
@@ -105,6 +108,9 @@ where
             }
             Long("hugepages") => {
                 options.hugepages = Some(value(&mut parser, "--hugepages", "never or advise")?);
+            }
+            Long("harden") => {
+                options.harden = Some(parser.optional_value().unwrap_or_else(|| "1".into()));
             }
             Long("stats") => {
                 options.stats = Some(parser.optional_value().unwrap_or_else(|| "text".into()));
@@ -204,6 +210,12 @@ mod tests {
     fn stats_takes_its_value_only_after_an_equals_sign() {
         assert_eq!(run(&["--stats", "json"]).unwrap().stats.unwrap(), "text");
         assert_eq!(run(&["--stats=json", "ls"]).unwrap().stats.unwrap(), "json");
+    }
+
+    #[test]
+    fn harden_takes_its_value_only_after_an_equals_sign() {
+        assert_eq!(run(&["--harden", "2"]).unwrap().harden.unwrap(), "1");
+        assert_eq!(run(&["--harden=2", "ls"]).unwrap().harden.unwrap(), "2");
     }
 
     #[test]

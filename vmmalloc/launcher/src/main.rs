@@ -123,6 +123,7 @@ fn changes(
             variable::HUGEPAGE,
             settings.advise_huge_pages.and_then(|on| word(if on { "advise" } else { "never" })),
         ),
+        (variable::HARDEN, settings.harden.and_then(|level| word(&level.to_string()))),
         (variable::STATS, settings.stats.and_then(word)),
         (variable::STATS_FILE, stats_file),
     ];

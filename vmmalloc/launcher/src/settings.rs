@@ -58,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) overflow_to_dram: Option<bool>,
     pub(crate) purge_ms: Option<Delay>,
     pub(crate) advise_huge_pages: Option<bool>,
+    pub(crate) harden: Option<u8>,
     pub(crate) stats: Option<&'static str>,
     pub(crate) stats_file: Option<Sourced<OsString>>,
 }
@@ -90,11 +91,12 @@ pub(crate) mod variable {
     pub(crate) const OVERFLOW: &str = "VMMALLOC_OVERFLOW";
     pub(crate) const PURGE_MS: &str = "VMMALLOC_PURGE_MS";
     pub(crate) const HUGEPAGE: &str = "VMMALLOC_HUGEPAGE";
+    pub(crate) const HARDEN: &str = "VMMALLOC_HARDEN";
     pub(crate) const STATS: &str = "VMMALLOC_STATS";
     pub(crate) const STATS_FILE: &str = "VMMALLOC_STATS_FILE";
     /// All of the above.
-    pub(crate) const ALL: [&str; 10] =
-        [DIR, SIZE, SPACE, FORK, HOME_MS, OVERFLOW, PURGE_MS, HUGEPAGE, STATS, STATS_FILE];
+    pub(crate) const ALL: [&str; 11] =
+        [DIR, SIZE, SPACE, FORK, HOME_MS, OVERFLOW, PURGE_MS, HUGEPAGE, HARDEN, STATS, STATS_FILE];
 }
 
 /// Brings `options` and the variables that `lookup` finds together. An empty variable counts as unset.
@@ -146,6 +148,9 @@ pub(crate) fn resolve(
     let advise_huge_pages = pick("--hugepages", &options.hugepages, variable::HUGEPAGE)
         .map(|text| one_of(&text, &[("never", false), ("advise", true)]))
         .transpose()?;
+    let harden = pick("--harden", &options.harden, variable::HARDEN)
+        .map(|text| one_of(&text, &[("0", 0), ("1", 1), ("2", 2)]))
+        .transpose()?;
     let stats_file = pick("--stats-file", &options.stats_file, variable::STATS_FILE);
     let stats = pick("--stats", &options.stats, variable::STATS)
         .map(|text| one_of(&text, &[("text", "text"), ("json", "json")]))
@@ -161,6 +166,7 @@ pub(crate) fn resolve(
         overflow_to_dram,
         purge_ms,
         advise_huge_pages,
+        harden,
         stats,
         stats_file,
     })

@@ -130,6 +130,7 @@ fn bad_options_and_values() {
         (&["--overflow", "disk"], &["--overflow 'disk'", "none, dram"]),
         (&["--purge-ms", "later"], &["--purge-ms 'later'", "off"]),
         (&["--hugepages", "1G"], &["--hugepages '1G'", "never, advise"]),
+        (&["--harden=yes"], &["--harden 'yes'", "0, 1, 2"]),
         (&["--stats=yaml"], &["--stats 'yaml'", "text, json"]),
         (
             &["--stats-file", "/no/such/dir/f"],
@@ -158,6 +159,7 @@ fn bad_variables_are_named() {
         ("VMMALLOC_OVERFLOW", "yes", &["VMMALLOC_OVERFLOW 'yes'"]),
         ("VMMALLOC_PURGE_MS", "x", &["VMMALLOC_PURGE_MS 'x'"]),
         ("VMMALLOC_HUGEPAGE", "x", &["VMMALLOC_HUGEPAGE 'x'"]),
+        ("VMMALLOC_HARDEN", "x", &["VMMALLOC_HARDEN 'x'"]),
         ("VMMALLOC_STATS", "x", &["VMMALLOC_STATS 'x'"]),
     ];
     for (name, value, texts) in cases {
@@ -356,6 +358,7 @@ fn the_program_gets_settings_and_preload() {
             "250",
             "--hugepages",
             "advise",
+            "--harden",
             "--stats=json",
             "--stats-file",
             "s-",
@@ -370,7 +373,7 @@ fn the_program_gets_settings_and_preload() {
     let dir = scratch.0.display();
     let library = library.display();
     let expected = format!(
-        "zero\none two\n--dir\nLD_PRELOAD={library}\nVMMALLOC_FORK=2\nVMMALLOC_HOME_MS=250\nVMMALLOC_HUGEPAGE=advise\n\
+        "zero\none two\n--dir\nLD_PRELOAD={library}\nVMMALLOC_FORK=2\nVMMALLOC_HARDEN=1\nVMMALLOC_HOME_MS=250\nVMMALLOC_HUGEPAGE=advise\n\
          VMMALLOC_OVERFLOW=dram\nVMMALLOC_POOL_DIR={dir}\nVMMALLOC_POOL_SIZE=33554432\n\
          VMMALLOC_PURGE_MS=off\nVMMALLOC_SPACE=lazy\nVMMALLOC_STATS=json\n\
          VMMALLOC_STATS_FILE={dir}/s-\npreloaded\n"

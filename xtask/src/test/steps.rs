@@ -55,6 +55,13 @@ pub(crate) const STEPS: &[Step] = &[
         run: library::check,
     },
     Step {
+        name: "icount",
+        what: "release build; instructions of malloc and free, none more than kept",
+        long: false,
+        needs: &[],
+        run: count_instructions,
+    },
+    Step {
         name: "test",
         what: "unit, model and integration tests of all crates",
         long: false,
@@ -75,6 +82,17 @@ pub(crate) const STEPS: &[Step] = &[
             let variables: &[_] =
                 if deps::is_root() { &[] } else { &[("PMEM_TEST_NO_MOUNT", "1")] };
             must_count(cargo(runner, name, &arguments, variables)?)
+        },
+    },
+    Step {
+        name: "dax",
+        what: "pools and preloaded programs on DAX, NUMA nodes, huge pages, with quotas; in a virtual machine",
+        long: false,
+        needs: &[For::Test, For::Machine],
+        run: |runner, name| {
+            // Optimized, with assertions: the machine is emulated.
+            let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "dax"];
+            must_count(cargo(runner, name, &arguments, &[])?)
         },
     },
     Step {
@@ -116,6 +134,31 @@ pub(crate) const STEPS: &[Step] = &[
     ),
     script("fuzz", "a minute of fuzzing the allocator's operations", &[]),
 ];
+
+/// The kept instruction counts of the library.
+const INSTRUCTIONS: &str = "benches/instructions.json";
+
+/// Counts instructions in the library as it ships; time is no part of it, so it holds on a busy machine.
+fn count_instructions(runner: &Runner, name: &str) -> Result<Outcome, Stop> {
+    let mut build = workspace::cargo();
+    build.args([
+        "build",
+        "--release",
+        "-p",
+        "vmmalloc",
+        "-p",
+        "pmem-bench",
+        "-p",
+        "pmem-workloads",
+    ]);
+    let built = runner.run(name, &mut build)?;
+    if !matches!(built, Outcome::Passed(_)) {
+        return Ok(built);
+    }
+    let mut count = Command::new(runner.target_dir.join("release/pmem-bench"));
+    count.current_dir(workspace::root()).args(["icount", "--check", INSTRUCTIONS]);
+    runner.run(name, &mut count)
+}
 
 /// A step that is a script of the folder `ci`.
 const fn script(name: &'static str, what: &'static str, needs: &'static [For]) -> Step {

@@ -2,6 +2,7 @@
 //! says. Pure: no system call but in [`Settings::make`].
 
 use crate::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
+use crate::harden::Harden;
 use crate::heap::Overflow;
 use crate::pool::{HugePages, Pool, PoolOptions};
 use crate::{PurgePolicy, remedy};
@@ -43,6 +44,7 @@ pub(super) struct Settings {
     pub(super) prealloc: bool,
     pub(super) purge: PurgePolicy,
     pub(super) huge_pages: HugePages,
+    pub(super) harden: Harden,
     pub(super) dump: bool,
     pub(super) overflow: Overflow,
     pub(super) policy: Policy,
@@ -142,6 +144,7 @@ impl Settings {
             prealloc: false,
             purge: PurgePolicy::AfterMs(crate::config::DEFAULT_PURGE_MS),
             huge_pages: HugePages::Never,
+            harden: Harden::Off,
             dump: true,
             overflow: Overflow::Fail,
             policy: Policy::Abort,
@@ -171,6 +174,12 @@ impl Settings {
             &mut self.huge_pages,
             &[(c"never", HugePages::Never), (c"advise", HugePages::Advise)],
             "never or advise",
+        )?;
+        variables.word(
+            c"VMEM_ALLOC_HARDEN",
+            &mut self.harden,
+            &[(c"0", Harden::Off), (c"1", Harden::Checks), (c"2", Harden::Poison)],
+            "0, 1 or 2",
         )?;
         variables.word(
             c"VMEM_ALLOC_DUMP",
@@ -213,6 +222,7 @@ impl Settings {
                 prealloc: self.prealloc,
                 purge: self.purge,
                 huge_pages: self.huge_pages,
+                harden: self.harden,
                 ..PoolOptions::default()
             },
         )
@@ -275,6 +285,7 @@ mod tests {
             (c"VMEM_ALLOC_SPACE", c"prealloc"),
             (c"VMEM_ALLOC_PURGE_MS", c"25"),
             (c"VMEM_ALLOC_HUGEPAGE", c"advise"),
+            (c"VMEM_ALLOC_HARDEN", c"2"),
             (c"VMEM_ALLOC_DUMP", c"0"),
             (c"VMEM_ALLOC_OVERFLOW", c"dram"),
             (c"VMEM_ALLOC_ON_FAILURE", c"dram"),
@@ -287,6 +298,7 @@ mod tests {
                 prealloc: true,
                 purge: PurgePolicy::AfterMs(25),
                 huge_pages: HugePages::Advise,
+                harden: Harden::Poison,
                 dump: false,
                 overflow: Overflow::Dram,
                 policy: Policy::Dram,
@@ -300,7 +312,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_named_with_what_is_expected() {
-        let cases: [(&'static [(&CStr, &CStr)], &str); 10] = [
+        let cases: [(&'static [(&CStr, &CStr)], &str); 11] = [
             (
                 &[(c"VMEM_ALLOC_SIZE", c"lots")],
                 "VMEM_ALLOC_SIZE=lots is not a number of bytes; use",
@@ -314,6 +326,7 @@ mod tests {
             (&[(c"VMEM_ALLOC_PURGE_MS", c"+5")], "VMEM_ALLOC_PURGE_MS=+5; use a number of milli"),
             (&[(c"VMEM_ALLOC_PURGE_MS", c"4294967296")], "; use a number of milliseconds, or off"),
             (&[(c"VMEM_ALLOC_HUGEPAGE", c"1")], "VMEM_ALLOC_HUGEPAGE=1; use never or advise"),
+            (&[(c"VMEM_ALLOC_HARDEN", c"yes")], "VMEM_ALLOC_HARDEN=yes; use 0, 1 or 2"),
             (&[(c"VMEM_ALLOC_DUMP", c"no")], "VMEM_ALLOC_DUMP=no; use 0 or 1"),
             (&[(c"VMEM_ALLOC_OVERFLOW", c"\xff")], "VMEM_ALLOC_OVERFLOW=\\xff; use none or dram"),
             (

@@ -5,9 +5,13 @@ use super::*;
 use std::sync::mpsc::sync_channel;
 use std::vec::Vec;
 
-fn pool() -> Pool {
+fn pool_with(harden: Harden) -> Pool {
     let source = Source::anonymous(MIN_POOL_BYTES).unwrap();
-    Pool::create(source, &PoolOptions::default()).unwrap()
+    Pool::create(source, &PoolOptions { harden, ..PoolOptions::default() }).unwrap()
+}
+
+fn pool() -> Pool {
+    pool_with(Harden::Off)
 }
 
 /// A block of a pool: may be sent to another thread.
@@ -44,9 +48,18 @@ const SIZES: [usize; 7] = [1, 16, 100, 700, 5_000, 70_000, 300_000];
 
 #[test]
 fn every_call_works() {
-    let pool = pool();
+    every_call(&pool());
+}
+
+#[test]
+fn every_call_works_in_a_hardened_pool() {
+    every_call(&pool_with(Harden::Checks));
+    every_call(&pool_with(Harden::Poison));
+}
+
+fn every_call(pool: &Pool) {
     let mut blocks: Vec<Block> =
-        SIZES.iter().chain(&SIZES).map(|&size| Block::new(&pool, size)).collect();
+        SIZES.iter().chain(&SIZES).map(|&size| Block::new(pool, size)).collect();
     for size in SIZES {
         let zeroed = pool.alloc_zeroed(size);
         // SAFETY: a new block of this size.
@@ -65,7 +78,7 @@ fn every_call_works() {
         }
     }
     while let Some(block) = blocks.pop() {
-        block.free(&pool);
+        block.free(pool);
     }
     pool.check().unwrap();
     assert!(pool.trim() > 0);

@@ -37,7 +37,10 @@ impl<'a> PageBits<'a> {
     pub(crate) fn set(self, start: usize, end: usize) {
         debug_assert!(end <= self.used);
         self.for_words(start, end, |word, mask| {
-            word.fetch_or(mask, Relaxed);
+            // Most are set already, and looking is cheaper than an atomic store.
+            if word.load(Relaxed) & mask != mask {
+                word.fetch_or(mask, Relaxed);
+            }
             true
         });
     }
@@ -48,6 +51,19 @@ impl<'a> PageBits<'a> {
             word.fetch_and(!mask, Relaxed);
             true
         });
+    }
+
+    /// Exchanges the bits of `pages` pages from `a` and from `b`: whole words of pages that the caller
+    /// owns and that are declared used; the two ranges do not overlap.
+    pub(crate) fn exchange(self, a: usize, b: usize, pages: usize) {
+        debug_assert!((a | b | pages).is_multiple_of(64));
+        debug_assert!(a.abs_diff(b) >= pages && a.max(b) + pages <= self.used);
+        for word in 0..pages / 64 {
+            let (a, b) = (&self.words[a / 64 + word], &self.words[b / 64 + word]);
+            let bits = a.load(Relaxed);
+            a.store(b.load(Relaxed), Relaxed);
+            b.store(bits, Relaxed);
+        }
     }
 
     /// Number of bits set in `start..end`.
@@ -108,6 +124,16 @@ mod tests {
         for used in [256, 255, 129, 128, 64, 1, 0] {
             agree_with_a_naive_array(used);
         }
+    }
+
+    #[test]
+    fn words_change_places() {
+        let words: [AtomicU64; 4] = [1, 2, 3, 4].map(AtomicU64::new);
+        let bits = PageBits::new(&words, 256);
+        bits.exchange(128, 0, 128);
+        assert_eq!(words.each_ref().map(|word| word.load(Relaxed)), [3, 4, 1, 2]);
+        bits.exchange(64, 192, 64);
+        assert_eq!(words.each_ref().map(|word| word.load(Relaxed)), [3, 2, 1, 4]);
     }
 
     fn agree_with_a_naive_array(used: usize) {

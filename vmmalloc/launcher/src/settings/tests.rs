@@ -82,6 +82,7 @@ fn words_are_checked_and_the_allowed_ones_named() {
     assert!(refusal(|o| o.fork = Some("01".into())).contains("'01'"));
     assert!(refusal(|o| o.overflow = Some("swap".into())).contains("none, dram"));
     assert!(refusal(|o| o.hugepages = Some("always".into())).contains("never, advise"));
+    assert!(refusal(|o| o.harden = Some("3".into())).contains("0, 1, 2"));
     assert!(refusal(|o| o.stats = Some("xml".into())).contains("text, json"));
     for text in ["-1", "soon", "4294967296", "1s", "+5", ""] {
         assert!(refusal(|o| o.purge_ms = Some(text.into())).contains("milliseconds"), "{text}");

@@ -1,0 +1,91 @@
+//! The drop-in C libraries, installed once by `cargo xtask capi` into a folder of their own.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::artifact::{self, Shape};
+use crate::preload::plain;
+
+/// Which of the two builds of a library runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// What programs get.
+    Release,
+    /// The twin with assertions and a log.
+    Debug,
+}
+
+impl Build {
+    /// Both.
+    pub const ALL: [Build; 2] = [Build::Release, Build::Debug];
+
+    /// The folder with its libraries.
+    #[must_use]
+    pub fn folder(self) -> PathBuf {
+        let lib = installed().join("usr/lib");
+        match self {
+            Build::Release => lib,
+            Build::Debug => lib.join("vmem_debug"),
+        }
+    }
+
+    /// Lets a command find this build, and removes what would steer it.
+    pub fn choose(self, command: &mut Command) -> &mut Command {
+        for (name, _) in env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"VMEM_") {
+                command.env_remove(name);
+            }
+        }
+        plain(command).env("LD_LIBRARY_PATH", self.folder())
+    }
+}
+
+/// The destination of the installation.
+///
+/// # Panics
+///
+/// When it fails, with cargo's output.
+pub fn installed() -> &'static Path {
+    static DONE: OnceLock<PathBuf> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let destination = artifact::target_dir().join("e2e-capi");
+        let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["run", "--quiet", "-p", "xtask", "--target-dir"])
+            .arg(artifact::target_dir())
+            .args(["--", "capi", "--destdir"])
+            .arg(&destination)
+            .env("CARGO_TARGET_DIR", artifact::target_dir())
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .output()
+            .expect("cargo cannot be started");
+        assert!(
+            output.status.success(),
+            "cargo xtask capi failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        fs::canonicalize(destination).expect("nothing was installed")
+    })
+}
+
+/// The folder of the headers.
+#[must_use]
+pub fn headers() -> PathBuf {
+    installed().join("usr/include")
+}
+
+/// The program made from `c/NAME.c`, linked with libvmem.
+///
+/// # Panics
+///
+/// When the compiler rejects it.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let include = format!("-I{}", headers().display());
+    let search = format!("-L{}", Build::Release.folder().display());
+    // For runs that only list the cases; LD_LIBRARY_PATH comes first.
+    let runpath = format!("-Wl,--enable-new-dtags,-rpath,{}", Build::Release.folder().display());
+    artifact::compile(name, name, Shape::Program, &[&include, &search, &runpath, "-lvmem"])
+}

@@ -1,0 +1,644 @@
+//! libvmem.so.1: the contract, by C programs against both builds, on several media.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use pmem_e2e::artifact::{c_sources, need};
+use pmem_e2e::capi::{self, Build, headers, installed};
+use pmem_e2e::cases::Cases;
+use pmem_e2e::mount::Mount;
+use pmem_e2e::run::{Outcome, SHORT, run};
+use pmem_e2e::scratch::Scratch;
+
+const LONG: Duration = Duration::from_secs(180);
+
+/// Runs all cases of a program with both builds on a place.
+fn on(program: &str, place: &Path) {
+    let program = capi::program(program);
+    for build in Build::ALL {
+        Cases::of(&program).limit(LONG).argument(place).run_with(|command| {
+            build.choose(command);
+        });
+    }
+}
+
+fn region() -> &'static Path {
+    Path::new("region")
+}
+
+/// A directory in memory whose name is not ASCII.
+fn tmpfs() -> (Scratch, PathBuf) {
+    let scratch = Scratch::in_memory("vmem");
+    let path = scratch.path().join("Späßchen-λ-池");
+    fs::create_dir(&path).expect("a directory");
+    (scratch, path)
+}
+
+fn ext4(what: &str) -> Option<Mount> {
+    Mount::ext4(3000, &["-O", "^has_journal"], "", what)
+}
+
+// ---- conformance ----
+
+#[test]
+fn calls_on_tmpfs() {
+    let (_scratch, path) = tmpfs();
+    on("vmem", &path);
+}
+
+#[test]
+fn calls_on_regions() {
+    on("vmem", region());
+}
+
+#[test]
+fn calls_on_ext4() {
+    if let Some(mount) = ext4("libvmem on ext4") {
+        on("vmem", mount.path());
+    }
+}
+
+#[test]
+fn assertions_of_the_reference_tests_on_tmpfs() {
+    let (_scratch, path) = tmpfs();
+    on("vmem_reference", &path);
+}
+
+#[test]
+fn assertions_of_the_reference_tests_on_regions() {
+    on("vmem_reference", region());
+}
+
+#[test]
+fn assertions_of_the_reference_tests_on_ext4() {
+    if let Some(mount) = ext4("the reference's assertions on ext4") {
+        on("vmem_reference", mount.path());
+    }
+}
+
+#[test]
+fn weaknesses_of_the_reference_are_not_copied() {
+    let (_scratch, path) = tmpfs();
+    on("vmem_defects", &path);
+}
+
+#[test]
+fn weaknesses_of_the_reference_are_not_copied_on_regions() {
+    on("vmem_defects", region());
+}
+
+// ---- the environment ----
+
+#[test]
+fn pools_go_where_the_hint_says() {
+    let (_scratch, path) = tmpfs();
+    // Far from everything; not a multiple of 4 MiB, and nonsense that is ignored.
+    for (hint, case) in [
+        ("0x100000000000", "pools_are_at_the_hint"),
+        ("0FFFFFFFF001", "pools_are_at_the_hint"),
+        ("somewhere", "pools_are_elsewhere"),
+    ] {
+        space(case, &path, &[("PMEM_MMAP_HINT", hint)]);
+    }
+}
+
+// ---- the log of the debug library ----
+
+/// Runs a case of `vmem_log` with some variables.
+fn logged(build: Build, case: &str, variables: &[(&str, &str)]) -> Outcome {
+    let (_scratch, path) = tmpfs();
+    let mut command = Command::new(capi::program("vmem_log"));
+    build.choose(command.arg(case).arg(&path)).envs(variables.iter().copied());
+    run(&mut command, SHORT)
+}
+
+/// Splits `<libvmem>: <LEVEL> [file:line function] text`.
+fn parsed(line: &str) -> (u32, String, String) {
+    let fields = || {
+        let rest = line.strip_prefix("<libvmem>: <")?;
+        let (level, rest) = rest.split_once("> [")?;
+        let (place, text) = rest.split_once("] ")?;
+        let (file, function) = place.split_once(' ')?;
+        let (file, number) = file.split_once(':')?;
+        assert!(file.ends_with(".rs") && number.parse::<u32>().is_ok(), "{line}");
+        Some((level.parse().ok()?, function.to_owned(), text.trim_start().to_owned()))
+    };
+    fields().unwrap_or_else(|| panic!("not a line of the log: {line}"))
+}
+
+#[test]
+fn the_debug_library_logs_calls_and_errors() {
+    let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_LEVEL", "3")]).success();
+    let lines: Vec<_> = outcome.err().lines().map(parsed).collect();
+    let program = capi::program("vmem_log");
+    for (at, text) in [
+        (0, format!("pid {}: program: {}", outcome.pid, program.display())),
+        (1, "libvmem version 1.1".to_owned()),
+        (2, format!("src version: {}", env!("CARGO_PKG_VERSION"))),
+    ] {
+        assert_eq!((lines[at].0, &lines[at].2), (1, &text));
+    }
+    let functions: Vec<&str> = lines[3..].iter().map(|(_, function, _)| &**function).collect();
+    assert_eq!(
+        functions,
+        [
+            "vmem_create",
+            "vmem_malloc",
+            "vmem_realloc",
+            "vmem_free",
+            "vmem_calloc",
+            "vmem_aligned_alloc",
+            "vmem_create",
+            "vmem_create",
+            "vmem_check",
+            "vmem_delete",
+        ]
+    );
+    let text = |at: usize| &*lines[3 + at].2;
+    assert!(text(0).ends_with(" size 14680064"), "{}", text(0));
+    assert!(text(1).ends_with(" size 4321") && text(2).ends_with(" size 5432"));
+    assert!(text(4).ends_with(" nmemb 3 size 77") && text(5).ends_with(" alignment 64 size 6543"));
+    assert_eq!((lines[10].0, text(7)), (1, "open: No such file or directory"));
+    assert!(lines[3..10].iter().all(|(level, ..)| *level == 3));
+}
+
+#[test]
+fn the_level_chooses_what_is_logged() {
+    for (level, count) in
+        [("0", 0), ("-3", 0), ("abc", 0), ("1", 4), ("2", 4), ("3x", 13), ("99", 13)]
+    {
+        let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_LEVEL", level)]).success();
+        assert_eq!(outcome.err().lines().count(), count, "level {level}: {}", outcome.err());
+    }
+    let outcome = logged(Build::Debug, "calls", &[]).success();
+    assert_eq!(outcome.err(), "");
+    let outcome = logged(Build::Debug, "own_function_gets_the_log", &[("VMEM_LOG_LEVEL", "3")]);
+    // Before the program could set its function, three lines went the usual way.
+    assert_eq!(outcome.success().err().lines().count(), 4);
+}
+
+#[test]
+fn the_log_goes_to_its_file() {
+    let scratch = Scratch::new("log");
+    let file = scratch.path().join("log");
+    let name = file.to_str().expect("UTF-8");
+    fs::write(&file, "what was there before, which is longer than nothing\n").expect("a file");
+    let variables = [("VMEM_LOG_LEVEL", "3"), ("VMEM_LOG_FILE", name)];
+    let outcome = logged(Build::Debug, "calls", &variables).success();
+    assert_eq!(outcome.err(), "");
+    assert_eq!(fs::read_to_string(&file).expect("the log").lines().map(parsed).count(), 13);
+
+    let prefix = format!("{name}-");
+    let variables = [("VMEM_LOG_LEVEL", "1"), ("VMEM_LOG_FILE", &*prefix)];
+    let outcome = logged(Build::Debug, "calls", &variables).success();
+    let log = fs::read_to_string(format!("{prefix}{}", outcome.pid)).expect("the log");
+    assert_eq!(log.lines().count(), 4);
+
+    // Statistics have no level.
+    let outcome = logged(Build::Debug, "statistics", &[("VMEM_LOG_FILE", name)]).success();
+    assert_eq!(outcome.err(), "");
+    let text = fs::read_to_string(&file).expect("the log");
+    assert!(text.starts_with("___ Begin jemalloc statistics ___\n"), "{text}");
+
+    let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_LEVEL", "1"), ("VMEM_LOG_FILE", "")]);
+    assert_eq!(outcome.success().err().lines().count(), 4, "an empty name is none");
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_ends_the_program() {
+    let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_FILE", "/nowhere/log")]);
+    assert_eq!(outcome.signal(), Some(libc::SIGABRT), "{outcome}");
+    assert_eq!(
+        outcome.err(),
+        "Error (libvmem): VMEM_LOG_FILE=/nowhere/log: No such file or directory\n"
+    );
+}
+
+#[test]
+fn the_log_is_aligned_when_asked() {
+    let variables = [("VMEM_LOG_LEVEL", "1"), ("PMDK_LOG_ALIGN", "70")];
+    let outcome = logged(Build::Debug, "calls", &variables).success();
+    for line in outcome.err().lines() {
+        assert!(!line[70..].starts_with(' ') && line[..70].ends_with("  "), "{line}");
+    }
+}
+
+#[test]
+fn the_other_library_logs_nothing() {
+    let variables = [("VMEM_LOG_LEVEL", "4"), ("VMEM_LOG_FILE", "/nowhere/log")];
+    let outcome = logged(Build::Release, "calls", &variables).success();
+    assert_eq!(outcome.err(), "");
+}
+
+#[test]
+fn settings_of_the_other_allocator_are_ignored() {
+    for build in Build::ALL {
+        for value in ["narenas:64,tcache:true", "nonsense", "unknown:1", ""] {
+            let outcome = logged(build, "calls", &[("JE_VMEM_MALLOC_CONF", value)]).success();
+            assert_eq!(outcome.err(), "");
+        }
+    }
+}
+
+// ---- space ----
+
+/// Runs one case of `vmem_space` with both builds.
+fn space(case: &str, place: &Path, variables: &[(&str, &str)]) {
+    for build in Build::ALL {
+        let mut command = Command::new(capi::program("vmem_space"));
+        build.choose(command.arg(case).arg(place)).envs(variables.iter().copied());
+        let outcome = run(&mut command, LONG).success();
+        assert_eq!(outcome.out().lines().last(), Some(&*format!("ok {case}")), "{outcome}");
+    }
+}
+
+#[test]
+fn a_file_system_without_room_is_told_when_the_pool_is_made() {
+    if let Some(mount) = Mount::tmpfs(20, "libvmem without space on tmpfs") {
+        space("no_space_for_a_pool", mount.path(), &[]);
+    }
+    if let Some(mount) = Mount::ext4(24, &[], "", "libvmem without space on ext4") {
+        space("no_space_for_a_pool", mount.path(), &[]);
+    }
+}
+
+#[test]
+fn a_read_only_file_system_is_told() {
+    if let Some(mount) = Mount::tmpfs(20, "libvmem on a read-only file system") {
+        mount.remount("ro");
+        space("a_read_only_place", mount.path(), &[]);
+    }
+}
+
+#[test]
+fn a_lazy_pool_takes_space_as_it_is_used_and_gives_it_back() {
+    if let Some(mount) = Mount::tmpfs(200, "libvmem with lazy space on tmpfs") {
+        space("lazy_space_comes_and_goes", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+    if let Some(mount) = Mount::ext4(200, &[], "", "libvmem with lazy space on ext4") {
+        space("lazy_space_comes_and_goes", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+}
+
+#[test]
+fn a_lazy_pool_on_a_full_file_system_gives_null() {
+    if let Some(mount) = Mount::tmpfs(24, "a full tmpfs under a lazy pool of libvmem") {
+        space("lazy_pool_on_a_full_file_system", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+}
+
+// ---- the files ----
+
+fn tool(name: &str, arguments: &[&str], file: &Path) -> String {
+    let mut command = Command::new(need(name, "binutils"));
+    run(command.args(arguments).arg(file).env("LC_ALL", "C"), SHORT).success().out()
+}
+
+/// The committed list of symbols of a library.
+fn listed(library: &str) -> Vec<String> {
+    let path = format!("{}/abi/{library}.symbols", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).expect("the committed list");
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// Dynamic symbols that a file defines, as `LETTER NAME`.
+fn defined(file: &Path) -> Vec<String> {
+    let out = tool("nm", &["-D", "--defined-only", "--with-symbol-versions"], file);
+    let mut lines: Vec<String> = out
+        .lines()
+        .map(|line| line.split_once(' ').expect("an address").1.trim().to_owned())
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn shared_objects_have_the_committed_symbols_nodes_and_names() {
+    for build in Build::ALL {
+        for library in ["libvmem", "libvmmalloc"] {
+            let file = build.folder().join(format!("{library}.so"));
+            assert_eq!(defined(&file), listed(library), "{}", file.display());
+            let dynamic = tool("readelf", &["-dW"], &file);
+            assert!(
+                dynamic.contains(&format!("Library soname: [{library}.so.1]")),
+                "{}: {dynamic}",
+                file.display()
+            );
+            let needed: Vec<&str> = dynamic.lines().filter(|l| l.contains("(NEEDED)")).collect();
+            assert!(needed.len() == 1 && needed[0].contains("[libc.so.6]"), "{needed:?}");
+            for tag in ["(RPATH)", "(RUNPATH)", "(TEXTREL)"] {
+                assert!(!dynamic.contains(tag), "{tag} in\n{dynamic}");
+            }
+            assert!(dynamic.contains("NODELETE") && dynamic.contains("NOW"), "{dynamic}");
+            let segments = tool("readelf", &["-lW"], &file);
+            let stack = segments.lines().find(|l| l.contains("GNU_STACK")).expect("GNU_STACK");
+            assert!(stack.contains("RW ") && !stack.contains("RWE"), "{stack}");
+            assert!(segments.contains("GNU_RELRO"), "{segments}");
+            for (name, to) in [("so", "so.1"), ("so.1", "so.1.0.0")] {
+                let link = build.folder().join(format!("{library}.{name}"));
+                assert_eq!(
+                    fs::read_link(link).expect("a link"),
+                    PathBuf::from(format!("{library}.{to}"))
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn libvmem_imports_nothing_that_allocates_or_prints() {
+    const BANNED: [&str; 12] = [
+        "__tls_get_addr",
+        "dlsym",
+        "malloc",
+        "calloc",
+        "free",
+        "realloc",
+        "printf",
+        "fopen",
+        "getenv",
+        "_Unwind_Resume",
+        "rust_eh_personality",
+        "__cxa_thread_atexit_impl",
+    ];
+    for build in Build::ALL {
+        let file = build.folder().join("libvmem.so");
+        for line in tool("nm", &["-D", "--undefined-only"], &file).lines() {
+            let name = line.split_whitespace().last().expect("a name");
+            let name = name.split('@').next().expect("a name");
+            assert!(!BANNED.contains(&name), "{build:?} imports {name}");
+        }
+    }
+}
+
+#[test]
+fn archives_export_the_contract_and_nothing_else() {
+    for build in Build::ALL {
+        for library in ["libvmem", "libvmmalloc"] {
+            let archive = build.folder().join(format!("{library}.a"));
+            let mut wanted: Vec<String> = listed(library)
+                .iter()
+                .filter(|line| !line.starts_with("A "))
+                .map(|line| line[2..].split('@').next().expect("a name").to_owned())
+                .collect();
+            wanted.sort();
+            let out = tool("nm", &["--defined-only", "--extern-only"], &archive);
+            let mut found: Vec<&str> =
+                out.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+            found.sort_unstable();
+            assert_eq!(found, wanted, "{}", archive.display());
+        }
+    }
+}
+
+/// Compiles `source` and gives what became of it.
+fn compile(compiler: &str, arguments: &[&str], source: &str) -> Outcome {
+    let scratch = Scratch::new("compile");
+    let extension = if compiler == "cc" { "c" } else { "cc" };
+    let file = scratch.path().join(format!("x.{extension}"));
+    fs::write(&file, source).expect("a file");
+    let mut command = Command::new(need(compiler, "g++"));
+    command.args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-c", "-o", "/dev/null"]);
+    command.arg("-I").arg(headers()).args(arguments).arg(&file).env("LC_ALL", "C");
+    run(&mut command, SHORT)
+}
+
+#[test]
+fn headers_compile_alone_in_every_language() {
+    let languages: [(&str, &[&str]); 2] = [
+        ("cc", &["-std=c99", "-std=c11", "-std=c17", "-std=gnu17", "-std=c2x"]),
+        ("c++", &["-std=c++11", "-std=c++14", "-std=c++17", "-std=c++20", "-std=gnu++17"]),
+    ];
+    for header in ["libvmem.h", "libvmmalloc.h"] {
+        for (compiler, standards) in languages {
+            for standard in standards {
+                // Twice, and with those of the C library in front and behind.
+                for around in ["", "#include <stdlib.h>\n", "#include <malloc.h>\n"] {
+                    let source = format!(
+                        "{around}#include <{header}>\n#include <{header}>\n{around}\
+                         void *probe;\n"
+                    );
+                    compile(compiler, &[standard], &source).success();
+                }
+            }
+        }
+    }
+    for standard in ["-std=c90", "-std=c++98"] {
+        let compiler = if standard.contains("++") { "c++" } else { "cc" };
+        compile(compiler, &[standard, "-Wno-comment"], "#include <libvmem.h>\nint probe;\n")
+            .success();
+    }
+    let wrong = compile("cc", &[], "#include <libvmem.h>\nint x = vmem_malloc;\n");
+    assert!(wrong.code() != Some(0), "the check cannot fail");
+}
+
+#[test]
+fn constants_and_types_are_those_of_the_contract() {
+    let source = fs::read_to_string(c_sources().join("vmem_asserts.c")).expect("the source");
+    compile("cc", &["-std=c11"], &source).success();
+    let wrong = source.replace("VMEM_MIN_POOL == 14680064", "VMEM_MIN_POOL == 14680065");
+    assert!(compile("cc", &["-std=c11"], &wrong).code() != Some(0), "the check cannot fail");
+}
+
+#[test]
+fn pkg_config_files_name_folders_and_libraries() {
+    for name in ["vmem", "vmmalloc"] {
+        let path = installed().join(format!("usr/lib/pkgconfig/lib{name}.pc"));
+        let text = fs::read_to_string(path).expect("the .pc file");
+        for line in [
+            "prefix=/usr".to_owned(),
+            "libdir=/usr/lib".to_owned(),
+            "includedir=${prefix}/include".to_owned(),
+            format!("Name: lib{name}"),
+            format!("Libs: -L${{libdir}} -l{name}"),
+            "Cflags: -I${includedir}".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+        }
+        assert!(!text.contains('@') && !text.contains("Requires"), "{text}");
+    }
+}
+
+#[test]
+fn manual_pages_are_installed_under_every_name() {
+    let man = installed().join("usr/share/man");
+    for line in listed("libvmem").iter().filter(|line| line.starts_with("T ")) {
+        let name = line[2..].split('@').next().expect("a name");
+        let page = format!("man3/{name}.3");
+        let text = fs::read_to_string(man.join(&page)).unwrap_or_else(|e| panic!("{page}: {e}"));
+        assert!(text.contains(name), "{page} does not mention {name}");
+    }
+    for page in ["man7/libvmem.7", "man7/libvmmalloc.7"] {
+        assert!(man.join(page).is_file());
+    }
+}
+
+#[test]
+fn a_program_links_with_the_archive() {
+    let (_scratch, path) = tmpfs();
+    let include = format!("-I{}", headers().display());
+    let archive = Build::Release.folder().join("libvmem.a");
+    let program = pmem_e2e::artifact::compile(
+        "vmem",
+        "vmem_static",
+        pmem_e2e::artifact::Shape::Program,
+        &[&include, &archive.to_string_lossy()],
+    );
+    let needed = tool("readelf", &["-dW"], &program);
+    assert!(!needed.contains("libvmem.so"), "{needed}");
+    Cases::of(&program).limit(LONG).argument(&path).run_with(|command| {
+        pmem_e2e::preload::plain(command).env_remove("LD_LIBRARY_PATH");
+    });
+}
+
+// ---- valgrind ----
+
+/// Runs a case of `vmem_valgrind` under memcheck.
+fn memcheck(build: Build, case: &str, place: &Path) -> Outcome {
+    let mut command = Command::new(need("valgrind", "valgrind"));
+    command.args(["--leak-check=full", "--show-leak-kinds=definite", "--error-exitcode=99"]);
+    command.args(["--num-callers=20", "--fullpath-after="]);
+    command.arg(capi::program("vmem_valgrind")).arg(case).arg(place);
+    run(build.choose(&mut command), LONG)
+}
+
+/// For both builds, on a file and on a region.
+fn memcheck_everywhere(case: &str, check: impl Fn(&Outcome)) {
+    let (_scratch, path) = tmpfs();
+    for build in Build::ALL {
+        for place in [&*path, region()] {
+            let outcome = memcheck(build, case, place);
+            assert!(outcome.err().contains("ERROR SUMMARY: "), "{outcome}");
+            check(&outcome);
+        }
+    }
+}
+
+/// The lines from the one that contains `text` on, without the process id in front.
+fn report_from(outcome: &Outcome, text: &str) -> Vec<String> {
+    let err = outcome.err();
+    let lines: Vec<String> = err
+        .lines()
+        .map(|line| line.splitn(3, "==").nth(2).unwrap_or(line).trim().to_owned())
+        .skip_while(|line| !line.contains(text))
+        .collect();
+    assert!(!lines.is_empty(), "no \"{text}\" in {outcome}");
+    lines
+}
+
+#[test]
+fn memcheck_finds_nothing_in_clean_programs() {
+    for case in ["a_clean_program", "threads_are_clean"] {
+        memcheck_everywhere(case, |outcome| {
+            assert_eq!(outcome.code(), Some(0), "{outcome}");
+            assert!(outcome.err().contains("ERROR SUMMARY: 0 errors"), "{outcome}");
+            assert!(outcome.err().contains("All heap blocks were freed"), "{outcome}");
+        });
+    }
+}
+
+#[test]
+fn memcheck_reports_blocks_that_were_not_freed() {
+    for case in ["a_block_is_lost", "a_block_is_lost_with_its_pool"] {
+        memcheck_everywhere(case, |outcome| {
+            assert_eq!(outcome.code(), Some(99), "{outcome}");
+            let report = report_from(outcome, "8 bytes in 1 blocks are definitely lost");
+            // Frames of the library, unnamed in the one that ships, then the caller.
+            let caller = report.iter().position(|line| line.contains(": lose_four_bytes ("));
+            assert!(
+                caller.is_some_and(|at| report[at - 1].contains(": vmem_malloc (")),
+                "{outcome}"
+            );
+        });
+    }
+}
+
+#[test]
+fn innermost_frames_of_the_shipped_library_have_no_names() {
+    let outcome = memcheck(Build::Release, "a_block_is_lost", region());
+    let report = report_from(&outcome, "8 bytes in 1 blocks are definitely lost");
+    let end = report.iter().position(|line| line.contains(": vmem_malloc (")).expect("the call");
+    assert!(report[1..end].iter().all(|line| line.contains(": ??? (")), "{outcome}");
+    assert!(end <= 2, "at most one frame of the library below the call: {outcome}");
+}
+
+#[test]
+fn memcheck_reports_uses_of_freed_blocks() {
+    memcheck_everywhere("a_freed_block_is_read", |outcome| {
+        assert_eq!(outcome.code(), Some(99), "{outcome}");
+        let report = report_from(outcome, "Invalid read of size 1");
+        assert!(
+            report.iter().any(|line| line.contains("is 10 bytes inside a block of size 48 free'd")),
+            "{outcome}"
+        );
+        // The call ends in a jump: its frame may be unnamed.
+        assert!(
+            report.iter().any(|line| line.contains(": vmem_free (") || line.contains(": ??? (")),
+            "{outcome}"
+        );
+    });
+}
+
+#[test]
+fn memcheck_reports_stores_beside_blocks() {
+    memcheck_everywhere("a_byte_behind_a_block_is_written", |outcome| {
+        let report = report_from(outcome, "Invalid write of size 1");
+        let wanted = "is 0 bytes after a block of size 48 alloc'd";
+        assert!(report.iter().any(|line| line.contains(wanted)), "{outcome}");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+    });
+    memcheck_everywhere("a_byte_in_front_of_a_block_is_written", |outcome| {
+        report_from(outcome, "Invalid write of size 1");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+    });
+}
+
+#[test]
+fn memcheck_reports_values_that_nobody_gave() {
+    memcheck_everywhere("a_byte_without_a_value_decides", |outcome| {
+        report_from(outcome, "Conditional jump or move depends on uninitialised value");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+    });
+}
+
+#[test]
+fn memcheck_reports_blocks_that_are_freed_twice() {
+    memcheck_everywhere("a_block_is_freed_twice", |outcome| {
+        report_from(outcome, "Invalid free()");
+        assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+        assert!(outcome.out().contains("ok a_block_is_freed_twice"), "{outcome}");
+    });
+}
+
+#[test]
+fn memcheck_reports_uses_of_memory_that_is_no_block() {
+    for case in [
+        "memory_of_a_pool_that_was_never_handed_out_is_read",
+        "a_stale_block_is_read_in_a_new_pool",
+    ] {
+        memcheck_everywhere(case, |outcome| {
+            report_from(outcome, "Invalid read of size 1");
+            assert!(outcome.err().contains("ERROR SUMMARY: 1 errors"), "{outcome}");
+        });
+    }
+}
+
+#[test]
+fn memcheck_goes_on_when_addresses_of_lost_blocks_are_used_again() {
+    memcheck_everywhere("lost_blocks_and_new_pools_at_their_addresses", |outcome| {
+        assert!(
+            outcome.out().contains("ok lost_blocks_and_new_pools_at_their_addresses"),
+            "{outcome}"
+        );
+        assert!(!outcome.err().contains("overlaps"), "{outcome}");
+        report_from(outcome, "definitely lost");
+    });
+}

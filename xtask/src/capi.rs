@@ -1,0 +1,337 @@
+//! `cargo xtask capi`: builds the drop-in C libraries and installs them below a directory.
+//!
+//! A library with version nodes is linked by the C compiler from a Rust archive: rustc has a version script of
+//! its own, and linkers differ in what they make of a second one.
+//!
+//! ```text
+//! DESTDIR/PREFIX
+//!   lib/libvmem.so -> .so.1 -> .so.1.0.0      include/libvmem.h
+//!   lib/libvmem.a                             lib/pkgconfig/libvmem.pc
+//!   lib/vmem_debug/...  the same, with assertions and a log
+//!   share/man/man3, man7
+//! ```
+
+use crate::{Stop, workspace};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A drop-in library.
+struct Library {
+    /// As in `-lNAME`.
+    name: &'static str,
+    /// Its cargo package.
+    package: &'static str,
+    /// The archive that cargo makes of it.
+    archive: &'static str,
+    /// Its folder.
+    folder: &'static str,
+    /// The header in the folder's `include`.
+    header: &'static str,
+    shared: Shared,
+    /// Pages of docs/man.
+    pages: &'static [&'static str],
+}
+
+/// Where the shared object comes from.
+enum Shared {
+    /// The C compiler, with this version script of the library's folder.
+    Linked(&'static str),
+    /// Cargo: this file.
+    Built(&'static str),
+}
+
+const LIBRARIES: &[Library] = &[
+    Library {
+        name: "vmem",
+        package: "pmem-capi-vmem",
+        archive: "libvmem_c.a",
+        folder: "capi/libvmem",
+        header: "libvmem.h",
+        shared: Shared::Linked("libvmem.map"),
+        pages: &["libvmem.7", "vmem_create.3", "vmem_malloc.3"],
+    },
+    Library {
+        name: "vmmalloc",
+        package: "vmmalloc",
+        archive: "libvmmalloc.a",
+        folder: "vmmalloc",
+        header: "libvmmalloc.h",
+        shared: Shared::Built("libvmmalloc.so"),
+        pages: &["libvmmalloc.7"],
+    },
+];
+
+/// Names under which a page of several functions is found, too.
+const ALIASES: &[(&str, &[&str])] = &[
+    ("libvmem.7", &["vmem_check_version", "vmem_set_funcs", "vmem_errormsg"]),
+    ("vmem_create.3", &["vmem_create_in_region", "vmem_delete", "vmem_check", "vmem_stats_print"]),
+    (
+        "vmem_malloc.3",
+        &[
+            "vmem_free",
+            "vmem_calloc",
+            "vmem_realloc",
+            "vmem_aligned_alloc",
+            "vmem_strdup",
+            "vmem_wcsdup",
+            "vmem_malloc_usable_size",
+        ],
+    ),
+];
+
+/// A way of building all libraries.
+struct Variant {
+    profile: &'static str,
+    features: &'static [&'static str],
+    /// Below the folder of libraries.
+    folder: &'static str,
+    strip: bool,
+}
+
+const VARIANTS: [Variant; 2] = [
+    Variant { profile: "release", features: &[], folder: "", strip: true },
+    Variant {
+        profile: "e2e",
+        features: &["--features", "log"],
+        folder: "vmem_debug",
+        strip: false,
+    },
+];
+
+struct Options {
+    destdir: PathBuf,
+    prefix: PathBuf,
+    libdir: PathBuf,
+}
+
+/// The command.
+pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
+    let options = parse(arguments)?;
+    let work = workspace::target_dir()?.join("capi");
+    // A folder of its own: the twins have other features under the names of ordinary builds, and each would have to be
+    // built again after the other.
+    let target = work.join("build");
+    fs::create_dir_all(&work)?;
+    // Another run would build into the same folder.
+    let lock = File::create(work.join("lock"))?;
+    lock.lock()?;
+    for variant in &VARIANTS {
+        for library in LIBRARIES {
+            build(library, variant, &target, &work, &options)?;
+        }
+    }
+    for library in LIBRARIES {
+        install_rest(library, &options)?;
+    }
+    Ok(())
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Options, Stop> {
+    use lexopt::prelude::*;
+    let (mut destdir, mut prefix, mut libdir) = (None, PathBuf::from("/usr"), None);
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("destdir") => destdir = Some(PathBuf::from(parser.value()?)),
+            Long("prefix") => prefix = PathBuf::from(parser.value()?),
+            Long("libdir") => libdir = Some(PathBuf::from(parser.value()?)),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let Some(destdir) = destdir else {
+        return Err(Stop::Usage("capi needs --destdir D (/ to install into the system)".into()));
+    };
+    let libdir = libdir.unwrap_or_else(|| prefix.join("lib"));
+    for path in [&prefix, &libdir] {
+        if !path.is_absolute() {
+            return Err(Stop::Usage(format!("{} is no absolute path", path.display())));
+        }
+    }
+    Ok(Options { destdir, prefix, libdir })
+}
+
+/// Where an absolute path lies below the destination.
+fn below(destdir: &Path, path: &Path) -> PathBuf {
+    destdir.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn must(command: &mut Command) -> Result<(), Stop> {
+    let status = command.status().map_err(|error| Stop::Failed(format!("{command:?}: {error}")))?;
+    if status.success() { Ok(()) } else { Err(Stop::Failed(format!("{command:?}: {status}"))) }
+}
+
+fn build(
+    library: &Library,
+    variant: &Variant,
+    target: &Path,
+    work: &Path,
+    options: &Options,
+) -> Result<(), Stop> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--quiet", "--profile", variant.profile, "-p", library.package]);
+    must(cargo.args(variant.features).arg("--target-dir").arg(target))?;
+    let built = target.join(variant.profile);
+    let libdir = below(&options.destdir, &options.libdir).join(variant.folder);
+    fs::create_dir_all(&libdir)?;
+    let file = format!("lib{}.so.1.0.0", library.name);
+    let (soname, link) = (format!("lib{}.so.1", library.name), format!("lib{}.so", library.name));
+    let place = libdir.join(&file);
+    match library.shared {
+        Shared::Linked(script) => {
+            let script = workspace::root().join(library.folder).join(script);
+            link_shared(&built.join(library.archive), &script, &soname, variant, &place)?;
+        }
+        Shared::Built(name) => {
+            replace(&built.join(name), &place)?;
+            if variant.strip {
+                must(Command::new("strip").arg("--strip-all").arg(&place))?;
+            }
+        }
+    }
+    for (name, to) in [(&soname, &file), (&link, &soname)] {
+        let name = libdir.join(name);
+        let _ = fs::remove_file(&name); // is not there the first time
+        symlink(to, name)?;
+    }
+    archive(library, &built.join(library.archive), work, &libdir)
+}
+
+/// Copies to a new file: a program may be running the old one.
+fn replace(from: &Path, to: &Path) -> Result<(), Stop> {
+    let _ = fs::remove_file(to); // is not there the first time
+    fs::copy(from, to).map_err(|error| Stop::Failed(format!("{}: {error}", from.display())))?;
+    Ok(())
+}
+
+fn link_shared(
+    archive: &Path,
+    script: &Path,
+    soname: &str,
+    variant: &Variant,
+    to: &Path,
+) -> Result<(), Stop> {
+    let _ = fs::remove_file(to); // is not there the first time
+    let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    compiler.arg("-shared").arg("-o").arg(to);
+    compiler.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
+    let mut script_option = OsString::from("-Wl,--version-script=");
+    script_option.push(script);
+    compiler.arg(script_option).arg(format!("-Wl,-soname,{soname}"));
+    compiler.args(["-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,-z,relro", "-Wl,-z,now"]);
+    // Handlers for forks and ends of threads point into the library.
+    compiler.arg("-Wl,-z,nodelete");
+    if variant.strip {
+        compiler.arg("-Wl,--strip-all");
+    }
+    must(&mut compiler)
+}
+
+/// Names that a library exports, from the list that its tests compare it with.
+fn exports(library: &Library) -> Result<Vec<String>, Stop> {
+    let list = workspace::root().join(format!("tests/abi/lib{}.symbols", library.name));
+    let text = fs::read_to_string(&list)
+        .map_err(|error| Stop::Failed(format!("{}: {error}", list.display())))?;
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = lines.filter(|line| !line.starts_with("A "));
+    let names = lines.filter_map(|line| line.split_whitespace().nth(1));
+    // Version nodes are no names.
+    let names = names.filter_map(|name| name.split('@').next());
+    Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// The static archive: one object in which only the exported names are global.
+fn archive(library: &Library, from: &Path, work: &Path, libdir: &Path) -> Result<(), Stop> {
+    let names = exports(library)?;
+    let object = work.join(format!("lib{}.o", library.name));
+    let mut linker = Command::new("ld");
+    linker.args(["-r", "--gc-sections"]);
+    for name in &names {
+        linker.arg("-u").arg(name);
+    }
+    linker.arg("-o").arg(&object).arg("--whole-archive").arg(from);
+    must(&mut linker)?;
+    let keep = work.join(format!("lib{}.names", library.name));
+    fs::write(&keep, names.join("\n") + "\n")?;
+    let mut localise = Command::new("objcopy");
+    // Intermediate code for the linkers of LLVM; other archivers stumble over it.
+    localise.args(["-R", ".llvmbc", "-R", ".llvmcmd"]);
+    let mut option = OsString::from("--keep-global-symbols=");
+    option.push(&keep);
+    must(localise.arg(option).arg(&object))?;
+    let to = libdir.join(format!("lib{}.a", library.name));
+    let _ = fs::remove_file(&to); // is not there the first time
+    must(Command::new("ar").arg("rcsD").arg(&to).arg(&object))
+}
+
+/// Header, .pc file, manual pages.
+fn install_rest(library: &Library, options: &Options) -> Result<(), Stop> {
+    let folder = workspace::root().join(library.folder);
+    let include = below(&options.destdir, &options.prefix).join("include");
+    fs::create_dir_all(&include)?;
+    fs::copy(folder.join("include").join(library.header), include.join(library.header))?;
+
+    let template = fs::read_to_string(folder.join(format!("lib{}.pc.in", library.name)))?;
+    let text = template
+        .replace("@PREFIX@", &options.prefix.to_string_lossy())
+        .replace("@LIBDIR@", &options.libdir.to_string_lossy());
+    let pkgconfig = below(&options.destdir, &options.libdir).join("pkgconfig");
+    fs::create_dir_all(&pkgconfig)?;
+    fs::write(pkgconfig.join(format!("lib{}.pc", library.name)), text)?;
+
+    for page in library.pages {
+        let section = Path::new(page).extension().and_then(OsStr::to_str).unwrap_or("7");
+        let folder =
+            below(&options.destdir, &options.prefix).join(format!("share/man/man{section}"));
+        fs::create_dir_all(&folder)?;
+        fs::copy(workspace::root().join("docs/man").join(page), folder.join(page))?;
+        // Functions are in section 3, whatever the section of the page that describes them.
+        let functions = folder.with_file_name("man3");
+        fs::create_dir_all(&functions)?;
+        for (_, names) in ALIASES.iter().filter(|(of, _)| of == page) {
+            for name in *names {
+                let alias = functions.join(format!("{name}.3"));
+                let _ = fs::remove_file(&alias); // is not there the first time
+                symlink(format!("../man{section}/{page}"), alias)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Option<Options> {
+        parse(arguments.iter().map(OsString::from).collect()).ok()
+    }
+
+    #[test]
+    fn paths_lie_below_the_destination() {
+        let options = parsed(&["--destdir", "d", "--prefix", "/opt/x"]).unwrap();
+        assert_eq!(options.libdir, Path::new("/opt/x/lib"));
+        assert_eq!(below(&options.destdir, &options.libdir), Path::new("d/opt/x/lib"));
+        let options = parsed(&["--destdir=/d", "--libdir=/usr/lib/x86_64-linux-gnu"]).unwrap();
+        assert_eq!(options.prefix, Path::new("/usr"));
+        assert_eq!(options.libdir, Path::new("/usr/lib/x86_64-linux-gnu"));
+    }
+
+    #[test]
+    fn a_destination_and_absolute_paths_are_needed() {
+        assert!(parsed(&[]).is_none());
+        assert!(parsed(&["--destdir", "d", "--prefix", "usr"]).is_none());
+        assert!(parsed(&["--destdir", "d", "more"]).is_none());
+    }
+
+    #[test]
+    fn every_library_has_a_list_of_exports() {
+        for library in LIBRARIES {
+            let names = exports(library).unwrap_or_default();
+            assert!(names.len() > 10, "{}", library.name);
+            assert!(names.iter().all(|name| !name.contains('@') && name != "LIBVMEM_1.0"));
+        }
+    }
+}
