@@ -521,6 +521,26 @@ CASE(threads_store_while_their_pages_come_home)
     check_home(before + MIB, 9);
 }
 
+CASE(threads_allocate_while_the_heap_comes_home)
+{
+    struct load load;
+    fill_heap(1);
+    load_start(&load, 4, 64 * KIB);
+    for (int round = 0; round < 20; round++) {
+        pid_t pid = fork_checked();
+        if (pid == 0) {
+            check_heap((uint64_t)round + 1);
+            _exit(0);
+        }
+        stamp_heap((uint64_t)round + 2);
+        CHECK_CHILD(pid);
+        work_for(60 + round % 4 * 40);
+        check_heap((uint64_t)round + 2);
+    }
+    load_stop(&load);
+    check_home(anonymous(), 21);
+}
+
 CASE(threads_and_files_for_direct_reads_keep_pages_away)
 {
     pthread_t counting;

@@ -58,6 +58,20 @@ fn mode_1_isolates() {
     isolates(&pool(1));
 }
 
+/// Pages go back and forth all the time.
+#[test]
+fn mode_1_isolates_while_the_heap_comes_home_at_once() {
+    let program = program("fork");
+    let cases = Cases::of(&program).limit(LIMIT);
+    let chosen = |name: &str| {
+        !is_raw(name)
+            && ["isolated", "load", "nested", "threads", "gives_back"]
+                .iter()
+                .any(|part| name.contains(part))
+    };
+    cases.only(chosen).run(&pool(1).set("VMMALLOC_HOME_MS", "4"));
+}
+
 #[test]
 fn mode_1_isolates_a_preallocated_pool() {
     let program = program("fork");
