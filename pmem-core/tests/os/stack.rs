@@ -12,7 +12,7 @@ const STACK: usize = 128 << 10;
 const PAINT: u8 = 0xA5;
 
 /// What is allowed for one call path, in bytes. Unoptimised code keeps every temporary apart.
-const LIMIT: usize = if cfg!(debug_assertions) { 4096 } else { 2048 };
+const LIMIT: usize = if cfg!(debug_assertions) { 6144 } else { 2048 };
 
 /// What the thread is to do, and where its stack was when it began to.
 struct Job<'a> {
