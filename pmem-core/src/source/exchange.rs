@@ -98,7 +98,7 @@ impl Source {
 
     /// What has to be moved: each part that is one mapping, in both ranges.
     fn moves(&self, a: usize, b: usize, len: usize) -> Result<Moves, Errno> {
-        let mut moves = Moves::new();
+        let mut moves = Moves::new()?;
         let mut done = 0;
         while done < len {
             let part = self.run(a + done, len - done).min(self.run(b + done, len - done));
@@ -165,21 +165,34 @@ struct Move {
 }
 
 /// A list of [`Move`]s, of which the first ones have been moved out.
+///
+/// In a page of its own: whoever calls may have a small stack.
 struct Moves {
-    list: [Option<Move>; MAX_MOVES],
+    list: NonNull<Move>,
     count: usize,
     done: usize,
 }
 
 impl Moves {
-    fn new() -> Moves {
-        Moves { list: [None; MAX_MOVES], count: 0, done: 0 }
+    const BYTES: usize = MAX_MOVES * size_of::<Move>();
+
+    fn new() -> Result<Moves, Errno> {
+        Ok(Moves { list: sys::map_anonymous(Moves::BYTES)?.cast(), count: 0, done: 0 })
     }
 
     fn push(&mut self, step: Move) -> Result<(), Errno> {
-        *self.list.get_mut(self.count).ok_or(Errno::E2BIG)? = Some(step);
+        if self.count == MAX_MOVES {
+            return Err(Errno::E2BIG);
+        }
+        // SAFETY: the mapping has room for so many.
+        unsafe { self.list.add(self.count).write(step) };
         self.count += 1;
         Ok(())
+    }
+
+    fn list(&self) -> &[Move] {
+        // SAFETY: so many have been written.
+        unsafe { core::slice::from_raw_parts(self.list.as_ptr(), self.count) }
     }
 
     fn count(&self) -> usize {
@@ -188,18 +201,26 @@ impl Moves {
 
     /// The next one to be moved out.
     fn next(&self) -> Option<Move> {
-        self.list.get(self.done).copied().flatten()
+        self.list().get(self.done).copied()
     }
 
     fn moved_to(&mut self, aside: NonNull<u8>) {
-        if let Some(Some(step)) = self.list.get_mut(self.done) {
-            step.aside = aside;
+        if self.done < self.count {
+            // SAFETY: one of those that have been written.
+            unsafe { (*self.list.add(self.done).as_ptr()).aside = aside };
             self.done += 1;
         }
     }
 
     fn done(&self) -> impl Iterator<Item = Move> {
-        self.list.iter().take(self.done).copied().flatten()
+        self.list().iter().take(self.done).copied()
+    }
+}
+
+impl Drop for Moves {
+    fn drop(&mut self) {
+        // SAFETY: ours, and nobody uses it.
+        let _ = unsafe { sys::unmap(self.list.cast(), Moves::BYTES) };
     }
 }
 

@@ -553,11 +553,12 @@ impl<R: Runtime> Heap<R> {
         unsafe {
             let cache = self.fast_cache();
             let old = Cache::slot_size(cache, pointer);
-            if size <= old {
+            // Size 0 and null are for the slow path.
+            if size.wrapping_sub(1) < old {
                 if size >= old / 2 {
                     return pointer;
                 }
-            } else if old > 0 {
+            } else if size > old && old > 0 {
                 let new = Cache::pop(cache, with_room_to_grow(old, size));
                 if !new.is_null() {
                     ptr::copy_nonoverlapping(pointer, new, old);
@@ -629,7 +630,9 @@ impl<R: Runtime> Heap<R> {
                 return new;
             }
         }
-        let wanted = with_room_to_grow(old, size);
+        // A hardened pool notes what was asked for.
+        let exactly = pool.arena.map.hard.is_some();
+        let wanted = if exactly { size } else { with_room_to_grow(old, size) };
         let mut new = if wanted > size { self.alloc_or_not(wanted) } else { ptr::null_mut() };
         if new.is_null() {
             new = self.alloc(size);
