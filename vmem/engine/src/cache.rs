@@ -26,7 +26,7 @@ use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU16, compiler_fence};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize, compiler_fence};
 use pmem_core::sync::Mutex;
 
 /// Distance of two bins in a cache; the page map stores classes multiplied by it.
@@ -63,6 +63,9 @@ struct Head {
     pages: Cell<usize>,
     /// The class array of the pool's page map.
     classes: *const AtomicU16,
+    /// As `pages`, for questions about sizes; 0 while pages are away after a fork, so that such calls
+    /// count towards a look at the clock.
+    asked_pages: AtomicUsize,
     /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
     offsets: [u16; TABLE_LEN],
     /// Each class multiplied by `BIN_BYTES`.
@@ -150,6 +153,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
         base: 0,
         pages: Cell::new(0),
         classes: ptr::null(),
+        asked_pages: AtomicUsize::new(0),
         offsets: scaled_table(),
         class_offsets: scaled_classes(),
     },
@@ -209,6 +213,11 @@ impl Cache {
             base: map.base(),
             pages: Cell::new(map.pages()),
             classes: map.classes(),
+            asked_pages: AtomicUsize::new(if pool.arena.home.is_at_rest() {
+                map.pages()
+            } else {
+                0
+            }),
             offsets: EMPTY_CACHE.0.head.offsets,
             class_offsets: EMPTY_CACHE.0.head.class_offsets,
         };
@@ -220,6 +229,20 @@ impl Cache {
         }
         // SAFETY: contract.
         unsafe { (&raw mut (*this).head).write(head) };
+    }
+
+    /// Sends questions about sizes to the slow path, until [`Cache::answer_quickly`].
+    ///
+    /// # Safety
+    /// `this` is a cache of any thread.
+    pub(crate) unsafe fn answer_slowly(this: *mut Cache) {
+        // SAFETY: contract.
+        unsafe { (*this).head.asked_pages.store(0, Relaxed) };
+    }
+
+    /// See [`Cache::answer_slowly`].
+    pub(crate) fn answer_quickly(&self, pool: &PoolInner) {
+        self.head.asked_pages.store(pool.arena.map.pages(), Relaxed);
     }
 
     /// Sends the calling thread's next free to the slow path, once.
@@ -240,9 +263,11 @@ impl Cache {
         // SAFETY: contract.
         unsafe {
             let diverted = !this.is_null() && (*this).head.pages.get() == 0;
-            if diverted {
-                // As a whole: in a child whose fork handlers are still to come all of it is empty.
+            if diverted && (*this).head.classes.is_null() {
+                // In a child whose fork handlers are still to come all of it is empty.
                 Cache::write_head(this, pool);
+            } else if diverted {
+                (*this).head.pages.set(pool.arena.map.pages());
             }
             diverted
         }
@@ -465,7 +490,7 @@ impl Cache {
         // SAFETY: as in `push`.
         unsafe {
             let page = block.addr().wrapping_sub((*this).head.base) >> PAGE_SHIFT;
-            if page >= (*this).head.pages.get() {
+            if page >= (*this).head.asked_pages.load(Relaxed) {
                 return 0;
             }
             let offset = (*(*this).head.classes.add(page)).load(Relaxed);

@@ -25,6 +25,7 @@
 //! the source is a device or huge pages.
 
 use crate::arena::{Arena, Forking};
+use crate::cache::Cache;
 use crate::config::PAGE_SHIFT;
 use crate::home::OFFSPRING;
 use crate::memcheck;
@@ -329,6 +330,8 @@ impl PoolInner {
         if !arena.is_detached() {
             // What is frozen before a failure comes home too.
             arena.home.left(arena.now());
+            // SAFETY: listed caches are live.
+            self.for_each_cache(|cache| unsafe { Cache::answer_slowly(cache) });
         }
         match arena.freeze_live() {
             Ok(()) => {

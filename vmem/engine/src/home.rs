@@ -99,6 +99,11 @@ impl Home {
         self.next_ms.store(now, Relaxed);
     }
 
+    /// Whether nothing is away.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.next_ms.load(Relaxed) == NEVER
+    }
+
     /// Whether frozen pages that become free are to be shared.
     pub(crate) fn is_returning(&self) -> bool {
         self.returning.load(Relaxed)

@@ -486,6 +486,9 @@ impl PoolInner {
             && now >= cache.next_look_ms.get()
         {
             cache.next_look_ms.set(now + u64::from(idle_ms));
+            if self.arena.home.is_at_rest() {
+                cache.answer_quickly(self);
+            }
             for class in ClassId::all().filter(|&class| cache.has_stack(class)) {
                 if !cache.was_idle(class) {
                     continue;
