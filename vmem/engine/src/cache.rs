@@ -26,7 +26,7 @@ use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize, compiler_fence};
+use core::sync::atomic::{AtomicPtr, AtomicU16, compiler_fence};
 use pmem_core::sync::Mutex;
 
 /// Distance of two bins in a cache; the page map stores classes multiplied by it.
@@ -65,7 +65,7 @@ struct Head {
     classes: *const AtomicU16,
     /// As `pages`, for questions about sizes; 0 while pages are away after a fork, so that such calls
     /// count towards a look at the clock.
-    asked_pages: AtomicUsize,
+    asked_pages: Cell<usize>,
     /// `SMALL_TABLE` with each class multiplied by `BIN_BYTES`.
     offsets: [u16; TABLE_LEN],
     /// Each class multiplied by `BIN_BYTES`.
@@ -153,7 +153,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
         base: 0,
         pages: Cell::new(0),
         classes: ptr::null(),
-        asked_pages: AtomicUsize::new(0),
+        asked_pages: Cell::new(0),
         offsets: scaled_table(),
         class_offsets: scaled_classes(),
     },
@@ -213,11 +213,7 @@ impl Cache {
             base: map.base(),
             pages: Cell::new(map.pages()),
             classes: map.classes(),
-            asked_pages: AtomicUsize::new(if pool.arena.home.is_at_rest() {
-                map.pages()
-            } else {
-                0
-            }),
+            asked_pages: Cell::new(asked_pages(pool)),
             offsets: EMPTY_CACHE.0.head.offsets,
             class_offsets: EMPTY_CACHE.0.head.class_offsets,
         };
@@ -231,18 +227,13 @@ impl Cache {
         unsafe { (&raw mut (*this).head).write(head) };
     }
 
-    /// Sends questions about sizes to the slow path, until [`Cache::answer_quickly`].
-    ///
-    /// # Safety
-    /// `this` is a cache of any thread.
-    pub(crate) unsafe fn answer_slowly(this: *mut Cache) {
-        // SAFETY: contract.
-        unsafe { (*this).head.asked_pages.store(0, Relaxed) };
-    }
-
-    /// See [`Cache::answer_slowly`].
-    pub(crate) fn answer_quickly(&self, pool: &PoolInner) {
-        self.head.asked_pages.store(pool.arena.map.pages(), Relaxed);
+    /// Sends the calling thread's questions about sizes to the slow path, as long as pages of `pool`, whose
+    /// cache this is, are away.
+    pub(crate) fn ask_slowly_while_away(&self, pool: &PoolInner) {
+        // An emptied head stays so until it is written as a whole.
+        if !self.head.classes.is_null() {
+            self.head.asked_pages.set(asked_pages(pool));
+        }
     }
 
     /// Sends the calling thread's next free to the slow path, once.
@@ -490,7 +481,7 @@ impl Cache {
         // SAFETY: as in `push`.
         unsafe {
             let page = block.addr().wrapping_sub((*this).head.base) >> PAGE_SHIFT;
-            if page >= (*this).head.asked_pages.load(Relaxed) {
+            if page >= (*this).head.asked_pages.get() {
                 return 0;
             }
             let offset = (*(*this).head.classes.add(page)).load(Relaxed);
@@ -737,6 +728,11 @@ impl Cache {
 /// Bytes of a stack block with `capacity` places: the null comes first.
 fn stack_bytes(capacity: usize) -> usize {
     (capacity + 1) * size_of::<*mut u8>()
+}
+
+/// Pages for questions about sizes; see [`Head`].
+fn asked_pages(pool: &PoolInner) -> usize {
+    if pool.arena.home.is_at_rest() { pool.arena.map.pages() } else { 0 }
 }
 
 /// Most slots of `size` bytes that a thread may keep of a pool of `pages` pages.

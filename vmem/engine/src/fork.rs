@@ -25,7 +25,6 @@
 //! the source is a device or huge pages.
 
 use crate::arena::{Arena, Forking};
-use crate::cache::Cache;
 use crate::config::PAGE_SHIFT;
 use crate::home::OFFSPRING;
 use crate::memcheck;
@@ -34,6 +33,7 @@ use crate::pool::PoolInner;
 use crate::protocol::start::{Caller, Start};
 use crate::registry::{self, REGISTRY};
 use crate::size_class::ClassId;
+use crate::thread;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, Ordering};
 use pmem_core::errno::Errno;
@@ -330,8 +330,10 @@ impl PoolInner {
         if !arena.is_detached() {
             // What is frozen before a failure comes home too.
             arena.home.left(arena.now());
-            // SAFETY: listed caches are live.
-            self.for_each_cache(|cache| unsafe { Cache::answer_slowly(cache) });
+            // SAFETY: the calling thread's cache, if it has one. Other threads see to theirs themselves.
+            if let Some(cache) = unsafe { thread::present_cache_of(self).as_ref() } {
+                cache.ask_slowly_while_away(self);
+            }
         }
         match arena.freeze_live() {
             Ok(()) => {

@@ -482,13 +482,14 @@ impl PoolInner {
         unsafe { self.come_home_if_due(cache, now) };
         let idle_ms = self.arena.idle_ms();
         // SAFETY: contract.
+        if let Some(cache) = unsafe { cache.as_ref() } {
+            cache.ask_slowly_while_away(self);
+        }
+        // SAFETY: contract.
         if let Some(cache) = unsafe { cache.as_ref() }
             && now >= cache.next_look_ms.get()
         {
             cache.next_look_ms.set(now + u64::from(idle_ms));
-            if self.arena.home.is_at_rest() {
-                cache.answer_quickly(self);
-            }
             for class in ClassId::all().filter(|&class| cache.has_stack(class)) {
                 if !cache.was_idle(class) {
                     continue;
