@@ -21,6 +21,9 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Runner, &str) -> Result<Outcome, Stop>,
 }
 
+/// The test of redis-server with a snapshot every second.
+const SAVING_SERVER: &str = "redis_that_saves_every_second";
+
 /// All steps.
 pub(crate) const STEPS: &[Step] = &[
     Step {
@@ -77,8 +80,17 @@ pub(crate) const STEPS: &[Step] = &[
         long: false,
         needs: &[For::Demo, For::Test],
         run: |runner, name| {
-            // What a test cannot check here it says in its output.
-            let arguments = ["test", "-p", "pmem-e2e", "--no-fail-fast", "--", "--show-output"];
+            // What a test cannot check here it says in its output. The server has a step of its own.
+            let arguments = [
+                "test",
+                "-p",
+                "pmem-e2e",
+                "--no-fail-fast",
+                "--",
+                "--show-output",
+                "--skip",
+                SAVING_SERVER,
+            ];
             let variables: &[_] =
                 if deps::is_root() { &[] } else { &[("PMEM_TEST_NO_MOUNT", "1")] };
             must_count(cargo(runner, name, &arguments, variables)?)
@@ -103,6 +115,16 @@ pub(crate) const STEPS: &[Step] = &[
         run: |runner, name| {
             let arguments = ["doc", "--workspace", "--no-deps"];
             cargo(runner, name, &arguments, &[("RUSTDOCFLAGS", "-D warnings")])
+        },
+    },
+    Step {
+        name: "server",
+        what: "a server that forks every second stays in its pool; depends on time",
+        long: true,
+        needs: &[For::Demo, For::Test],
+        run: |runner, name| {
+            let arguments = ["test", "-p", "pmem-e2e", "--test", "home", SAVING_SERVER];
+            must_count(cargo(runner, name, &arguments, &[])?)
         },
     },
     Step {
