@@ -53,18 +53,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     let target = workspace::target_dir()?;
     let harness = target.join("release/pmem-bench");
     eprintln!("building the library and the harness");
-    let mut build = workspace::cargo();
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "vmmalloc",
-        "-p",
-        "pmem-bench",
-        "-p",
-        "pmem-workloads",
-    ]);
-    succeed(&mut build)?;
+    succeed(&mut workspace::benchmark_build())?;
     if !options.without_peers {
         eprintln!("building the peers, if they have changed");
         succeed(Command::new(&harness).args(["peers", "--if-changed"]))?;

@@ -9,6 +9,14 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
 }
 
+/// Builds what the benchmarks run: the library as it ships, the harness and the workloads.
+pub(crate) fn benchmark_build() -> Command {
+    let mut build = cargo();
+    build.args(["build", "--release"]);
+    build.args(["-p", "vmmalloc", "-p", "pmem-bench", "-p", "pmem-workloads"]);
+    build
+}
+
 /// The cargo that runs this command, in the root of the project.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -162,18 +162,7 @@ const INSTRUCTIONS: &str = "benches/instructions.json";
 
 /// Counts instructions in the library as it ships; time is no part of it, so it holds on a busy machine.
 fn count_instructions(runner: &Runner, name: &str) -> Result<Outcome, Stop> {
-    let mut build = workspace::cargo();
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "vmmalloc",
-        "-p",
-        "pmem-bench",
-        "-p",
-        "pmem-workloads",
-    ]);
-    let built = runner.run(name, &mut build)?;
+    let built = runner.run(name, &mut workspace::benchmark_build())?;
     if !matches!(built, Outcome::Passed(_)) {
         return Ok(built);
     }
