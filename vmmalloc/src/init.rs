@@ -118,16 +118,3 @@ fn pool_len(config: &Config<'_>) -> Result<usize, Errno> {
         Err(Errno::EFBIG)
     }
 }
-
-/// Bytes of memory and swap of the machine.
-pub(crate) fn machine_memory() -> usize {
-    // SAFETY: zero is a valid value of the structure.
-    let mut info = unsafe { core::mem::zeroed::<libc::sysinfo>() };
-    // SAFETY: `info` is writable.
-    if unsafe { libc::sysinfo(&raw mut info) } != 0 {
-        return 0;
-    }
-    let unit = info.mem_unit as usize;
-    let total = (info.totalram as usize).saturating_add(info.totalswap as usize);
-    total.saturating_mul(unit).saturating_add(PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE
-}

@@ -4,6 +4,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use pmem_core::errno::Errno;
 use pmem_core::source::Source;
+use pmem_core::sys;
 use vmem_engine::memcheck::{self, Watch};
 use vmem_engine::{Harden, Heap, Pool, PoolOptions, Runtime, config::MIN_POOL_BYTES};
 
@@ -87,7 +88,7 @@ impl Runtime for Interposer {
             .into_iter()
             .find(|&harden| harden as u8 == allowed)?;
         let options = PoolOptions { harden, ..PoolOptions::default() };
-        let mut len = init::machine_memory().max(MIN_POOL_BYTES);
+        let mut len = usize::try_from(sys::machine_memory()).unwrap_or(0).max(MIN_POOL_BYTES);
         // A limit on address space (ulimit -v) may leave less.
         while len >= MIN_POOL_BYTES {
             let pool = Source::anonymous(len).and_then(|source| Pool::create(source, &options));
