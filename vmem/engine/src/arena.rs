@@ -120,6 +120,8 @@ pub(crate) struct Arena {
     first_page: usize,
     /// Pages come and go in units of a huge page where that is possible.
     in_huge_pages: bool,
+    /// The file system holds space for every page, but pages must still be written before use.
+    reserved: bool,
 }
 
 impl Arena {
@@ -155,6 +157,7 @@ impl Arena {
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
             in_huge_pages,
+            reserved: false,
         };
         let pages = arena.map.pages() - head_pages;
         let all = arena.meta.lock().take_extent();
@@ -184,8 +187,16 @@ impl Arena {
         }
     }
 
-    /// Commits every page: from then on allocation cannot fail for want of backing.
-    pub(crate) fn commit_all(&self) -> Result<(), Errno> {
+    /// Takes the space of every page now.
+    ///
+    /// On a disk file system that is a reservation: the pages count as committed when they have been written
+    /// (see [`Source::commit_writable`]).
+    pub(crate) fn commit_all(&mut self) -> Result<(), Errno> {
+        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
+        if self.source.needs_commit() && !self.source.is_in_memory() {
+            self.reserved = true;
+            return Ok(());
+        }
         let mut heap = self.heap.lock();
         let (first, end) = (self.first_page, self.map.pages());
         // SAFETY: the lock is held; the only extent of a fresh arena is the hole over everything.
@@ -193,7 +204,6 @@ impl Arena {
         if extent.is_null() {
             return Err(Errno::EBUSY);
         }
-        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
         // SAFETY: found in `holes` under this lock.
         unsafe { heap.holes.remove(extent) };
         self.map.use_up_to(end);
@@ -495,6 +505,9 @@ impl Arena {
             return Ok(());
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
+        if self.reserved {
+            return self.source.populate(offset, len);
+        }
         if written_soon || !self.source.is_in_memory() {
             return self.source.commit_writable(offset, len);
         }
