@@ -147,15 +147,29 @@ const fn no_info() -> StackInfo {
     }
 }
 
-/// Initial value of every thread slot; see [`empty`].
+static OFFSETS: [u16; TABLE_LEN] = scaled_table();
+static CLASS_OFFSETS: [u16; CLASS_COUNT] = scaled_classes();
+
+const fn no_bin() -> CacheBin {
+    CacheBin { top: AtomicPtr::new(ptr::null_mut()), limit: Cell::new(ptr::null_mut()) }
+}
+
+/// Only class 0 has a bin: each pointer costs the loader of every process a relocation.
+const fn bins_of_none() -> [CacheBin; CLASS_COUNT] {
+    let mut bins = [const { no_bin() }; CLASS_COUNT];
+    bins[0] = empty_bin();
+    bins
+}
+
+/// Initial value of every thread slot; see [`empty`]. Its head leads every size to class 0.
 pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     head: Head {
         base: 0,
         pages: Cell::new(0),
         classes: ptr::null(),
         asked_pages: Cell::new(0),
-        offsets: scaled_table(),
-        class_offsets: scaled_classes(),
+        offsets: [0; TABLE_LEN],
+        class_offsets: [0; CLASS_COUNT],
     },
     _rest_of_page: [0; AFTER_HEAD],
     owner: Cell::new(ptr::null()),
@@ -163,7 +177,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     hard: HardView::NONE,
     until_look: Cell::new(0),
     until_spare: Cell::new(0),
-    bins: [const { empty_bin() }; CLASS_COUNT],
+    bins: bins_of_none(),
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
     front: Cell::new(ptr::null_mut()),
@@ -186,9 +200,9 @@ impl Cache {
     pub(crate) unsafe fn init(memory: NonNull<u8>, pool: &PoolInner) -> NonNull<Cache> {
         let cache = memory.cast::<Cache>();
         let map = &pool.arena.map;
-        // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
+        // SAFETY: room by contract.
         unsafe {
-            ptr::copy_nonoverlapping(empty(), cache.as_ptr(), 1);
+            Cache::write_without_stacks(cache);
             Cache::write_head(cache.as_ptr(), pool);
             let cache = &mut *cache.as_ptr();
             cache.pool = pool;
@@ -200,6 +214,18 @@ impl Cache {
             }
         }
         cache
+    }
+
+    /// Writes a cache of no pool, with a bin for each class.
+    ///
+    /// # Safety
+    /// `memory` has room for a `Cache`.
+    unsafe fn write_without_stacks(memory: NonNull<Cache>) {
+        // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
+        unsafe {
+            memory.copy_from_nonoverlapping(NonNull::from(&EMPTY_CACHE.0), 1);
+            (*memory.as_ptr()).bins = [const { empty_bin() }; CLASS_COUNT];
+        }
     }
 
     /// Writes what a fork has emptied.
@@ -214,8 +240,8 @@ impl Cache {
             pages: Cell::new(map.pages()),
             classes: map.classes(),
             asked_pages: Cell::new(asked_pages(pool)),
-            offsets: EMPTY_CACHE.0.head.offsets,
-            class_offsets: EMPTY_CACHE.0.head.class_offsets,
+            offsets: OFFSETS,
+            class_offsets: CLASS_OFFSETS,
         };
         if pool.hard().is_some() {
             // What takes no size is unusual (see `harden`): it finds a class without slots. Blocks are
@@ -271,9 +297,11 @@ impl Cache {
     /// `memory` has room for a `Cache` and is kept as long as `this`, a cache from [`Cache::init`].
     pub(crate) unsafe fn set_front(this: *mut Cache, memory: NonNull<u8>, hard: HardView) {
         let front = memory.cast::<Cache>().as_ptr();
-        // SAFETY: contract; EMPTY_CACHE is a valid Cache to start from.
+        // SAFETY: contract.
         unsafe {
-            ptr::copy_nonoverlapping(empty(), front, 1);
+            Cache::write_without_stacks(memory.cast());
+            (*front).head.offsets = OFFSETS;
+            (*front).head.class_offsets = CLASS_OFFSETS;
             (*front).real.set(this);
             (*this).front.set(front);
             (*this).hard = hard;
