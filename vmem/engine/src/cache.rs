@@ -16,7 +16,7 @@
 
 use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
-    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE, PAGE_SHIFT,
+    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
 };
 use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
@@ -72,14 +72,16 @@ struct Head {
     class_offsets: [u16; CLASS_COUNT],
 }
 
-/// What follows the head lies in other pages.
-const AFTER_HEAD: usize = PAGE - size_of::<Head>();
+/// What follows the head begins a cache line of its own: in guarded pools, a page.
+const AFTER_HEAD: usize = size_of::<Head>().next_multiple_of(64) - size_of::<Head>();
+/// Bytes of a cache that may be emptied.
+pub(crate) const HEAD_BYTES: usize = size_of::<Head>() + AFTER_HEAD;
 
 /// See the module text.
 #[repr(C)]
 pub(crate) struct Cache {
     head: Head,
-    _rest_of_page: [u8; AFTER_HEAD],
+    _rest_of_line: [u8; AFTER_HEAD],
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: Cell<*const ()>,
     /// In a front: the cache behind it.
@@ -171,7 +173,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
         offsets: [0; TABLE_LEN],
         class_offsets: [0; CLASS_COUNT],
     },
-    _rest_of_page: [0; AFTER_HEAD],
+    _rest_of_line: [0; AFTER_HEAD],
     owner: Cell::new(ptr::null()),
     real: Cell::new(ptr::null_mut()),
     hard: HardView::NONE,
@@ -771,7 +773,7 @@ fn max_capacity(size: usize, pages: usize) -> usize {
 }
 
 const _: () = {
-    assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == PAGE);
+    assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == HEAD_BYTES);
     assert!(BIN_BYTES == 16);
     assert!(CLASS_COUNT * BIN_BYTES <= u16::MAX as usize);
     assert!((CACHE_MAX_BLOCKS) * size_of::<*mut u8>() <= 64 << 10);

@@ -374,6 +374,10 @@ impl PoolInner {
                 arena.adopt_copy(copy).map_err(ForkError::Map)?;
                 arena.distrust_content();
                 arena.detach_free().map_err(ForkError::Map)?;
+                // Nothing of a device is mapped here any more: it is locked only as long as the parent lives.
+                if arena.source.kind() == SourceKind::DeviceDax {
+                    arena.source.close_descriptors();
+                }
             }
         }
         Ok(())
