@@ -90,7 +90,12 @@ fn instead_of_pool(config: &Config<'_>, error: &Error) -> Pool {
         Place::Device(path) => {
             ("VMMALLOC_DEVICE", path, "name a device-DAX node that can be read and written")
         }
-        Place::Nodes { list, .. } => ("VMMALLOC_NODES", list, "name nodes with enough free memory"),
+        Place::Nodes { list, .. } if error.operation == "mbind" => {
+            ("VMMALLOC_NODES", list, "name nodes that have memory")
+        }
+        Place::Nodes { list, .. } => {
+            ("VMMALLOC_NODES", list, "make the pool smaller, or name nodes with more free memory")
+        }
     };
     let value = value.to_bytes().escape_ascii();
     if is_used {

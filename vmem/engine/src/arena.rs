@@ -846,6 +846,39 @@ impl Arena {
         })
     }
 
+    /// In a fork child that shares live pages with its parent: takes free pages out of use that lie in one
+    /// granule with live ones, and so stay the parent's.
+    pub(crate) fn withdraw_neighbours_of_live(&self) -> Result<(), Errno> {
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        let mut heap = self.heap.lock();
+        let mut page = self.first_page;
+        while page < self.map.pages() {
+            let extent = self.map.extent(page);
+            // SAFETY: extents tile the pool; the only thread of a child holds the lock.
+            unsafe {
+                let (start, end) = ((*extent).start(), (*extent).end());
+                page = end;
+                if (*extent).state != State::Free {
+                    continue;
+                }
+                // What is left behind the first part is looked at next.
+                let (first, last) = match start.next_multiple_of(granule).min(end) {
+                    whole if whole > start => (start, whole),
+                    _ => (end / granule * granule, end),
+                };
+                if first == last {
+                    continue;
+                }
+                page = last;
+                let spare = self.spare_descriptors(extent, first, last)?;
+                heap.remove(extent);
+                self.cut(&mut heap, extent, first, last, spare, State::Large);
+                heap.counts.take(last - first);
+            }
+        }
+        Ok(())
+    }
+
     /// In a fork child: puts the free lists right. An extent that a vanished thread was giving back
     /// is free again; with `emptied`, pages of free extents that are not frozen read as zero and
     /// are not backed.
