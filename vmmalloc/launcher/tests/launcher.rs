@@ -225,7 +225,10 @@ fn nodes_replace_the_directory() {
     let size: u64 = size.expect("a size").parse().unwrap();
     let memory = fs::read_to_string("/proc/meminfo").unwrap();
     let memory = memory.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10;
-    assert!(size >= 14 << 20 && size <= memory / 2 && size % (2 << 20) == 0, "{size} of {memory}");
+    assert!(
+        size >= 14 << 20 && size <= memory / 2 && size.is_multiple_of(2 << 20),
+        "{size} of {memory}"
+    );
     let output = run(&["--nodes", "0", "--size", "15T"]);
     assert!(stderr(&output).contains("warning: --nodes '0' has "), "{}", stderr(&output));
 }
