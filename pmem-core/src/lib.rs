@@ -17,6 +17,7 @@ pub mod log;
 pub mod numa;
 #[cfg(not(pmem_loom))]
 pub mod offspring;
+pub mod persist;
 mod region;
 pub mod source;
 pub mod sync;

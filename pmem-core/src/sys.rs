@@ -12,7 +12,7 @@
 //! | file | calls |
 //! |---|---|
 //! | `sys/raw.rs` | errno handling, the retry loop |
-//! | `sys/memory.rs` | mmap, munmap, mremap, mprotect, madvise, mincore |
+//! | `sys/memory.rs` | mmap, munmap, mremap, mprotect, madvise, mincore, msync |
 //! | `sys/file.rs` | openat, fstat, ftruncate, fallocate, read, write, memfd_create, ... |
 //! | `sys/process.rs` | identity, clock, page size, limits, random bytes |
 //! | `sys/signal.rs` | blocking all signals for a short time |
@@ -44,7 +44,8 @@ pub use file::{
 pub(crate) use futex::{futex_wait, futex_wake};
 pub use memory::{
     Advice, MapFile, Protection, advise, map_anonymous, map_anonymous_over, map_file_over,
-    move_mapping_over, move_pages_out, protect, reserve, reserve_at, resident_pages, unmap,
+    move_mapping_over, move_pages_out, protect, reserve, reserve_at, resident_pages, sync_mapping,
+    unmap,
 };
 pub use numa::{bind_memory, node_of_address};
 pub use process::{

@@ -294,3 +294,16 @@ pub fn resident_pages(address: NonNull<u8>, len: usize) -> Result<u64, Errno> {
     }
     Ok(total)
 }
+
+/// Writes the pages of `[address, address + len)` to their file and waits for it. `address` is a
+/// multiple of the page size.
+///
+/// # Errors
+/// Those of `msync`: `EIO`, `ENOSPC`; `ENOMEM` when a part of the range is not mapped; `EINVAL` for
+/// an unaligned address.
+pub fn sync_mapping(address: usize, len: usize) -> Result<(), Errno> {
+    // A system call of its own: the C library's function is a cancellation point.
+    // SAFETY: msync changes no memory, and reports what is not mapped.
+    retry(|| unsafe { libc::syscall(libc::SYS_msync, address, len, libc::MS_SYNC) })?;
+    Ok(())
+}

@@ -1,0 +1,117 @@
+use super::*;
+use std::vec::Vec;
+
+/// All lengths and offsets around the sizes at which the engine changes its ways.
+fn lengths() -> Vec<usize> {
+    if cfg!(miri) {
+        return std::vec![0, 1, 7, 8, 9, 64, 72];
+    }
+    let mut lengths: Vec<usize> = (0..=200).collect();
+    for middle in [255, 256, 320, 511, 512, 768, 1024, 1535, 4096, 5000] {
+        lengths.extend(middle - 1..=middle + 1);
+    }
+    lengths
+}
+
+fn flag_sets() -> Vec<CopyFlags> {
+    let mut sets: Vec<CopyFlags> = (0..6).map(|bit| CopyFlags::from_bits(1 << bit)).collect();
+    sets.push(CopyFlags::NONE);
+    sets.push(CopyFlags::NOFLUSH | CopyFlags::NONTEMPORAL);
+    sets.push(CopyFlags::NODRAIN | CopyFlags::NONTEMPORAL);
+    sets
+}
+
+fn offsets() -> &'static [usize] {
+    if cfg!(miri) { &[0, 1, 8, 57] } else { &[0, 1, 7, 8, 9, 24, 31, 56, 57, 60, 63] }
+}
+
+#[repr(C, align(64))]
+struct Area([u8; 12 << 10]);
+
+fn pattern() -> std::boxed::Box<Area> {
+    let mut area = std::boxed::Box::new(Area([0; 12 << 10]));
+    for (i, byte) in area.0.iter_mut().enumerate() {
+        *byte = (i * 7 + (i >> 8) * 13) as u8;
+    }
+    area
+}
+
+#[test]
+fn copies_what_memmove_copies() {
+    let memory: &dyn Persist = Cpu::get();
+    let fresh = pattern();
+    let mut area = pattern();
+    for len in lengths() {
+        for &to in offsets() {
+            // Far apart, or overlapping in either direction.
+            for from in [6144, to + 8, to + 70, to.saturating_sub(8), to.saturating_sub(3)] {
+                for flags in flag_sets() {
+                    area.0[..12 << 10].copy_from_slice(&fresh.0);
+                    let base = area.0.as_mut_ptr();
+                    // SAFETY: both ranges lie in the area.
+                    unsafe { memory.copy(base.add(to), base.add(from), len, flags) }.unwrap();
+                    let same = area.0[to..to + len] == fresh.0[from..from + len];
+                    assert!(same, "{len} bytes from {from} to {to}, {flags:?}");
+                    assert!(area.0[..to] == fresh.0[..to], "before: {len} at {to}, {flags:?}");
+                    let end = to + len;
+                    let untouched = area.0[end..end + 64] == fresh.0[end..end + 64];
+                    assert!(untouched, "behind: {len} at {to}, {flags:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sets_what_memset_sets() {
+    let memory: &dyn Persist = Cpu::get();
+    let fresh = pattern();
+    let mut area = pattern();
+    for len in lengths() {
+        for &to in offsets() {
+            for flags in flag_sets() {
+                area.0.copy_from_slice(&fresh.0);
+                // SAFETY: the range lies in the area.
+                unsafe { memory.set(area.0.as_mut_ptr().add(to), 0xa5, len, flags) }.unwrap();
+                assert!(area.0[to..to + len].iter().all(|&byte| byte == 0xa5), "{len} {flags:?}");
+                assert!(area.0[..to] == fresh.0[..to], "before: {len} at {to}, {flags:?}");
+                let end = to + len;
+                assert!(area.0[end..end + 64] == fresh.0[end..end + 64], "{len} at {to} {flags:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no msync")]
+fn page_sync_reports_what_is_not_mapped() {
+    let len = 4 * crate::sys::page_size();
+    let start = crate::sys::map_anonymous(len).unwrap().as_ptr();
+    // SAFETY: mapped above.
+    unsafe { PageSync.set(start.add(100), 7, 5000, CopyFlags::NONE) }.unwrap();
+    // SAFETY: written above.
+    assert_eq!(unsafe { start.add(5099).read() }, 7);
+    let ranges = [
+        Range::new(start.wrapping_add(1), 10),
+        Range::new(start.wrapping_add(4096), 1),
+        Range::new(start.wrapping_add(12288), 0),
+        Range::new(start.wrapping_add(12290), 1),
+    ];
+    // SAFETY: mapped above.
+    assert_eq!(unsafe { PageSync.persist_ranges(&ranges) }, Ok(()));
+    let address = core::ptr::NonNull::new(start).unwrap();
+    // SAFETY: mapped above, used no more.
+    unsafe { crate::sys::unmap(address, len) }.unwrap();
+    // SAFETY: msync reports it; no other thread of this test maps anything that fits meanwhile.
+    assert_eq!(unsafe { PageSync.flush(start, len) }, Err(Errno::ENOMEM));
+}
+
+#[test]
+fn words_are_stored() {
+    let mut word = 0;
+    // SAFETY: an aligned local.
+    unsafe { Cpu::get().store_u64(&raw mut word, 9) };
+    assert_eq!(word, 9);
+    // SAFETY: as above.
+    unsafe { Cpu::get().persist((&raw const word).cast(), 8) }.unwrap();
+}
