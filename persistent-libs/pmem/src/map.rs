@@ -55,6 +55,13 @@ impl<'r> MapOptions<'r> {
         }
     }
 
+    /// As fine as this, or finer.
+    #[must_use]
+    pub fn granularity(mut self, required: Granularity) -> Self {
+        self.required = Some(required);
+        self
+    }
+
     /// From this offset on: a multiple of the source's alignment.
     #[must_use]
     pub fn offset(mut self, bytes: usize) -> Self {
@@ -133,7 +140,15 @@ impl<'r> MapOptions<'r> {
         // Whatever was registered here has been unmapped by others: the kernel gave out the range.
         MAPS.replace(entry);
         let backing = entry.backing;
-        Ok(Map { base, len, granularity, backing, unmap: true, in_reservation })
+        Ok(Map {
+            base,
+            len,
+            granularity,
+            backing,
+            unmap: true,
+            in_reservation,
+            writable: self.rights.write,
+        })
     }
 
     fn checked_len(&self, source: &Source) -> Result<usize, Error> {
@@ -253,6 +268,7 @@ pub struct Map {
     backing: Backing,
     unmap: bool,
     in_reservation: bool,
+    writable: bool,
 }
 
 // SAFETY: the memory belongs to no thread; who follows the pointer answers for races.
@@ -282,7 +298,15 @@ impl Map {
         if !MAPS.insert(entry) {
             return Err(Error::new(ErrorKind::MapExists, "map_from_existing"));
         }
-        Ok(Map { base, len, granularity, backing, unmap: false, in_reservation: false })
+        Ok(Map {
+            base,
+            len,
+            granularity,
+            backing,
+            unmap: false,
+            in_reservation: false,
+            writable: true,
+        })
     }
 
     /// The first byte.
@@ -323,12 +347,15 @@ impl Map {
         Ok(self.as_ptr().wrapping_add(offset))
     }
 
-    /// Writes bytes at an offset; they are durable on return. The mapping must allow stores.
+    /// Writes bytes at an offset; they are durable on return.
     ///
     /// # Errors
-    /// [`ErrorKind::LengthOutOfRange`]; those of `msync`.
+    /// [`ErrorKind::LengthOutOfRange`]; [`ErrorKind::NoAccess`] when the mapping allows no stores; those of `msync`.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
         let dest = self.place(offset, bytes.len())?;
+        if !self.writable {
+            return Err(Error::new(ErrorKind::NoAccess, "write"));
+        }
         let memory = self.persistence();
         // SAFETY: inside the mapping.
         let copied = unsafe { memory.copy(dest, bytes.as_ptr(), bytes.len(), CopyFlags::NONE) };
@@ -375,17 +402,14 @@ impl Map {
         deep::deep_flush(&MAPS, start.addr(), len).map_err(Error::system("deep_flush"))
     }
 
-    /// Unmaps, and tells whether the map was still registered.
+    /// Whether the map is still registered: nobody else has mapped over it.
     ///
     /// # Errors
-    /// [`ErrorKind::MappingNotFound`] when it was not.
-    pub fn delete(self) -> Result<(), Error> {
+    /// [`ErrorKind::MappingNotFound`] when it is not.
+    pub fn check_registered(&self) -> Result<(), Error> {
         match MAPS.at(self.base.as_ptr().addr()) {
             Some(entry) if entry.len == self.len => Ok(()),
-            _ => {
-                std::mem::forget(self);
-                Err(Error::new(ErrorKind::MappingNotFound, "map_delete"))
-            }
+            _ => Err(Error::new(ErrorKind::MappingNotFound, "map")),
         }
     }
 }

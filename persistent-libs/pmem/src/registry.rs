@@ -39,6 +39,19 @@ pub struct Registry {
 /// The maps that this crate makes.
 pub(crate) static MAPS: Registry = Registry::new();
 
+/// Gives a number to the map at an address, for whoever finds it by its address.
+pub fn set_token(start: usize, token: usize) {
+    MAPS.set_token(start, token);
+}
+
+/// Writes the pages of all maps that a range touches to their files, by `msync`.
+///
+/// # Errors
+/// As for [`Registry::sync`].
+pub fn sync_maps(start: usize, len: usize) -> Result<(), Errno> {
+    MAPS.sync(start, len)
+}
+
 impl Registry {
     /// An empty one.
     #[must_use]

@@ -53,7 +53,7 @@ fn what_is_written_is_in_the_file() {
     assert_eq!(&back, b"2345");
     map.deep_flush(0, 10_000).unwrap();
     assert_eq!(map.deep_flush(1, 10_000).unwrap_err().kind(), ErrorKind::DeepFlushRange);
-    map.delete().unwrap();
+    map.check_registered().unwrap();
 }
 
 #[test]
@@ -85,7 +85,8 @@ fn refusals() {
     let most = usize::MAX & !(PAGE - 1);
     assert_eq!(kind(options().offset(PAGE).len(most).map(&source)), ErrorKind::MapRange);
     assert_eq!(kind(options().map(&read_only)), ErrorKind::NoAccess);
-    assert!(options().rights(read).map(&read_only).is_ok());
+    let map = options().rights(read).map(&read_only).unwrap();
+    assert_eq!(map.write(0, b"x").unwrap_err().kind(), ErrorKind::NoAccess);
     let tail = options().offset(3 * PAGE).map(&source).unwrap();
     assert_eq!(tail.len(), 5);
 }
