@@ -22,6 +22,7 @@ enum Way {
     NonTemporal,
 }
 
+#[inline(always)]
 fn way(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> Way {
     let way = if flags.contains(CopyFlags::NOFLUSH) {
         Way::Temporal
@@ -50,6 +51,7 @@ const BLOCK: usize = 32 << 10;
 ///
 /// # Safety
 /// As for [`Persist::copy`](super::Persist::copy).
+#[inline(always)]
 pub(super) unsafe fn copy(
     engine: &Engine,
     dest: *mut u8,
@@ -74,18 +76,8 @@ pub(super) unsafe fn copy(
     // Bytes of the source that come later would be overwritten.
     let backwards = dest.addr().wrapping_sub(src.addr()) < len;
     if way == Way::Flushed && len > BLOCK {
-        let mut done = 0;
-        while done < len {
-            let size = BLOCK.min(len - done);
-            let at = if backwards { len - done - size } else { done };
-            // SAFETY: a part of both ranges; the order of the parts keeps what is still to be read.
-            unsafe {
-                copy_part(engine, dest.add(at), src.add(at), size, way, backwards);
-                flush(engine, dest.add(at), size);
-            }
-            done += size;
-        }
-        return;
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { copy_blocks(engine, dest, src, len, backwards) };
     }
     // SAFETY: forwarded from the caller's contract; the destination is mapped.
     unsafe {
@@ -93,6 +85,24 @@ pub(super) unsafe fn copy(
         if way == Way::Flushed {
             flush(engine, dest, len);
         }
+    }
+}
+
+/// Copies and flushes by turns.
+///
+/// # Safety
+/// As for [`copy`], with `backwards` as the overlap needs it.
+unsafe fn copy_blocks(engine: &Engine, dest: *mut u8, src: *const u8, len: usize, backwards: bool) {
+    let mut done = 0;
+    while done < len {
+        let size = BLOCK.min(len - done);
+        let at = if backwards { len - done - size } else { done };
+        // SAFETY: a part of both ranges; the order of the parts keeps what is still to be read.
+        unsafe {
+            copy_part(engine, dest.add(at), src.add(at), size, Way::Flushed, backwards);
+            flush(engine, dest.add(at), size);
+        }
+        done += size;
     }
 }
 
@@ -105,7 +115,7 @@ struct Split {
 }
 
 impl Split {
-    #[inline]
+    #[inline(always)]
     fn new(dest: *const u8, len: usize) -> Split {
         let head = dest.addr().wrapping_neg() & (CACHE_LINE - 1);
         if len < CACHE_LINE || len - head < CACHE_LINE {
@@ -120,6 +130,7 @@ impl Split {
 
 /// # Safety
 /// As for [`copy`], with `backwards` as the overlap needs it.
+#[inline(always)]
 unsafe fn copy_part(
     engine: &Engine,
     dest: *mut u8,
@@ -146,31 +157,43 @@ unsafe fn copy_part(
     unsafe {
         let (lines_to, lines_from) = (dest.add(split.head), src.add(split.head));
         let (tail_to, tail_from) = (lines_to.add(split.lines), lines_from.add(split.lines));
+        // The edges are flushed before the lines are stored: their way to memory is the longer one.
         if backwards {
-            copy_small(tail_to, tail_from, split.tail);
+            copy_edge(engine, tail_to, tail_from, split.tail, past);
             arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, true);
-            copy_small(dest, src, split.head);
-        } else {
-            copy_small(dest, src, split.head);
+            copy_edge(engine, dest, src, split.head, past);
+        } else if split.lines == 0 || overlaps(dest, src, len) {
+            copy_edge(engine, dest, src, split.head, past);
             arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, false);
-            copy_small(tail_to, tail_from, split.tail);
-        }
-        if past {
-            flush_edges(engine, dest, tail_to, split);
+            copy_edge(engine, tail_to, tail_from, split.tail, past);
+        } else {
+            copy_edge(engine, dest, src, split.head, past);
+            copy_edge(engine, tail_to, tail_from, split.tail, past);
+            arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, false);
         }
     }
 }
 
+/// Whether two ranges of a length share a byte.
+#[inline(always)]
+fn overlaps(dest: *const u8, src: *const u8, len: usize) -> bool {
+    dest.addr().abs_diff(src.addr()) < len
+}
+
+/// A head or a tail.
+///
 /// # Safety
-/// Head and tail are mapped.
-unsafe fn flush_edges(engine: &Engine, dest: *const u8, tail: *const u8, split: Split) {
+/// As for [`copy`].
+#[inline(always)]
+unsafe fn copy_edge(engine: &Engine, dest: *mut u8, src: *const u8, len: usize, flushed: bool) {
+    if len == 0 {
+        return;
+    }
     // SAFETY: forwarded from the caller's contract.
     unsafe {
-        if split.head != 0 {
-            flush(engine, dest, split.head);
-        }
-        if split.tail != 0 {
-            flush(engine, tail, split.tail);
+        copy_small(dest, src, len);
+        if flushed {
+            flush(engine, dest, len);
         }
     }
 }
@@ -205,6 +228,7 @@ unsafe fn copy_small(dest: *mut u8, src: *const u8, len: usize) {
 ///
 /// # Safety
 /// As for [`Persist::set`](super::Persist::set).
+#[inline(always)]
 pub(super) unsafe fn set(
     engine: &Engine,
     dest: *mut u8,
@@ -234,6 +258,7 @@ pub(super) unsafe fn set(
 
 /// # Safety
 /// As for [`set`].
+#[inline(always)]
 unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Way) {
     if engine.temporal == Stores::CLibrary {
         // SAFETY: forwarded from the caller's contract.
@@ -248,11 +273,12 @@ unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Wa
         let lines = dest.add(split.head);
         let tail = lines.add(split.lines);
         set_small(dest, word, split.head);
-        arch::set_lines(engine, kind, past, lines, word, split.lines);
         set_small(tail, word, split.tail);
         if past {
-            flush_edges(engine, dest, tail, split);
+            flush(engine, dest, split.head);
+            flush(engine, tail, split.tail);
         }
+        arch::set_lines(engine, kind, past, lines, word, split.lines);
     }
 }
 

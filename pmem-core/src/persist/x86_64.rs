@@ -195,6 +195,7 @@ const FENCE_LINES: usize = 12;
 ///
 /// # Safety
 /// The ranges are readable and writable; if they overlap, the direction suits.
+#[inline(always)]
 pub(super) unsafe fn copy_lines(
     engine: &Engine,
     kind: Stores,
@@ -308,6 +309,7 @@ unsafe fn stream_set_movdir64b(dest: *mut u8, word: u64, lines: usize) {
 ///
 /// # Safety
 /// The range is writable.
+#[inline(always)]
 pub(super) unsafe fn set_lines(
     engine: &Engine,
     kind: Stores,
@@ -367,7 +369,7 @@ macro_rules! flush_loop {
 ///
 /// # Safety
 /// They are mapped.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn flush_lines(instruction: FlushInstruction, first: *const u8, count: usize) {
     match instruction {
         FlushInstruction::Clwb => flush_loop!("clwb [{d}]", first, count),
@@ -377,7 +379,7 @@ pub(super) unsafe fn flush_lines(instruction: FlushInstruction, first: *const u8
 }
 
 /// Orders stores, flushes and non-temporal stores before it before those after it.
-#[inline]
+#[inline(always)]
 pub(super) fn fence() {
     // SAFETY: touches no memory itself.
     unsafe { asm!("sfence", options(nostack, preserves_flags)) };
