@@ -46,6 +46,10 @@ fn way(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> Way 
 /// So much is copied before it is flushed: it stays in the nearest cache.
 const BLOCK: usize = 32 << 10;
 
+/// Up to this length a copy past the cache is shorter than the way of its first load from memory; longer
+/// ones are looked ahead for by the processor.
+const PREFETCHED: usize = 2048;
+
 /// Copies as `memmove`; flushes unless the flags or `needs_flush` say otherwise. The fence is left to
 /// the caller.
 ///
@@ -152,32 +156,26 @@ unsafe fn copy_part(
     }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
+    if past && len <= PREFETCHED && split.lines != 0 {
+        // SAFETY: nothing is accessed.
+        unsafe { arch::prefetch(src, split.lines / CACHE_LINE) };
+    }
     // SAFETY: the parts make up the ranges; their order, and that within the lines, keeps what is
     // still to be read.
     unsafe {
         let (lines_to, lines_from) = (dest.add(split.head), src.add(split.head));
         let (tail_to, tail_from) = (lines_to.add(split.lines), lines_from.add(split.lines));
-        // The edges are flushed before the lines are stored: their way to memory is the longer one.
+        // What comes first is flushed first: its way to memory is the longest.
         if backwards {
             copy_edge(engine, tail_to, tail_from, split.tail, past);
             arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, true);
             copy_edge(engine, dest, src, split.head, past);
-        } else if split.lines == 0 || overlaps(dest, src, len) {
-            copy_edge(engine, dest, src, split.head, past);
-            arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, false);
-            copy_edge(engine, tail_to, tail_from, split.tail, past);
         } else {
             copy_edge(engine, dest, src, split.head, past);
-            copy_edge(engine, tail_to, tail_from, split.tail, past);
             arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, false);
+            copy_edge(engine, tail_to, tail_from, split.tail, past);
         }
     }
-}
-
-/// Whether two ranges of a length share a byte.
-#[inline(always)]
-fn overlaps(dest: *const u8, src: *const u8, len: usize) -> bool {
-    dest.addr().abs_diff(src.addr()) < len
 }
 
 /// A head or a tail.
@@ -241,16 +239,31 @@ pub(super) unsafe fn set(
         return;
     }
     let way = way(engine, len, flags, needs_flush);
-    let step = if way == Way::Flushed { BLOCK } else { len };
+    if way == Way::Flushed && len > BLOCK {
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { set_blocks(engine, dest, byte, len) };
+    }
+    // SAFETY: forwarded from the caller's contract.
+    unsafe {
+        set_part(engine, dest, byte, len, way);
+        if way == Way::Flushed {
+            flush(engine, dest, len);
+        }
+    }
+}
+
+/// Sets and flushes by turns.
+///
+/// # Safety
+/// As for [`set`].
+unsafe fn set_blocks(engine: &Engine, dest: *mut u8, byte: u8, len: usize) {
     let mut done = 0;
     while done < len {
-        let size = step.min(len - done);
+        let size = BLOCK.min(len - done);
         // SAFETY: a part of the range.
         unsafe {
-            set_part(engine, dest.add(done), byte, size, way);
-            if way == Way::Flushed {
-                flush(engine, dest.add(done), size);
-            }
+            set_part(engine, dest.add(done), byte, size, Way::Flushed);
+            flush(engine, dest.add(done), size);
         }
         done += size;
     }
@@ -264,21 +277,36 @@ unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Wa
         // SAFETY: forwarded from the caller's contract.
         return unsafe { core::ptr::write_bytes(dest, byte, len) };
     }
+    let word = u64::from_ne_bytes([byte; 8]);
     let past = way == Way::NonTemporal;
+    if len <= CACHE_LINE && !past {
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { set_small(dest, word, len) };
+    }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
-    let word = u64::from_ne_bytes([byte; 8]);
     // SAFETY: the parts make up the range.
     unsafe {
         let lines = dest.add(split.head);
         let tail = lines.add(split.lines);
-        set_small(dest, word, split.head);
-        set_small(tail, word, split.tail);
-        if past {
-            flush(engine, dest, split.head);
-            flush(engine, tail, split.tail);
-        }
+        set_edge(engine, dest, word, split.head, past);
         arch::set_lines(engine, kind, past, lines, word, split.lines);
+        set_edge(engine, tail, word, split.tail, past);
+    }
+}
+
+/// A head or a tail.
+///
+/// # Safety
+/// As for [`set`].
+#[inline(always)]
+unsafe fn set_edge(engine: &Engine, dest: *mut u8, word: u64, len: usize, flushed: bool) {
+    // SAFETY: forwarded from the caller's contract.
+    unsafe {
+        set_small(dest, word, len);
+        if flushed {
+            flush(engine, dest, len);
+        }
     }
 }
 

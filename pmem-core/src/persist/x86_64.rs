@@ -188,6 +188,26 @@ unsafe fn stream_avx(dest: *mut u8, src: *const u8, lines: usize, step: isize) {
     }
 }
 
+/// Loads start before the first store that would have to wait for them.
+///
+/// # Safety
+/// None; lines that are not mapped are passed over.
+#[inline(always)]
+pub(super) unsafe fn prefetch(src: *const u8, lines: usize) {
+    // SAFETY: a prefetch never faults and changes nothing.
+    unsafe {
+        asm!(
+            "2:",
+            "prefetcht0 [{s}]",
+            "add {s}, 64",
+            "dec {n}",
+            "jnz 2b",
+            s = inout(reg) src => _, n = inout(reg) lines => _,
+            options(nostack, readonly)
+        );
+    }
+}
+
 /// So many lines of non-temporal stores go between two fences, where fences are wanted.
 const FENCE_LINES: usize = 12;
 
