@@ -46,6 +46,9 @@ fn way(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> Way 
 /// So much is copied before it is flushed: it stays in the nearest cache.
 const BLOCK: usize = 32 << 10;
 
+/// Up to this length a range is loaded as a whole before it is stored.
+pub(super) const SHORT: usize = 256;
+
 /// Up to this length a copy past the cache is shorter than the way of its first load from memory; longer
 /// ones are looked ahead for by the processor.
 const PREFETCHED: usize = 2048;
@@ -144,10 +147,10 @@ unsafe fn copy_part(
     backwards: bool,
 ) {
     let past = way == Way::NonTemporal;
-    if len <= CACHE_LINE && !(past && len == CACHE_LINE) {
+    if len <= if past { CACHE_LINE - 1 } else { SHORT } {
         // SAFETY: forwarded from the caller's contract.
         unsafe {
-            copy_small(dest, src, len);
+            copy_small(engine, dest, src, len);
             if past {
                 flush(engine, dest, len);
             }
@@ -189,19 +192,19 @@ unsafe fn copy_edge(engine: &Engine, dest: *mut u8, src: *const u8, len: usize, 
     }
     // SAFETY: forwarded from the caller's contract.
     unsafe {
-        copy_small(dest, src, len);
+        copy_small(engine, dest, src, len);
         if flushed {
             flush(engine, dest, len);
         }
     }
 }
 
-/// Up to 64 bytes. All loads come before all stores.
+/// Up to [`SHORT`] bytes. All loads come before all stores.
 ///
 /// # Safety
 /// As for [`copy`].
 #[inline]
-unsafe fn copy_small(dest: *mut u8, src: *const u8, len: usize) {
+unsafe fn copy_small(engine: &Engine, dest: *mut u8, src: *const u8, len: usize) {
     // SAFETY: pieces of both ranges.
     unsafe {
         if len < 8 {
@@ -211,7 +214,15 @@ unsafe fn copy_small(dest: *mut u8, src: *const u8, len: usize) {
         let (first_word, last_word) = (words::load(src), words::load(src.add(last)));
         let head = dest.addr().wrapping_neg() & 7;
         let whole = (len - head) & !7;
-        arch::copy_words(dest.add(head), src.add(head), whole);
+        let (words_to, words_from) = (dest.add(head), src.add(head));
+        if whole <= CACHE_LINE {
+            arch::copy_words(words_to, words_from, whole);
+        } else if engine.temporal == Stores::Words {
+            let backwards = dest.addr().wrapping_sub(src.addr()) < len;
+            words::copy_words(words_to, words_from, whole, backwards);
+        } else {
+            arch::copy_short(engine.temporal, words_to, words_from, whole);
+        }
         // Their words that lie in the destination as a whole have been written, to the same value.
         if head != 0 {
             words::store(dest, first_word);
@@ -279,9 +290,9 @@ unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Wa
     }
     let word = u64::from_ne_bytes([byte; 8]);
     let past = way == Way::NonTemporal;
-    if len <= CACHE_LINE && !past {
+    if len <= SHORT && !past {
         // SAFETY: forwarded from the caller's contract.
-        return unsafe { set_small(dest, word, len) };
+        return unsafe { set_small(engine, dest, word, len) };
     }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
@@ -303,19 +314,19 @@ unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Wa
 unsafe fn set_edge(engine: &Engine, dest: *mut u8, word: u64, len: usize, flushed: bool) {
     // SAFETY: forwarded from the caller's contract.
     unsafe {
-        set_small(dest, word, len);
+        set_small(engine, dest, word, len);
         if flushed {
             flush(engine, dest, len);
         }
     }
 }
 
-/// Up to 64 bytes.
+/// Up to [`SHORT`] bytes.
 ///
 /// # Safety
 /// As for [`set`].
 #[inline]
-unsafe fn set_small(dest: *mut u8, word: u64, len: usize) {
+unsafe fn set_small(engine: &Engine, dest: *mut u8, word: u64, len: usize) {
     // SAFETY: pieces of the range.
     unsafe {
         if len < 8 {
@@ -323,8 +334,10 @@ unsafe fn set_small(dest: *mut u8, word: u64, len: usize) {
         }
         let head = dest.addr().wrapping_neg() & 7;
         let whole = (len - head) & !7;
-        for at in (0..whole).step_by(8) {
-            words::store(dest.add(head + at), word);
+        if whole <= CACHE_LINE || engine.temporal == Stores::Words {
+            words::set_words(dest.add(head), word, whole);
+        } else {
+            arch::set_short(engine.temporal, dest.add(head), word, whole);
         }
         if head != 0 {
             words::store(dest, word);
