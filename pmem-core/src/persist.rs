@@ -12,19 +12,29 @@
 //!
 //! A third backend, the recorder of the crash-explorer crate, notes every store, flush and drain for tests.
 
+#[cfg_attr(all(target_arch = "x86_64", not(miri)), path = "persist/x86_64.rs")]
+#[cfg_attr(all(target_arch = "aarch64", not(miri)), path = "persist/aarch64.rs")]
+#[cfg_attr(
+    any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))),
+    path = "persist/portable.rs"
+)]
+mod arch;
+mod copy;
 mod cpu;
+mod engine;
+mod options;
 mod page_sync;
+mod words;
 
 pub use cpu::Cpu;
+pub use engine::{Engine, FlushInstruction, Stores};
+pub use options::{Options, integer};
 pub use page_sync::PageSync;
 
 use core::ops::{BitOr, BitOrAssign};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::Errno;
-
-/// The size of a cache line in bytes: what one flush instruction writes back.
-pub const CACHE_LINE_SIZE: usize = 64;
 
 /// How much memory has to be flushed at once to make one stored byte durable. Ordered from fine to coarse.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

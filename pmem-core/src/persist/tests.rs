@@ -36,26 +36,49 @@ fn pattern() -> std::boxed::Box<Area> {
     area
 }
 
+/// An engine for each kind of stores that this machine has.
+fn engines() -> Vec<Engine> {
+    let default = Options { threshold: 300, ..Options::default() };
+    let variants = [
+        default.clone(),
+        Options { movdir64b: true, ..default.clone() },
+        Options { avx512: false, write_combining_fences: Some(true), ..default.clone() },
+        Options { avx512: false, avx: false, clwb: false, ..default.clone() },
+        Options { non_temporal: false, clwb: false, clflushopt: false, ..default.clone() },
+        Options { non_temporal: false, c_library: true, ..default },
+    ];
+    let mut engines: Vec<Engine> = variants.iter().map(Engine::new).collect();
+    engines.dedup();
+    engines
+}
+
+fn check_area(area: &Area, fresh: &Area, to: usize, len: usize, expected: &[u8], case: &str) {
+    assert!(area.0[to..to + len] == *expected, "{case}");
+    assert!(area.0[..to] == fresh.0[..to], "before: {case}");
+    let end = to + len;
+    assert!(area.0[end..end + 128] == fresh.0[end..end + 128], "behind: {case}");
+}
+
 #[test]
 fn copies_what_memmove_copies() {
-    let memory: &dyn Persist = Cpu::get();
     let fresh = pattern();
     let mut area = pattern();
-    for len in lengths() {
-        for &to in offsets() {
-            // Far apart, or overlapping in either direction.
-            for from in [6144, to + 8, to + 70, to.saturating_sub(8), to.saturating_sub(3)] {
-                for flags in flag_sets() {
-                    area.0[..12 << 10].copy_from_slice(&fresh.0);
-                    let base = area.0.as_mut_ptr();
-                    // SAFETY: both ranges lie in the area.
-                    unsafe { memory.copy(base.add(to), base.add(from), len, flags) }.unwrap();
-                    let same = area.0[to..to + len] == fresh.0[from..from + len];
-                    assert!(same, "{len} bytes from {from} to {to}, {flags:?}");
-                    assert!(area.0[..to] == fresh.0[..to], "before: {len} at {to}, {flags:?}");
-                    let end = to + len;
-                    let untouched = area.0[end..end + 64] == fresh.0[end..end + 64];
-                    assert!(untouched, "behind: {len} at {to}, {flags:?}");
+    for engine in engines() {
+        for len in lengths() {
+            for &to in offsets() {
+                // Far apart, or overlapping in either direction.
+                for from in [6144, to + 8, to + 70, to.saturating_sub(8), to.saturating_sub(3)] {
+                    for flags in flag_sets() {
+                        area.0.copy_from_slice(&fresh.0);
+                        let base = area.0.as_mut_ptr();
+                        // SAFETY: both ranges lie in the area.
+                        unsafe {
+                            copy::copy(&engine, base.add(to), base.add(from), len, flags, true);
+                        }
+                        let expected = &fresh.0[from..from + len];
+                        let case = std::format!("{len} bytes from {from} to {to}, {flags:?}");
+                        check_area(&area, &fresh, to, len, expected, &case);
+                    }
                 }
             }
         }
@@ -64,19 +87,42 @@ fn copies_what_memmove_copies() {
 
 #[test]
 fn sets_what_memset_sets() {
-    let memory: &dyn Persist = Cpu::get();
     let fresh = pattern();
     let mut area = pattern();
-    for len in lengths() {
-        for &to in offsets() {
-            for flags in flag_sets() {
-                area.0.copy_from_slice(&fresh.0);
-                // SAFETY: the range lies in the area.
-                unsafe { memory.set(area.0.as_mut_ptr().add(to), 0xa5, len, flags) }.unwrap();
-                assert!(area.0[to..to + len].iter().all(|&byte| byte == 0xa5), "{len} {flags:?}");
-                assert!(area.0[..to] == fresh.0[..to], "before: {len} at {to}, {flags:?}");
-                let end = to + len;
-                assert!(area.0[end..end + 64] == fresh.0[end..end + 64], "{len} at {to} {flags:?}");
+    for engine in engines() {
+        for len in lengths() {
+            for &to in offsets() {
+                for flags in flag_sets() {
+                    area.0.copy_from_slice(&fresh.0);
+                    // SAFETY: the range lies in the area.
+                    unsafe {
+                        let dest = area.0.as_mut_ptr().add(to);
+                        copy::set(&engine, dest, 0xa5, len, flags, true);
+                    }
+                    let case = std::format!("{len} bytes at {to}, {flags:?}");
+                    check_area(&area, &fresh, to, len, &std::vec![0xa5; len], &case);
+                }
+            }
+        }
+    }
+}
+
+/// Long enough for several blocks between flushes.
+#[test]
+#[cfg_attr(miri, ignore = "takes long, and shows nothing that short copies do not")]
+fn long_copies_overlap() {
+    const LEN: usize = 200 << 10;
+    let fresh: Vec<u8> = (0..LEN + (64 << 10)).map(|i| (i * 31 + (i >> 9)) as u8).collect();
+    for engine in engines() {
+        for flags in [CopyFlags::NONE, CopyFlags::TEMPORAL, CopyFlags::NOFLUSH] {
+            for (to, from) in [(0, 40), (40, 0), (0, 33_000), (33_000, 0), (13, 5000), (5000, 13)] {
+                let mut area = fresh.clone();
+                let base = area.as_mut_ptr();
+                // SAFETY: both ranges lie in the area.
+                unsafe { copy::copy(&engine, base.add(to), base.add(from), LEN, flags, true) };
+                let mut expected = fresh.clone();
+                expected.copy_within(from..from + LEN, to);
+                assert!(area == expected, "{from} to {to}, {flags:?}, {engine:?}");
             }
         }
     }
