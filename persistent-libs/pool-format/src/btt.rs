@@ -160,6 +160,12 @@ impl InfoBlock {
         Some(info)
     }
 
+    /// Whether it was one of the pool set `parent` once, whatever has become of it.
+    #[must_use]
+    pub fn is_of(&self, parent: Uuid) -> bool {
+        self.signature == SIGNATURE && self.parent_uuid == parent
+    }
+
     fn sum(&self) -> u64 {
         checksum(self.as_bytes(), Some(offset_of!(InfoBlock, checksum)), None)
     }

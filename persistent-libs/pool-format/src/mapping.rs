@@ -275,6 +275,12 @@ impl Mapping {
     }
 }
 
+impl AsRef<Mapping> for Mapping {
+    fn as_ref(&self) -> &Mapping {
+        self
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.owned {

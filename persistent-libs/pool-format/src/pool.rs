@@ -148,6 +148,12 @@ impl Pool {
     }
 }
 
+impl AsRef<Mapping> for Pool {
+    fn as_ref(&self) -> &Mapping {
+        self.mapping()
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.marked_open {
