@@ -251,7 +251,7 @@ impl<M: AsRef<Mapping>> Btt<M> {
                     return Ok(());
                 }
                 BlockState::Error => {
-                    let text = format!("block {block} is in error state");
+                    let text = format!("EIO due to map entry error flag (block {block})");
                     return Err(Error::new(Errno::EIO, text));
                 }
                 BlockState::Normal => {}

@@ -78,8 +78,7 @@ impl PmemBlk {
 
     pub(crate) fn format(new: NewPool, path: &Path, block_size: u32) -> Result<PmemBlk> {
         let is_zeroed = new.is_zeroed();
-        let descriptor =
-            BlkDescriptor { block_size: block_size.into(), is_zeroed: u32::from(is_zeroed).into() };
+        let descriptor = BlkDescriptor::new(block_size, is_zeroed);
         // Refused before anything is written.
         let largest = btt::largest_block(new.size() - NAMESPACE_OFFSET);
         if block_size > largest {
@@ -98,11 +97,11 @@ impl PmemBlk {
     }
 
     pub(crate) fn load(pool: Pool, wanted: Option<u32>) -> Result<PmemBlk> {
-        let mut descriptor = BlkDescriptor { block_size: 0.into(), is_zeroed: 0.into() };
+        let mut descriptor = BlkDescriptor::new(0, false);
         pool.mapping().read(DESCRIPTOR_OFFSET, descriptor.as_mut_bytes());
         let block_size = descriptor.block_size.get();
         if let Some(wanted) = wanted.filter(|&wanted| wanted != block_size) {
-            let text = format!("the pool has blocks of {block_size} bytes, not {wanted}");
+            let text = format!("wrong bsize ({wanted}), pool created with bsize {block_size}");
             return Err(Error::pool(text, pool.path(), Errno::EINVAL));
         }
         let config = Config {

@@ -37,6 +37,12 @@ impl Options {
         Options { create: CreateOptions::default(), open: OpenOptions::default(), replicas: false }
     }
 
+    /// As `pool_format` has them.
+    #[must_use]
+    pub fn with(create: CreateOptions, open: OpenOptions) -> Options {
+        Options { create, open, ..Options::new() }
+    }
+
     /// Permissions of new files, whatever the umask.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Options {

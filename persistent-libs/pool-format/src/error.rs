@@ -27,7 +27,7 @@ pub enum Error {
         errno: Errno,
     },
     /// A pool set file does not follow the grammar.
-    #[error("{text} [{}:{line}]", path.display())]
+    #[error("{} [{text}:{line}]", path.display())]
     Syntax {
         /// What is wrong.
         text: &'static str,

@@ -49,10 +49,10 @@ impl LogDescriptor {
     #[must_use]
     pub fn fault(&self, pool_size: u64) -> Option<String> {
         let (start, end, write) = (self.start.get(), self.end.get(), self.write.get());
-        if start != DATA_OFFSET {
-            Some(format!("wrong start offset {start} of the log (expected {DATA_OFFSET})"))
-        } else if end != pool_size {
-            Some(format!("wrong end offset {end} of the log (the pool has {pool_size} bytes)"))
+        if start != DATA_OFFSET || end != pool_size {
+            Some(format!(
+                "wrong start/end offsets (start: {start} end: {end}), pool size {pool_size}"
+            ))
         } else if write < start || write > end {
             Some(format!("write offset {write} of the log outside of {start}..={end}"))
         } else {
@@ -69,7 +69,7 @@ mod tests {
     fn faults() {
         let good = LogDescriptor::empty(2 << 20);
         assert_eq!(good.fault(2 << 20), None);
-        assert!(good.fault(3 << 20).unwrap().contains("end offset"));
+        assert!(good.fault(3 << 20).unwrap().contains("offsets"));
         assert!(LogDescriptor { start: 4096.into(), ..good }.fault(2 << 20).is_some());
         assert!(LogDescriptor { write: 8191.into(), ..good }.fault(2 << 20).is_some());
         assert!(LogDescriptor { write: (2 << 20).into(), ..good }.fault(2 << 20).is_none());

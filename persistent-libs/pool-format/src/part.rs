@@ -63,7 +63,13 @@ impl Part {
             .create_new(true)
             .mode(0o0)
             .open(path)
-            .map_err(io_error("open", path))?;
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    let text = format!("file {} already exists", path.display());
+                    Error::pool(text, path, Errno::EEXIST)
+                }
+                _ => Error::io("open", path, &error),
+            })?;
         let align = mapping::PAGE;
         let part = Part { path: path.into(), file, size, align, is_device: false, created: true };
         let allocated = lock(&part.file, path).and_then(|()| {
@@ -87,6 +93,9 @@ impl Part {
     /// Those of `open`; `EAGAIN` when somebody has it; `EINVAL` when it is neither a regular file nor
     /// device DAX, or too small.
     pub(crate) fn open(path: &Path, writable: bool) -> Result<Part> {
+        if path.is_dir() {
+            return Err(Error::pool("a directory is no pool", path, Errno::EINVAL));
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(writable)

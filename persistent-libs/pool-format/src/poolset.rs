@@ -52,7 +52,7 @@ pub struct ReplicaSpec {
 /// assert_eq!(set.to_string(), "PMEMPOOLSET\nOPTION SINGLEHDR\n4194304 /a\n3145728 /b\n");
 ///
 /// let error = PoolSet::parse(b"PMEMPOOLSET\n4M a\n", "set".as_ref()).unwrap_err();
-/// assert_eq!(error.to_string(), "incorrect path (must be an absolute one) [set:2]");
+/// assert_eq!(error.to_string(), "set [incorrect path (must be an absolute one):2]");
 /// # Ok::<(), pool_format::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -57,8 +57,7 @@ pub(super) fn create(path: &Path, kind: &PoolKind, options: &CreateOptions) -> R
     let (set, parts) = match options.size {
         Some(size) => {
             if size < kind.least_bytes {
-                let text = format!("size {size} smaller than {}", kind.least_bytes);
-                return Err(Error::pool(text, path, Errno::EINVAL));
+                return Err(too_small(size / mapping::PAGE * mapping::PAGE, path, kind));
             }
             (PoolSet::default(), vec![vec![Part::create(path, size)?]])
         }
@@ -66,7 +65,7 @@ pub(super) fn create(path: &Path, kind: &PoolKind, options: &CreateOptions) -> R
             None => (PoolSet::default(), vec![vec![take_existing(path, None, options)?]]),
             Some(set) => {
                 if set.replicas.len() > 1 && !kind.replicas {
-                    let text = "replication is not supported by pools of this kind";
+                    let text = "replication not supported";
                     return Err(Error::pool(text, path, Errno::ENOTSUP));
                 }
                 let parts = make_parts(&set, path, kind, options)?;
@@ -89,8 +88,7 @@ pub(super) fn create(path: &Path, kind: &PoolKind, options: &CreateOptions) -> R
         }
         let mapping = mapping::map_replica(parts, !set.single_header, Sharing::Shared)?;
         if mapping.len() < kind.least_bytes {
-            let text = format!("size {} smaller than {}", mapping.len(), kind.least_bytes);
-            return Err(Error::pool(text, path, Errno::EINVAL));
+            return Err(too_small(mapping.len(), path, kind));
         }
         if options.prefault {
             mapping.prefault();
@@ -114,6 +112,11 @@ pub(super) fn create(path: &Path, kind: &PoolKind, options: &CreateOptions) -> R
         signature: kind.signature,
         finished: false,
     })
+}
+
+fn too_small(size: u64, path: &Path, kind: &PoolKind) -> Error {
+    let text = format!("reservation pool size {size} smaller than {}", kind.least_bytes);
+    Error::pool(text, path, Errno::EINVAL)
 }
 
 /// Parts that vanish, as far as they were made, unless they are kept.
@@ -176,8 +179,9 @@ pub(super) fn spec_size(spec: &PartSpec) -> Result<u64> {
             let exists = std::fs::exists(path).map_err(|error| Error::io("stat", path, &error))?;
             let device = if exists { part::device_size(path)? } else { None };
             device.ok_or_else(|| {
-                let text = "cannot determine size of a part: AUTO is for device DAX";
-                Error::pool(text, path, Errno::EINVAL)
+                let text = "cannot determine size of a part (AUTO is for device DAX)";
+                let errno = if exists { Errno::EINVAL } else { Errno::ENOENT };
+                Error::pool(text, path, errno)
             })?
         }
     };

@@ -14,10 +14,12 @@ pub(super) fn check(set: &PoolSet, path: &Path) -> Result<bool> {
         return Ok(false);
     }
     if directories < parts().count() {
-        return error("a pool set has either directories or files");
+        return error("cannot mix directories and files in a set");
     }
     if !set.single_header {
-        return error("directories need OPTION SINGLEHDR");
+        return error(
+            "directory based pools are not supported for poolsets with headers (without SINGLEHDR option)",
+        );
     }
     let mut names = std::collections::HashSet::new();
     if parts().any(|part| !names.insert(&part.path)) {

@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, kind: &PoolKind, options: &OpenOptions) -> Resul
         None => (None, vec![vec![(path.to_path_buf(), None)]]),
         Some(set) => {
             if set.replicas.len() > 1 && !kind.replicas {
-                let text = "replication is not supported by pools of this kind";
+                let text = "replication not supported";
                 return Err(Error::pool(text, path, Errno::ENOTSUP));
             }
             let specs = part_specs(&set, path)?;

@@ -26,27 +26,29 @@ const TOKEN: &str = "invalid token found in the current line";
 const UNKNOWN_OPTION: &str = "unknown option";
 const NO_OPTION: &str = "missing option name";
 const REMOTE: &str = "remote replicas are not supported";
-const NO_HEADERS: &str = "NOHDRS is for remote pools only, which are not supported";
+const REMOTE_TOKENS: &str = "address of remote node and descriptor of remote pool set expected";
+const NO_HEADERS: &str = "the NOHDRS poolset option is not supported for local poolsets";
 
 pub(super) fn parse(text: &[u8], path: &Path) -> Result<PoolSet> {
     let error =
         |line, text| Err(Error::Syntax { text, path: path.into(), line, errno: errno(text) });
     let mut lines = lines(text);
-    if lines.next() != Some(POOL_SET_SIGNATURE) {
+    // Without an end the first line is not one.
+    if lines.next() != Some(POOL_SET_SIGNATURE) || !text.contains(&b'\n') {
         return error(1, FIRST_LINE);
     }
     let mut set = PoolSet { replicas: vec![ReplicaSpec::default()], single_header: false };
-    let mut last = 1;
+    let mut end = 2;
     for (line, text) in (2..).zip(lines) {
-        last = line;
+        end = line + 1;
         if let Err(text) = parse_line(text, &mut set) {
             return error(line, text);
         }
     }
     match set.replicas.last() {
         Some(replica) if !replica.parts.is_empty() => Ok(set),
-        _ if set.replicas.len() > 1 => error(last, NO_REPLICA_PARTS),
-        _ => error(last, NO_PARTS),
+        _ if set.replicas.len() > 1 => error(end, NO_REPLICA_PARTS),
+        _ => error(end, NO_PARTS),
     }
 }
 
@@ -65,47 +67,48 @@ fn parse_line(line: &[u8], set: &mut PoolSet) -> core::result::Result<(), &'stat
     if line.is_empty() {
         return Ok(());
     }
-    let mut tokens = line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty());
     if let Some(rest) = line.strip_prefix(b"REPLICA") {
-        if rest.first().is_some_and(|byte| !b" \t".contains(byte)) {
-            return Err(REPLICA);
-        }
-        return replica(tokens.skip(1), set);
+        return replica(rest, set);
     }
     if let Some(rest) = line.strip_prefix(b"OPTION") {
-        if rest.first().is_some_and(|byte| !b" \t".contains(byte)) {
-            return Err(UNKNOWN_OPTION);
-        }
-        return options(tokens.skip(1), set);
+        // As PMDK does, also without a blank behind the word.
+        return options(blank_separated(rest), set);
     }
-    let size = parse_size(tokens.next().ok_or(TOKEN)?)?;
-    let path = tokens.next().ok_or(TOKEN)?;
+    let mut tokens = blank_separated(line);
+    let (Some(size), Some(path), None) = (tokens.next(), tokens.next(), tokens.next()) else {
+        return Err(TOKEN);
+    };
+    let size = parse_size(size)?;
     if path.first() != Some(&b'/') {
         return Err(PATH);
-    }
-    if tokens.next().is_some() {
-        return Err(TOKEN);
     }
     let part = PartSpec { size, path: OsStr::from_bytes(path).into() };
     set.replicas.last_mut().ok_or(NO_PARTS)?.parts.push(part);
     Ok(())
 }
 
-fn replica<'t>(
-    mut tokens: impl Iterator<Item = &'t [u8]>,
-    set: &mut PoolSet,
-) -> core::result::Result<(), &'static str> {
+fn blank_separated(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty())
+}
+
+/// `rest` is what follows the word.
+fn replica(rest: &[u8], set: &mut PoolSet) -> core::result::Result<(), &'static str> {
     if set.replicas.last().is_none_or(|replica| replica.parts.is_empty()) {
         return Err(if set.replicas.len() > 1 { NO_REPLICA_PARTS } else { NO_PARTS });
     }
-    match (tokens.next(), tokens.next(), tokens.next()) {
-        (None, ..) => {
+    match rest.first() {
+        None => {
             set.replicas.push(ReplicaSpec::default());
-            Ok(())
+            return Ok(());
         }
+        Some(b' ' | b'\t') => {}
+        Some(_) => return Err(REPLICA),
+    }
+    let mut tokens = blank_separated(rest);
+    match (tokens.next(), tokens.next(), tokens.next()) {
         (Some(_), Some(descriptor), None) if descriptor.first() == Some(&b'/') => Err(DESCRIPTOR),
         (Some(_), Some(_), None) => Err(REMOTE),
-        _ => Err(REPLICA),
+        _ => Err(REMOTE_TOKENS),
     }
 }
 
@@ -201,7 +204,7 @@ mod tests {
             "auto",
             "99999999999999999999999",
         ] {
-            assert_eq!(refused(&format!("{text} /a")), "incorrect format of size [s:2]", "{text}");
+            assert_eq!(refused(&format!("{text} /a")), "s [incorrect format of size:2]", "{text}");
         }
     }
 
@@ -221,31 +224,40 @@ mod tests {
     #[test]
     fn what_is_refused() {
         for (text, message) in [
-            ("", "no pool set parts [s:1]"),
-            ("# nothing\n", "no pool set parts [s:2]"),
-            ("REPLICA\n", "no pool set parts [s:2]"),
-            ("4M /a\nREPLICA\n", "no replica parts [s:3]"),
-            ("4M /a\nREPLICA\nREPLICA\n4M /b", "no replica parts [s:4]"),
-            ("4M /a\nREPLICAS\n", "exactly 'REPLICA' expected [s:3]"),
-            ("4M /a\nREPLICA u@h set\n", "remote replicas are not supported [s:3]"),
-            ("4M /a\nREPLICA u@h /set\n", "incorrect descriptor (must be a relative path) [s:3]"),
-            (" REPLICA\n", "incorrect format of size [s:2]"),
-            ("4M a\n", "incorrect path (must be an absolute one) [s:2]"),
-            ("4M\n", "invalid token found in the current line [s:2]"),
-            ("4M /a b\n", "invalid token found in the current line [s:2]"),
-            ("   \n", "invalid token found in the current line [s:2]"),
-            ("4 M /a\n", "incorrect path (must be an absolute one) [s:2]"),
-            ("OPTION\n", "missing option name [s:2]"),
-            ("OPTION X\n", "unknown option [s:2]"),
+            ("", "s [no pool set parts:2]"),
+            ("# nothing\n", "s [no pool set parts:3]"),
+            ("REPLICA\n", "s [no pool set parts:2]"),
+            ("4M /a\nREPLICA\n", "s [no replica parts:4]"),
+            ("4M /a\nREPLICA\nREPLICA\n4M /b", "s [no replica parts:4]"),
+            ("4M /a\nREPLICAS\n", "s [exactly 'REPLICA' expected:3]"),
+            ("4M /a\nREPLICA u@h set\n", "s [remote replicas are not supported:3]"),
+            ("4M /a\nREPLICA u@h /set\n", "s [incorrect descriptor (must be a relative path):3]"),
+            (
+                "4M /a\nREPLICA x\n",
+                "s [address of remote node and descriptor of remote pool set expected:3]",
+            ),
+            (" REPLICA\n", "s [invalid token found in the current line:2]"),
+            ("4M a\n", "s [incorrect path (must be an absolute one):2]"),
+            ("4M\n", "s [invalid token found in the current line:2]"),
+            ("4M /a b\n", "s [invalid token found in the current line:2]"),
+            ("   \n", "s [invalid token found in the current line:2]"),
+            ("4 M /a\n", "s [invalid token found in the current line:2]"),
+            ("OPTION\n", "s [missing option name:2]"),
+            ("OPTION X\n", "s [unknown option:2]"),
         ] {
             assert_eq!(refused(text), message, "{text}");
         }
         assert_eq!(parsed("4M /a\nREPLICA h set\n").unwrap_err().errno(), Errno::ENOTSUP);
-        for text in
-            ["", "PMEMPOOLSET ", "PMEMPOOLSET # c\n", "pmempoolset\n", "PMEMPOOLSETX\n1M /a"]
-        {
+        for text in [
+            "",
+            "PMEMPOOLSET",
+            "PMEMPOOLSET ",
+            "PMEMPOOLSET # c\n",
+            "pmempoolset\n",
+            "PMEMPOOLSETX\n1M /a",
+        ] {
             let error = PoolSet::parse(text.as_bytes(), Path::new("s")).unwrap_err();
-            assert_eq!(error.to_string(), "the first line must be exactly 'PMEMPOOLSET' [s:1]");
+            assert_eq!(error.to_string(), "s [the first line must be exactly 'PMEMPOOLSET':1]");
         }
     }
 }
