@@ -25,11 +25,13 @@ fn offsets() -> &'static [usize] {
     if cfg!(miri) { &[0, 1, 8, 57] } else { &[0, 1, 7, 8, 9, 24, 31, 56, 57, 60, 63] }
 }
 
+const AREA: usize = if cfg!(miri) { 512 } else { 12 << 10 };
+
 #[repr(C, align(64))]
-struct Area([u8; 12 << 10]);
+struct Area([u8; AREA]);
 
 fn pattern() -> std::boxed::Box<Area> {
-    let mut area = std::boxed::Box::new(Area([0; 12 << 10]));
+    let mut area = std::boxed::Box::new(Area([0; AREA]));
     for (i, byte) in area.0.iter_mut().enumerate() {
         *byte = (i * 7 + (i >> 8) * 13) as u8;
     }
@@ -67,7 +69,8 @@ fn copies_what_memmove_copies() {
         for len in lengths() {
             for &to in offsets() {
                 // Far apart, or overlapping in either direction.
-                for from in [6144, to + 8, to + 70, to.saturating_sub(8), to.saturating_sub(3)] {
+                for from in [AREA / 2, to + 8, to + 70, to.saturating_sub(8), to.saturating_sub(3)]
+                {
                     for flags in flag_sets() {
                         area.0.copy_from_slice(&fresh.0);
                         let base = area.0.as_mut_ptr();

@@ -1,7 +1,5 @@
 //! Stores of at most 8 bytes, for any machine.
 
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-
 /// Loads 8 bytes from any address.
 ///
 /// # Safety
@@ -28,13 +26,14 @@ pub(super) unsafe fn store(dest: *mut u8, value: u64) {
     unsafe {
         core::arch::asm!("str {}, [{}]", in(reg) value, in(reg) dest, options(nostack, preserves_flags));
     }
+    // SAFETY: as above.
     #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    if dest.addr() % 8 == 0 {
-        // SAFETY: aligned, writable by the caller's contract.
-        unsafe { AtomicU64::from_ptr(dest.cast()) }.store(value, Ordering::Relaxed);
-    } else {
-        // SAFETY: as above.
-        unsafe { copy_bytes(dest, value.to_ne_bytes().as_ptr(), 8) };
+    unsafe {
+        if dest.addr() % 8 == 0 {
+            dest.cast::<u64>().write_volatile(value);
+        } else {
+            dest.cast::<u64>().write_unaligned(value);
+        }
     }
 }
 
@@ -50,7 +49,7 @@ pub(super) unsafe fn copy_bytes(dest: *mut u8, src: *const u8, len: usize) {
     }
     for (at, &byte) in bytes.iter().enumerate().take(len) {
         // SAFETY: inside the range.
-        unsafe { AtomicU8::from_ptr(dest.add(at)) }.store(byte, Ordering::Relaxed);
+        unsafe { dest.add(at).write_volatile(byte) };
     }
 }
 
@@ -63,10 +62,7 @@ pub(super) unsafe fn copy_words(dest: *mut u8, src: *const u8, len: usize, backw
     while done < len {
         let at = if backwards { len - done - 8 } else { done };
         // SAFETY: an aligned word inside the range.
-        unsafe {
-            let value = load(src.add(at));
-            AtomicU64::from_ptr(dest.add(at).cast()).store(value, Ordering::Relaxed);
-        }
+        unsafe { store(dest.add(at), load(src.add(at))) };
         done += 8;
     }
 }
@@ -78,6 +74,6 @@ pub(super) unsafe fn copy_words(dest: *mut u8, src: *const u8, len: usize, backw
 pub(super) unsafe fn set_words(dest: *mut u8, value: u64, len: usize) {
     for at in (0..len).step_by(8) {
         // SAFETY: an aligned word inside the range.
-        unsafe { AtomicU64::from_ptr(dest.add(at).cast()) }.store(value, Ordering::Relaxed);
+        unsafe { store(dest.add(at), value) };
     }
 }
