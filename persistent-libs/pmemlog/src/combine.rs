@@ -10,9 +10,9 @@
 //! lock.
 
 #[cfg(not(pmem_loom))]
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 #[cfg(pmem_loom)]
-use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use loom::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 #[cfg(pmem_loom)]
 use loom::thread::{self, Thread};
 #[cfg(not(pmem_loom))]
@@ -34,12 +34,16 @@ const DONE: u32 = 2;
 const LEADS: u32 = 3;
 
 /// Runs requests one batch at a time.
+///
+/// One word is the lock and the queue: null when unlocked, `EMPTY` when locked and nobody waits, else locked and the
+/// latest waiting request. So a request that meets no other costs two atomic operations.
 #[derive(Debug)]
 pub(crate) struct Combiner {
-    locked: AtomicBool,
-    /// Latest first.
-    queue: AtomicPtr<()>,
+    word: AtomicPtr<()>,
 }
+
+/// Locked, and nobody waits. No node has this address.
+const EMPTY: *mut () = ptr::without_provenance_mut(1);
 
 /// A waiting request, on the stack of its thread.
 struct Node<T, R> {
@@ -62,30 +66,41 @@ impl Drop for AbortOnDrop {
 
 impl Combiner {
     pub(crate) fn new() -> Combiner {
-        Combiner { locked: AtomicBool::new(false), queue: AtomicPtr::new(ptr::null_mut()) }
-    }
-
-    fn try_lock(&self) -> bool {
-        // Sequentially consistent: either who pushes sees the lock free, or who unlocks sees the push.
-        !self.locked.swap(true, Ordering::SeqCst)
+        Combiner { word: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Has `item` processed, alone or with others, by this thread or another one. `process` gets requests in the order
     /// in which they are to take effect, and a result for each. Always the same types and function for one
     /// combiner.
+    #[inline]
     pub(crate) fn run<T: Sync, R: Copy + Default + Send>(
         &self,
         item: T,
         process: &impl Fn(&[&T], &mut [R]),
     ) -> R {
-        if self.try_lock() {
-            let mut results = [R::default()];
-            let guard = AbortOnDrop;
-            process(&[&item], &mut results);
-            core::mem::forget(guard);
-            self.serve(process);
-            return results[0];
+        if self.swap_word(ptr::null_mut(), EMPTY).is_err() {
+            return self.run_with_others(item, process);
         }
+        let mut results = [R::default()];
+        let guard = AbortOnDrop;
+        process(&[&item], &mut results);
+        core::mem::forget(guard);
+        if self.swap_word(EMPTY, ptr::null_mut()).is_err() {
+            self.serve(process);
+        }
+        results[0]
+    }
+
+    fn swap_word(&self, old: *mut (), new: *mut ()) -> Result<*mut (), *mut ()> {
+        self.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    #[cold]
+    fn run_with_others<T: Sync, R: Copy + Default + Send>(
+        &self,
+        item: T,
+        process: &impl Fn(&[&T], &mut [R]),
+    ) -> R {
         let node = Node {
             item,
             state: AtomicU32::new(WAITING),
@@ -93,36 +108,44 @@ impl Combiner {
             thread: UnsafeCell::new(None),
             next: UnsafeCell::new(ptr::null_mut()),
         };
-        self.push(&node);
-        if self.try_lock() {
-            // The request is in the queue, or just done.
-            self.serve(process);
-        }
-        if node.wait() == LEADS {
-            self.process_list(ptr::from_ref(&node).cast_mut(), process);
+        let own = ptr::from_ref(&node).cast_mut();
+        let leads = self.push_or_lock(&node) || node.wait() == LEADS;
+        if leads {
+            self.process_list(own, process);
             self.serve(process);
         }
         // SAFETY: whoever processed the request wrote the result before it said so, and is done with the node.
         unsafe { *node.result.get() }
     }
 
-    fn push<T, R>(&self, node: &Node<T, R>) {
-        let new = ptr::from_ref(node).cast_mut();
-        let mut head = self.queue.load(Ordering::Relaxed);
+    /// Puts a request into the queue, or takes the lock if it is free: then the request is this thread's to process.
+    fn push_or_lock<T, R>(&self, node: &Node<T, R>) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            // SAFETY: not in the queue yet: this thread's.
-            unsafe { *node.next.get() = head.cast() };
-            match self.queue.compare_exchange(head, new.cast(), Ordering::SeqCst, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(seen) => head = seen,
+            let new = if word.is_null() {
+                EMPTY
+            } else {
+                let next = if word == EMPTY { ptr::null_mut() } else { word.cast() };
+                // SAFETY: not in the queue yet: this thread's.
+                unsafe { *node.next.get() = next };
+                ptr::from_ref(node).cast_mut().cast()
+            };
+            match self.swap_word(word, new) {
+                Ok(_) => {
+                    if new == EMPTY {
+                        // SAFETY: as above.
+                        unsafe { *node.next.get() = ptr::null_mut() };
+                    }
+                    return new == EMPTY;
+                }
+                Err(seen) => word = seen,
             }
         }
     }
 
-    /// All waiting requests, oldest first.
+    /// Takes the waiting requests, oldest first; there are some, and the caller has the lock.
     fn take<T, R>(&self) -> *mut Node<T, R> {
-        let mut list: *mut Node<T, R> = self.queue.swap(ptr::null_mut(), Ordering::SeqCst).cast();
+        let mut list: *mut Node<T, R> = self.word.swap(EMPTY, Ordering::AcqRel).cast();
         let mut reversed = ptr::null_mut();
         while !list.is_null() {
             // SAFETY: nodes in the queue stay valid until they are done, and belong to who took them out.
@@ -136,21 +159,15 @@ impl Combiner {
     /// Processes what is waiting, then unlocks. The caller has the lock.
     fn serve<T: Sync, R: Copy + Default>(&self, process: &impl Fn(&[&T], &mut [R])) {
         let mut rounds = 0;
-        loop {
+        while self.swap_word(EMPTY, ptr::null_mut()).is_err() {
             let list = self.take::<T, R>();
-            if list.is_null() {
-                self.locked.store(false, Ordering::SeqCst);
-                if self.queue.load(Ordering::SeqCst).is_null() || !self.try_lock() {
-                    return;
-                }
-            } else if rounds == MOST_ROUNDS {
+            if rounds == MOST_ROUNDS {
                 // SAFETY: as in `take`.
                 unsafe { Node::finish(list, LEADS) };
                 return;
-            } else {
-                self.process_list(list, process);
-                rounds += 1;
             }
+            self.process_list(list, process);
+            rounds += 1;
         }
     }
 
@@ -277,6 +294,7 @@ mod tests {
     #[test]
     fn loom_no_request_is_forgotten() {
         use loom::sync::Arc;
+        use loom::sync::atomic::AtomicBool;
         loom::model(|| {
             let shared = Arc::new((Combiner::new(), AtomicU32::new(0), AtomicBool::new(false)));
             let run = |shared: &Arc<(Combiner, AtomicU32, AtomicBool)>, item: u32| {

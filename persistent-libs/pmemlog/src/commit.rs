@@ -7,6 +7,7 @@
 //! Two waits for all requests of a batch, and for all replicas. After a crash the end is the old or the new one; what
 //! lies behind it is not part of the log.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pmem_core::errno::Errno;
@@ -64,18 +65,18 @@ fn number(result: Result<(), Errno>) -> i32 {
 fn append(replicas: &[Replica], ends: &Ends, requests: &[&Request<'_>], results: &mut [i32]) {
     let old = ends.write.load(Ordering::Relaxed);
     let mut new = old;
-    let mut copied = Ok(());
     for (request, result) in requests.iter().zip(&mut *results) {
-        let &&Request::Append(buffers, len) = request else { continue };
+        let &&Request::Append(_, len) = request else { continue };
         // A full log refuses even an empty append.
         if new == ends.limit || len > ends.limit - new {
             *result = libc::ENOSPC;
-            continue;
+        } else {
+            new += len;
         }
-        for replica in replicas {
-            copied = copied.and(copy(replica.mapping(), new, buffers));
-        }
-        new += len;
+    }
+    let mut copied = Ok(());
+    for replica in replicas {
+        copied = copied.and(copy_all(replica.mapping(), old, requests, results));
     }
     let done =
         copied.and_then(|()| wait(replicas, old..new)).and_then(|()| move_end(replicas, ends, new));
@@ -84,22 +85,97 @@ fn append(replicas: &[Replica], ends: &Ends, requests: &[&Request<'_>], results:
     }
 }
 
-fn copy(mapping: &Mapping, mut at: u64, buffers: &[libc::iovec]) -> Result<(), Errno> {
-    let memory = mapping.memory();
-    // Pages are written together, in `wait`.
-    let flags = match memory.granularity() {
-        Granularity::Page => CopyFlags::NOFLUSH,
-        _ => CopyFlags::NODRAIN,
-    };
-    for buffer in buffers {
-        let len = buffer.iov_len;
-        let to = mapping.at(at, len as u64);
-        // SAFETY: the buffer is readable, by the contract of `append_iovec`; nobody else writes behind the end of
-        // the log, and nobody reads there.
-        unsafe { memory.copy(to, buffer.iov_base.cast(), len, flags) }?;
-        at += len as u64;
+/// Copies what was taken in a row, not waiting for the medium.
+fn copy_all(
+    mapping: &Mapping,
+    at: u64,
+    requests: &[&Request<'_>],
+    results: &[i32],
+) -> Result<(), Errno> {
+    let mut writer = Writer::new(mapping, at);
+    if let [Request::Append([buffer], _)] = requests {
+        // By far the most frequent case.
+        return if results[0] == 0 { writer.put(buffer) } else { Ok(()) };
     }
-    Ok(())
+    let mut gathered = Gathered::new();
+    for (request, result) in requests.iter().zip(results) {
+        let Request::Append(buffers, _) = request else { continue };
+        if *result != 0 {
+            continue;
+        }
+        for buffer in *buffers {
+            if !gathered.has_room(buffer.iov_len) {
+                writer.put(&gathered.take())?;
+            }
+            if gathered.has_room(buffer.iov_len) {
+                gathered.add(buffer);
+            } else {
+                writer.put(buffer)?;
+            }
+        }
+    }
+    writer.put(&gathered.take())
+}
+
+/// Writes buffers one behind the other.
+struct Writer<'m> {
+    mapping: &'m Mapping,
+    at: u64,
+    flags: CopyFlags,
+}
+
+impl<'m> Writer<'m> {
+    fn new(mapping: &'m Mapping, at: u64) -> Writer<'m> {
+        // Pages are written together, in `wait`.
+        let page = mapping.memory().granularity() == Granularity::Page;
+        let flags = if page { CopyFlags::NOFLUSH } else { CopyFlags::NODRAIN };
+        Writer { mapping, at, flags }
+    }
+
+    fn put(&mut self, buffer: &libc::iovec) -> Result<(), Errno> {
+        let len = buffer.iov_len;
+        let to = self.mapping.at(self.at, len as u64);
+        self.at += len as u64;
+        // SAFETY: the bytes are readable, by the contract of `append_iovec`; nobody else writes behind the end of the
+        // log, and nobody reads there.
+        unsafe { self.mapping.memory().copy(to, buffer.iov_base.cast(), len, self.flags) }
+    }
+}
+
+/// Small pieces, put together in ordinary memory: a line of the medium is written once, and whole.
+struct Gathered {
+    bytes: MaybeUninit<[u8; Gathered::SIZE]>,
+    len: usize,
+}
+
+impl Gathered {
+    const SIZE: usize = 2048;
+
+    fn new() -> Gathered {
+        Gathered { bytes: MaybeUninit::uninit(), len: 0 }
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        len <= Gathered::SIZE - self.len
+    }
+
+    fn add(&mut self, buffer: &libc::iovec) {
+        assert!(self.has_room(buffer.iov_len), "asked before");
+        // SAFETY: there is room; the buffer is readable, by the contract of `append_iovec`, if it has any bytes.
+        unsafe {
+            let to = self.bytes.as_mut_ptr().cast::<u8>().add(self.len);
+            if buffer.iov_len > 0 {
+                core::ptr::copy_nonoverlapping(buffer.iov_base.cast(), to, buffer.iov_len);
+            }
+        }
+        self.len += buffer.iov_len;
+    }
+
+    /// What has been put together; to be written before anything is added.
+    fn take(&mut self) -> libc::iovec {
+        let iov_len = core::mem::take(&mut self.len);
+        libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len }
+    }
 }
 
 /// Waits until the data is durable.
