@@ -83,7 +83,11 @@ impl PmemLog {
         PmemLog::load(new.finish()?)
     }
 
-    pub(crate) fn load(pool: Pool) -> Result<PmemLog> {
+    /// Uses the log in a pool that is open already.
+    ///
+    /// # Errors
+    /// `EINVAL` when its descriptor is wrong.
+    pub fn load(pool: Pool) -> Result<PmemLog> {
         let limit = pool.size();
         let mut descriptor = LogDescriptor::empty(limit);
         pool.mapping().read(DESCRIPTOR_OFFSET, descriptor.as_mut_bytes());

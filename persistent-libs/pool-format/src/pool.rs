@@ -85,6 +85,20 @@ impl Pool {
         open::open(path, kind, options)
     }
 
+    /// A pool over memory that something else has opened and checked: a test, or a tool. There is no header, and no
+    /// lock.
+    #[must_use]
+    pub fn over(mapping: Mapping) -> Pool {
+        Pool {
+            path: PathBuf::from("memory"),
+            replicas: vec![Replica { mapping, parts: Vec::new() }],
+            poolset_uuid: Uuid::NULL,
+            features: Features::default(),
+            access: Access::ReadWrite,
+            marked_open: false,
+        }
+    }
+
     /// The path it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
