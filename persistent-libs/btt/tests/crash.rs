@@ -57,8 +57,17 @@ fn read(blocks: &Btt<Mapping>, count: u64) -> Result<State, String> {
         .collect()
 }
 
-/// Runs the steps, each on a thread of its own and so in another lane, and shows images to the checker.
-fn explore(steps: &[Step], count: u64, images: usize) {
+/// Which threads run the steps.
+#[derive(Clone, Copy, PartialEq)]
+enum Threads {
+    /// This one: always the same lane.
+    One,
+    /// Another one for each step, and so another lane.
+    Many,
+}
+
+/// Runs the steps, and shows images to the checker.
+fn explore(threads: Threads, steps: &[Step], count: u64, images: usize) {
     for order in [LineOrder::Program, LineOrder::None] {
         let recorder: &'static Recorder = Box::leak(Box::new(Recorder::new(BYTES)));
         let mut states = vec![vec![Some(0); count as usize]];
@@ -71,7 +80,10 @@ fn explore(steps: &[Step], count: u64, images: usize) {
                         Step::Zero(block) => blocks.set_zero(block),
                         Step::Error(block) => blocks.set_error(block),
                     };
-                    scope.spawn(run).join().expect("no panic")
+                    match threads {
+                        Threads::One => run(),
+                        Threads::Many => scope.spawn(run).join().expect("no panic"),
+                    }
                 });
                 done.expect("room");
                 recorder.mark(number);
@@ -114,21 +126,41 @@ fn explore(steps: &[Step], count: u64, images: usize) {
 
 #[test]
 fn a_block_written_through_many_lanes() {
-    explore(&(1..7).map(|byte| Step::Write(0, byte)).collect::<Vec<_>>(), 1, 12);
+    explore(Threads::Many, &(1..7).map(|byte| Step::Write(0, byte)).collect::<Vec<_>>(), 1, 12);
 }
 
 #[test]
 fn neighbours_and_strangers() {
     use Step::Write;
-    explore(&[Write(0, 1), Write(1, 2), Write(0, 3), Write(2, 4), Write(1, 5), Write(0, 6)], 3, 12);
+    explore(
+        Threads::Many,
+        &[Write(0, 1), Write(1, 2), Write(0, 3), Write(2, 4), Write(1, 5), Write(0, 6)],
+        3,
+        12,
+    );
 }
 
 #[test]
 fn states_and_writes() {
     use Step::{Error, Write, Zero};
     explore(
+        Threads::Many,
         &[Write(0, 1), Error(0), Write(0, 2), Zero(0), Zero(1), Error(1), Write(1, 3), Zero(1)],
         2,
         3,
     );
+}
+
+/// Each write waits for the map of the one before it in its lane, wherever that is.
+#[test]
+fn one_lane_all_over_the_map() {
+    use Step::{Write, Zero};
+    for threads in [Threads::One, Threads::Many] {
+        explore(
+            threads,
+            &[Write(0, 1), Write(20, 2), Write(40, 3), Write(0, 4), Zero(20), Write(20, 5)],
+            41,
+            12,
+        );
+    }
 }
