@@ -43,10 +43,11 @@ pub(crate) fn write(
     let to = arena.block(free)?;
     let page = mapping.memory().granularity() == Granularity::Page;
     arena.readers.wait_for(free);
+    // Locked before the data is copied: an atomic operation behind it would wait for it, like a fence.
+    let mut line = arena.lock_line(lba);
     let flags = if page { CopyFlags::NOFLUSH } else { CopyFlags::NODRAIN };
     mapping.copy(to, data, flags).map_err(Error::sync)?;
 
-    let mut line = arena.lock_line(lba);
     let old = arena.load(mapping, lba).resolved(lba);
     let new = MapEntry::normal(free);
     let entry = lane.next_entry;
