@@ -1,5 +1,6 @@
 /* Links with libpmemblk.a alone. */
 #include <libpmemblk.h>
+#include <stddef.h>
 
 int main(int argc, char **argv)
 {

@@ -1,5 +1,6 @@
 /* Links with libpmemlog.a alone. */
 #include <libpmemlog.h>
+#include <stddef.h>
 
 int main(int argc, char **argv)
 {
