@@ -7,7 +7,7 @@
 //! DESTDIR/PREFIX
 //!   lib/libvmem.so -> .so.1 -> .so.1.0.0      include/libvmem.h
 //!   lib/libvmem.a                             lib/pkgconfig/libvmem.pc
-//!   lib/vmem_debug/...  the same, with assertions and a log
+//!   lib/vmem_debug/...  libvmem and libvmmalloc again, with assertions and a log
 //!   share/man/man3, man7
 //! ```
 
@@ -28,11 +28,15 @@ struct Library {
     archive: &'static str,
     /// Its folder.
     folder: &'static str,
-    /// The header in the folder's `include`.
-    header: &'static str,
-    shared: Shared,
+    /// The headers in the folder's `include`.
+    headers: &'static [&'static str],
+    /// Sources in C of the folder, for the shared object and for the archive.
+    sources: &'static [&'static str],
+    /// Sources of the folder for the shared object alone.
+    shared_sources: &'static [&'static str],
     /// Whether there is a twin with assertions and a log.
     twin: bool,
+    shared: Shared,
     /// Pages of docs/man.
     pages: &'static [&'static str],
 }
@@ -51,9 +55,11 @@ const LIBRARIES: &[Library] = &[
         package: "pmem-capi-vmem",
         archive: "libvmem_c.a",
         folder: "capi/libvmem",
-        header: "libvmem.h",
-        shared: Shared::Linked("libvmem.map"),
+        headers: &["libvmem.h"],
+        sources: &[],
+        shared_sources: &[],
         twin: true,
+        shared: Shared::Linked("libvmem.map"),
         pages: &["libvmem.7", "vmem_create.3", "vmem_malloc.3"],
     },
     Library {
@@ -61,9 +67,11 @@ const LIBRARIES: &[Library] = &[
         package: "vmmalloc",
         archive: "libvmmalloc.a",
         folder: "vmmalloc",
-        header: "libvmmalloc.h",
-        shared: Shared::Built("libvmmalloc.so"),
+        headers: &["libvmmalloc.h"],
+        sources: &[],
+        shared_sources: &[],
         twin: true,
+        shared: Shared::Built("libvmmalloc.so"),
         pages: &["libvmmalloc.7"],
     },
     Library {
@@ -71,9 +79,11 @@ const LIBRARIES: &[Library] = &[
         package: "pmem-capi-pmemlog",
         archive: "libpmemlog_c.a",
         folder: "capi/libpmemlog",
-        header: "libpmemlog.h",
-        shared: Shared::Linked("libpmemlog.map"),
+        headers: &["libpmemlog.h"],
+        sources: &[],
+        shared_sources: &[],
         twin: false,
+        shared: Shared::Linked("libpmemlog.map"),
         pages: &["libpmemlog.7", "pmemlog_create.3", "pmemlog_append.3"],
     },
     Library {
@@ -81,10 +91,36 @@ const LIBRARIES: &[Library] = &[
         package: "pmem-capi-pmemblk",
         archive: "libpmemblk_c.a",
         folder: "capi/libpmemblk",
-        header: "libpmemblk.h",
-        shared: Shared::Linked("libpmemblk.map"),
+        headers: &["libpmemblk.h"],
+        sources: &[],
+        shared_sources: &[],
         twin: false,
+        shared: Shared::Linked("libpmemblk.map"),
         pages: &["libpmemblk.7", "pmemblk_create.3", "pmemblk_read.3"],
+    },
+    Library {
+        name: "pmem",
+        package: "pmem-capi-pmem",
+        archive: "libpmem_c.a",
+        folder: "capi/libpmem",
+        headers: &["libpmem.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: false,
+        shared: Shared::Linked("libpmem.map"),
+        pages: &["libpmem.7", "pmem_map_file.3", "pmem_flush.3"],
+    },
+    Library {
+        name: "pmem2",
+        package: "pmem-capi-pmem2",
+        archive: "libpmem2_c.a",
+        folder: "capi/libpmem2",
+        headers: &["libpmem2.h", "libpmem2/base.h"],
+        sources: &["src/perror.c"],
+        shared_sources: &["src/old_node.S"],
+        twin: false,
+        shared: Shared::Linked("libpmem2.map"),
+        pages: &["libpmem2.7"],
     },
 ];
 
@@ -142,6 +178,47 @@ const ALIASES: &[(&str, &[&str])] = &[
             "pmemblk_nblock",
         ],
     ),
+    ("libpmem.7", &["pmem_check_version", "pmem_errormsg", "pmem_log_set_function"]),
+    ("pmem_map_file.3", &["pmem_unmap", "pmem_is_pmem"]),
+    (
+        "pmem_flush.3",
+        &[
+            "pmem_persist",
+            "pmem_drain",
+            "pmem_msync",
+            "pmem_deep_flush",
+            "pmem_deep_drain",
+            "pmem_deep_persist",
+            "pmem_has_auto_flush",
+            "pmem_has_hw_drain",
+            "pmem_memcpy",
+            "pmem_memmove",
+            "pmem_memset",
+            "pmem_memcpy_persist",
+            "pmem_memmove_persist",
+            "pmem_memset_persist",
+            "pmem_memcpy_nodrain",
+            "pmem_memmove_nodrain",
+            "pmem_memset_nodrain",
+        ],
+    ),
+    (
+        "libpmem2.7",
+        &[
+            "pmem2_source_from_fd",
+            "pmem2_source_from_anon",
+            "pmem2_config_new",
+            "pmem2_map_new",
+            "pmem2_map_from_existing",
+            "pmem2_get_persist_fn",
+            "pmem2_get_memcpy_fn",
+            "pmem2_deep_flush",
+            "pmem2_vm_reservation_new",
+            "pmem2_badblock_next",
+            "pmem2_errormsg",
+            "pmem2_perror",
+        ],
+    ),
 ];
 
 /// A way of building all libraries.
@@ -151,12 +228,6 @@ struct Variant {
     /// Below the folder of libraries.
     folder: &'static str,
     strip: bool,
-}
-
-impl Variant {
-    fn is_twin(&self) -> bool {
-        !self.features.is_empty()
-    }
 }
 
 const VARIANTS: [Variant; 2] = [
@@ -187,7 +258,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     let lock = File::create(work.join("lock"))?;
     lock.lock()?;
     for variant in &VARIANTS {
-        for library in LIBRARIES.iter().filter(|library| library.twin || !variant.is_twin()) {
+        for library in LIBRARIES.iter().filter(|library| library.twin || variant.folder.is_empty())
+        {
             build(library, variant, &target, &work, &options)?;
         }
     }
@@ -250,7 +322,10 @@ fn build(
     match library.shared {
         Shared::Linked(script) => {
             let script = workspace::root().join(library.folder).join(script);
-            link_shared(&built.join(library.archive), &script, &soname, variant, &place)?;
+            let mut objects = compile(library, library.sources, work)?;
+            objects.extend(compile(library, library.shared_sources, work)?);
+            objects.push(built.join(library.archive));
+            link_shared(&objects, &script, &soname, variant, &place)?;
         }
         Shared::Built(name) => {
             replace(&built.join(name), &place)?;
@@ -274,17 +349,36 @@ fn replace(from: &Path, to: &Path) -> Result<(), Stop> {
     Ok(())
 }
 
+fn c_compiler() -> Command {
+    Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+}
+
+/// Compiles sources of a library's folder; gives the objects.
+fn compile(library: &Library, sources: &[&str], work: &Path) -> Result<Vec<PathBuf>, Stop> {
+    let mut objects = Vec::new();
+    for source in sources {
+        let from = workspace::root().join(library.folder).join(source);
+        let stem = from.file_stem().and_then(OsStr::to_str).unwrap_or("source");
+        let object = work.join(format!("lib{}-{stem}.o", library.name));
+        let mut compiler = c_compiler();
+        compiler.args(["-c", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o"]);
+        must(compiler.arg(&object).arg(&from))?;
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
 fn link_shared(
-    archive: &Path,
+    objects: &[PathBuf],
     script: &Path,
     soname: &str,
     variant: &Variant,
     to: &Path,
 ) -> Result<(), Stop> {
     let _ = fs::remove_file(to); // is not there the first time
-    let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    let mut compiler = c_compiler();
     compiler.arg("-shared").arg("-o").arg(to);
-    compiler.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
+    compiler.arg("-Wl,--whole-archive").args(objects).arg("-Wl,--no-whole-archive");
     let mut script_option = OsString::from("-Wl,--version-script=");
     script_option.push(script);
     compiler.arg(script_option).arg(format!("-Wl,-soname,{soname}"));
@@ -307,7 +401,11 @@ fn exports(library: &Library) -> Result<Vec<String>, Stop> {
     let names = lines.filter_map(|line| line.split_whitespace().nth(1));
     // Version nodes are no names.
     let names = names.filter_map(|name| name.split('@').next());
-    Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    let mut names: Vec<String> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    // One that is in two nodes.
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// The static archive: one object in which only the exported names are global.
@@ -319,7 +417,8 @@ fn archive(library: &Library, from: &Path, work: &Path, libdir: &Path) -> Result
     for name in &names {
         linker.arg("-u").arg(name);
     }
-    linker.arg("-o").arg(&object).arg("--whole-archive").arg(from);
+    linker.arg("-o").arg(&object).arg("--whole-archive");
+    linker.args(compile(library, library.sources, work)?).arg(from);
     must(&mut linker)?;
     let keep = work.join(format!("lib{}.names", library.name));
     fs::write(&keep, names.join("\n") + "\n")?;
@@ -339,7 +438,11 @@ fn install_rest(library: &Library, options: &Options) -> Result<(), Stop> {
     let folder = workspace::root().join(library.folder);
     let include = below(&options.destdir, &options.prefix).join("include");
     fs::create_dir_all(&include)?;
-    fs::copy(folder.join("include").join(library.header), include.join(library.header))?;
+    for header in library.headers {
+        let to = include.join(header);
+        fs::create_dir_all(to.parent().unwrap_or(&include))?;
+        fs::copy(folder.join("include").join(header), to)?;
+    }
 
     let template = fs::read_to_string(folder.join(format!("lib{}.pc.in", library.name)))?;
     let text = template

@@ -171,3 +171,9 @@ pub(super) fn fence() {
     // SAFETY: touches no memory itself.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
+
+/// Nothing: these processors look ahead far enough.
+///
+/// # Safety
+/// None.
+pub(super) unsafe fn prefetch(_src: *const u8, _lines: usize) {}

@@ -22,6 +22,7 @@ enum Way {
     NonTemporal,
 }
 
+#[inline(always)]
 fn way(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> Way {
     let way = if flags.contains(CopyFlags::NOFLUSH) {
         Way::Temporal
@@ -45,11 +46,16 @@ fn way(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> Way 
 /// So much is copied before it is flushed: it stays in the nearest cache.
 const BLOCK: usize = 32 << 10;
 
+/// Up to this length a copy past the cache is shorter than the way of its first load from memory; longer
+/// ones are looked ahead for by the processor.
+const PREFETCHED: usize = 2048;
+
 /// Copies as `memmove`; flushes unless the flags or `needs_flush` say otherwise. The fence is left to
 /// the caller.
 ///
 /// # Safety
 /// As for [`Persist::copy`](super::Persist::copy).
+#[inline(always)]
 pub(super) unsafe fn copy(
     engine: &Engine,
     dest: *mut u8,
@@ -74,18 +80,8 @@ pub(super) unsafe fn copy(
     // Bytes of the source that come later would be overwritten.
     let backwards = dest.addr().wrapping_sub(src.addr()) < len;
     if way == Way::Flushed && len > BLOCK {
-        let mut done = 0;
-        while done < len {
-            let size = BLOCK.min(len - done);
-            let at = if backwards { len - done - size } else { done };
-            // SAFETY: a part of both ranges; the order of the parts keeps what is still to be read.
-            unsafe {
-                copy_part(engine, dest.add(at), src.add(at), size, way, backwards);
-                flush(engine, dest.add(at), size);
-            }
-            done += size;
-        }
-        return;
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { copy_blocks(engine, dest, src, len, backwards) };
     }
     // SAFETY: forwarded from the caller's contract; the destination is mapped.
     unsafe {
@@ -93,6 +89,24 @@ pub(super) unsafe fn copy(
         if way == Way::Flushed {
             flush(engine, dest, len);
         }
+    }
+}
+
+/// Copies and flushes by turns.
+///
+/// # Safety
+/// As for [`copy`], with `backwards` as the overlap needs it.
+unsafe fn copy_blocks(engine: &Engine, dest: *mut u8, src: *const u8, len: usize, backwards: bool) {
+    let mut done = 0;
+    while done < len {
+        let size = BLOCK.min(len - done);
+        let at = if backwards { len - done - size } else { done };
+        // SAFETY: a part of both ranges; the order of the parts keeps what is still to be read.
+        unsafe {
+            copy_part(engine, dest.add(at), src.add(at), size, Way::Flushed, backwards);
+            flush(engine, dest.add(at), size);
+        }
+        done += size;
     }
 }
 
@@ -105,7 +119,7 @@ struct Split {
 }
 
 impl Split {
-    #[inline]
+    #[inline(always)]
     fn new(dest: *const u8, len: usize) -> Split {
         let head = dest.addr().wrapping_neg() & (CACHE_LINE - 1);
         if len < CACHE_LINE || len - head < CACHE_LINE {
@@ -120,6 +134,7 @@ impl Split {
 
 /// # Safety
 /// As for [`copy`], with `backwards` as the overlap needs it.
+#[inline(always)]
 unsafe fn copy_part(
     engine: &Engine,
     dest: *mut u8,
@@ -141,36 +156,42 @@ unsafe fn copy_part(
     }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
+    if past && len <= PREFETCHED && split.lines != 0 {
+        // SAFETY: nothing is accessed.
+        unsafe { arch::prefetch(src, split.lines / CACHE_LINE) };
+    }
     // SAFETY: the parts make up the ranges; their order, and that within the lines, keeps what is
     // still to be read.
     unsafe {
         let (lines_to, lines_from) = (dest.add(split.head), src.add(split.head));
         let (tail_to, tail_from) = (lines_to.add(split.lines), lines_from.add(split.lines));
+        // What comes first is flushed first: its way to memory is the longest.
         if backwards {
-            copy_small(tail_to, tail_from, split.tail);
+            copy_edge(engine, tail_to, tail_from, split.tail, past);
             arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, true);
-            copy_small(dest, src, split.head);
+            copy_edge(engine, dest, src, split.head, past);
         } else {
-            copy_small(dest, src, split.head);
+            copy_edge(engine, dest, src, split.head, past);
             arch::copy_lines(engine, kind, past, lines_to, lines_from, split.lines, false);
-            copy_small(tail_to, tail_from, split.tail);
-        }
-        if past {
-            flush_edges(engine, dest, tail_to, split);
+            copy_edge(engine, tail_to, tail_from, split.tail, past);
         }
     }
 }
 
+/// A head or a tail.
+///
 /// # Safety
-/// Head and tail are mapped.
-unsafe fn flush_edges(engine: &Engine, dest: *const u8, tail: *const u8, split: Split) {
+/// As for [`copy`].
+#[inline(always)]
+unsafe fn copy_edge(engine: &Engine, dest: *mut u8, src: *const u8, len: usize, flushed: bool) {
+    if len == 0 {
+        return;
+    }
     // SAFETY: forwarded from the caller's contract.
     unsafe {
-        if split.head != 0 {
-            flush(engine, dest, split.head);
-        }
-        if split.tail != 0 {
-            flush(engine, tail, split.tail);
+        copy_small(dest, src, len);
+        if flushed {
+            flush(engine, dest, len);
         }
     }
 }
@@ -205,6 +226,7 @@ unsafe fn copy_small(dest: *mut u8, src: *const u8, len: usize) {
 ///
 /// # Safety
 /// As for [`Persist::set`](super::Persist::set).
+#[inline(always)]
 pub(super) unsafe fn set(
     engine: &Engine,
     dest: *mut u8,
@@ -217,16 +239,31 @@ pub(super) unsafe fn set(
         return;
     }
     let way = way(engine, len, flags, needs_flush);
-    let step = if way == Way::Flushed { BLOCK } else { len };
+    if way == Way::Flushed && len > BLOCK {
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { set_blocks(engine, dest, byte, len) };
+    }
+    // SAFETY: forwarded from the caller's contract.
+    unsafe {
+        set_part(engine, dest, byte, len, way);
+        if way == Way::Flushed {
+            flush(engine, dest, len);
+        }
+    }
+}
+
+/// Sets and flushes by turns.
+///
+/// # Safety
+/// As for [`set`].
+unsafe fn set_blocks(engine: &Engine, dest: *mut u8, byte: u8, len: usize) {
     let mut done = 0;
     while done < len {
-        let size = step.min(len - done);
+        let size = BLOCK.min(len - done);
         // SAFETY: a part of the range.
         unsafe {
-            set_part(engine, dest.add(done), byte, size, way);
-            if way == Way::Flushed {
-                flush(engine, dest.add(done), size);
-            }
+            set_part(engine, dest.add(done), byte, size, Way::Flushed);
+            flush(engine, dest.add(done), size);
         }
         done += size;
     }
@@ -234,24 +271,41 @@ pub(super) unsafe fn set(
 
 /// # Safety
 /// As for [`set`].
+#[inline(always)]
 unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Way) {
     if engine.temporal == Stores::CLibrary {
         // SAFETY: forwarded from the caller's contract.
         return unsafe { core::ptr::write_bytes(dest, byte, len) };
     }
+    let word = u64::from_ne_bytes([byte; 8]);
     let past = way == Way::NonTemporal;
+    if len <= CACHE_LINE && !past {
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { set_small(dest, word, len) };
+    }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
-    let word = u64::from_ne_bytes([byte; 8]);
     // SAFETY: the parts make up the range.
     unsafe {
         let lines = dest.add(split.head);
         let tail = lines.add(split.lines);
-        set_small(dest, word, split.head);
+        set_edge(engine, dest, word, split.head, past);
         arch::set_lines(engine, kind, past, lines, word, split.lines);
-        set_small(tail, word, split.tail);
-        if past {
-            flush_edges(engine, dest, tail, split);
+        set_edge(engine, tail, word, split.tail, past);
+    }
+}
+
+/// A head or a tail.
+///
+/// # Safety
+/// As for [`set`].
+#[inline(always)]
+unsafe fn set_edge(engine: &Engine, dest: *mut u8, word: u64, len: usize, flushed: bool) {
+    // SAFETY: forwarded from the caller's contract.
+    unsafe {
+        set_small(dest, word, len);
+        if flushed {
+            flush(engine, dest, len);
         }
     }
 }

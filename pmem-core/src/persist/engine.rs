@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// The engine of the process; reads the environment at the first call.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn get() -> Engine {
         match Engine::unpack(CHOSEN.load(Ordering::Relaxed)) {
@@ -122,7 +122,7 @@ impl Engine {
             | self.flush as u64
     }
 
-    #[inline]
+    #[inline(always)]
     fn unpack(word: u64) -> Option<Engine> {
         if word == 0 {
             return None;

@@ -49,3 +49,9 @@ pub(super) unsafe fn flush_lines(_: FlushInstruction, _first: *const u8, _count:
 pub(super) fn fence() {
     core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
 }
+
+/// Nothing: these processors look ahead far enough.
+///
+/// # Safety
+/// None.
+pub(super) unsafe fn prefetch(_src: *const u8, _lines: usize) {}

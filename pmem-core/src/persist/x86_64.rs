@@ -188,6 +188,26 @@ unsafe fn stream_avx(dest: *mut u8, src: *const u8, lines: usize, step: isize) {
     }
 }
 
+/// Loads start before the first store that would have to wait for them.
+///
+/// # Safety
+/// None; lines that are not mapped are passed over.
+#[inline(always)]
+pub(super) unsafe fn prefetch(src: *const u8, lines: usize) {
+    // SAFETY: a prefetch never faults and changes nothing.
+    unsafe {
+        asm!(
+            "2:",
+            "prefetcht0 [{s}]",
+            "add {s}, 64",
+            "dec {n}",
+            "jnz 2b",
+            s = inout(reg) src => _, n = inout(reg) lines => _,
+            options(nostack, readonly)
+        );
+    }
+}
+
 /// So many lines of non-temporal stores go between two fences, where fences are wanted.
 const FENCE_LINES: usize = 12;
 
@@ -195,6 +215,7 @@ const FENCE_LINES: usize = 12;
 ///
 /// # Safety
 /// The ranges are readable and writable; if they overlap, the direction suits.
+#[inline(always)]
 pub(super) unsafe fn copy_lines(
     engine: &Engine,
     kind: Stores,
@@ -308,6 +329,7 @@ unsafe fn stream_set_movdir64b(dest: *mut u8, word: u64, lines: usize) {
 ///
 /// # Safety
 /// The range is writable.
+#[inline(always)]
 pub(super) unsafe fn set_lines(
     engine: &Engine,
     kind: Stores,
@@ -367,7 +389,7 @@ macro_rules! flush_loop {
 ///
 /// # Safety
 /// They are mapped.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn flush_lines(instruction: FlushInstruction, first: *const u8, count: usize) {
     match instruction {
         FlushInstruction::Clwb => flush_loop!("clwb [{d}]", first, count),
@@ -377,7 +399,7 @@ pub(super) unsafe fn flush_lines(instruction: FlushInstruction, first: *const u8
 }
 
 /// Orders stores, flushes and non-temporal stores before it before those after it.
-#[inline]
+#[inline(always)]
 pub(super) fn fence() {
     // SAFETY: touches no memory itself.
     unsafe { asm!("sfence", options(nostack, preserves_flags)) };
