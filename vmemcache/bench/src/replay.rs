@@ -35,7 +35,8 @@ pub struct Outcome {
 
 impl Outcome {
     fn new() -> Self {
-        let latencies = || Histogram::new(3).expect("three digits are possible");
+        let minute = 60_000_000_000;
+        let latencies = || Histogram::new_with_max(minute, 2).expect("possible settings");
         Self {
             hits: 0,
             gets: 0,
