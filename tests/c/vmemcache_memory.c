@@ -123,6 +123,7 @@ static void *uses(void *cache)
 /* A thread leaves nothing of its own behind and takes nothing along: its calls balance but for the cache's tables. */
 CASE(threads_have_nothing_of_their_own)
 {
+    watching = 1;
     VMEMcache *cache = make_cache();
     uses(cache); /* the tables have grown */
     watching = 0;

@@ -139,6 +139,14 @@ static void reads_or_evicts_by_key(VMEMcache *cache, unsigned thread)
     __atomic_store_n(&evictors_end, 1, __ATOMIC_RELEASE);
 }
 
+static void puts_ten(VMEMcache *cache)
+{
+    evictors_end = 0;
+    evicted_by_row_9 = 0;
+    for (uint64_t i = 0; i < 10; i++)
+        CHECK_OK(put_number(cache, i, row_9_size(i)));
+}
+
 static void row_9(unsigned threads)
 {
     struct evictions evicted = {0};
@@ -180,12 +188,11 @@ static void row_9(unsigned threads)
 
     /* e, f */
     if (threads > 1) {
-        evictors_end = 0;
+        puts_ten(cache);
         together(cache, threads, reads_or_evicts_the_oldest);
         CHECK_GE(evicted_by_row_9, 1);
         empties(cache);
-        evictors_end = 0;
-        evicted_by_row_9 = 0;
+        puts_ten(cache);
         together(cache, threads, reads_or_evicts_by_key);
         CHECK_GE(evicted_by_row_9, 1);
         empties(cache);

@@ -70,7 +70,7 @@ static void *reads(void *cache)
     static __thread char value[2000];
     uint64_t number = 0;
     while (!__atomic_load_n(&enough, __ATOMIC_ACQUIRE))
-        vmemcache_get(cache, KEY(number++ % 900), value, sizeof value, 0, NULL);
+        vmemcache_get(cache, KEY(number++ % 700), value, sizeof value, 0, NULL);
     return NULL;
 }
 
@@ -81,13 +81,13 @@ CASE(statistics_are_up_to_date_at_once)
     for (int i = 0; i < 2; i++)
         START(readers[i], reads, cache);
     for (int round = 0; round < 20; round++) {
-        for (uint64_t i = 0; i < 900; i++)
+        for (uint64_t i = 0; i < 700; i++)
             CHECK_OK(put_number(cache, i, 1000));
-        CHECK_STAT(cache, ENTRIES, 900);
-        for (uint64_t i = 0; i < 900; i++)
+        CHECK_STAT(cache, ENTRIES, 700);
+        for (uint64_t i = 0; i < 700; i++)
             CHECK_OK(vmemcache_evict(cache, KEY(i)));
         CHECK_STAT(cache, ENTRIES, 0);
-        CHECK_STAT(cache, EVICT, 900 * (round + 1));
+        CHECK_STAT(cache, EVICT, 700 * (round + 1));
     }
     __atomic_store_n(&enough, 1, __ATOMIC_RELEASE);
     for (int i = 0; i < 2; i++)
