@@ -1,0 +1,245 @@
+//! What holds for every policy, and exact order against oracles.
+
+use std::collections::HashMap;
+
+use super::*;
+
+/// A slab as the engine would keep it.
+struct Slab {
+    marks: Vec<AtomicU8>,
+    bytes: Vec<u64>,
+    keys: Vec<u64>,
+}
+
+impl Slab {
+    fn new(len: usize) -> Self {
+        let marks = (0..len).map(|_| AtomicU8::new(0)).collect();
+        Self { marks, bytes: vec![1; len], keys: vec![0; len] }
+    }
+}
+
+impl Entries for Slab {
+    fn mark(&self, token: Token) -> &AtomicU8 {
+        &self.marks[token.index() as usize]
+    }
+
+    fn bytes(&self, token: Token) -> u64 {
+        self.bytes[token.index() as usize]
+    }
+
+    fn hash(&self, token: Token) -> u64 {
+        mix(self.keys[token.index() as usize])
+    }
+}
+
+/// SplitMix64: a fixed, well mixed function; also the generator of the tests.
+fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        mix(self.0) % bound
+    }
+}
+
+/// A small cache around a policy: what the engine does, without values.
+struct Harness<P> {
+    policy: P,
+    slab: Slab,
+    index: HashMap<u64, Token>,
+    free: Vec<Token>,
+    used: u64,
+    capacity: u64,
+}
+
+impl<P: Policy> Harness<P> {
+    fn new(policy: P, capacity: u64, entries: usize) -> Self {
+        let free = (0..entries as u32).rev().map(Token::new).collect();
+        Self { policy, slab: Slab::new(entries), index: HashMap::new(), free, used: 0, capacity }
+    }
+
+    fn get(&mut self, key: u64) -> bool {
+        let Some(&token) = self.index.get(&key) else { return false };
+        touch(self.slab.mark(token), self.policy.mark_max());
+        if self.policy.hit_needs_lock() && self.policy.newest() != Some(token) {
+            self.policy.hit(token);
+        }
+        true
+    }
+
+    fn evict(&mut self, accept: impl FnMut(Token) -> bool) -> Option<u64> {
+        let token = self.policy.victim(&self.slab, accept)?;
+        Some(self.forget(token))
+    }
+
+    fn forget(&mut self, token: Token) -> u64 {
+        let key = self.slab.keys[token.index() as usize];
+        assert_eq!(self.index.remove(&key), Some(token), "a token that is not in use");
+        self.used -= self.slab.bytes(token);
+        self.free.push(token);
+        key
+    }
+
+    /// Makes space, then inserts. The evicted keys.
+    fn put(&mut self, key: u64, bytes: u64) -> Vec<u64> {
+        let mut evicted = Vec::new();
+        while self.used + bytes > self.capacity || self.free.is_empty() {
+            evicted.push(self.evict(|_| true).expect("a full cache has a victim"));
+        }
+        let token = self.free.pop().expect("a free token");
+        self.slab.keys[token.index() as usize] = key;
+        self.slab.bytes[token.index() as usize] = bytes;
+        self.index.insert(key, token);
+        self.used += bytes;
+        self.policy.insert(token, &self.slab);
+        evicted
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some(&token) = self.index.get(&key) {
+            assert!(self.policy.remove(token, &self.slab));
+            assert!(!self.policy.remove(token, &self.slab), "removed twice");
+            self.forget(token);
+        }
+    }
+
+    fn validate(&self) {
+        self.policy.validate(&self.slab);
+        assert_eq!(self.policy.len(), self.index.len());
+    }
+}
+
+/// Random streams of everything the engine may call, for every policy, checked after each call.
+#[test]
+fn any_stream_keeps_the_books() {
+    for &kind in Kind::ALL {
+        for seed in 0..if cfg!(miri) { 1 } else { 40 } {
+            let mut random = Random(seed << 32);
+            let capacity = 1 + random.below(60);
+            let largest = 1 + random.below(4).min(capacity - 1);
+            let mut cache = Harness::new(kind.build(capacity), capacity, 64);
+            for _ in 0..if cfg!(miri) { 200 } else { 2000 } {
+                let key = random.below(100);
+                match random.below(20) {
+                    0 => cache.remove(key),
+                    1 => refuse_some(&mut cache, &mut random),
+                    2 => {
+                        cache.capacity = largest + random.below(60);
+                        cache.policy.set_capacity(cache.capacity);
+                    }
+                    3 => resize(&mut cache, key, 1 + random.below(largest)),
+                    4 => insert_twice(&mut cache, key),
+                    _ => {
+                        if !cache.get(key) {
+                            cache.put(key, 1 + random.below(largest));
+                        }
+                    }
+                }
+                cache.validate();
+            }
+            while cache.evict(|_| true).is_some() {}
+            cache.validate();
+            assert!(cache.index.is_empty(), "{kind}: entries that are never offered");
+        }
+    }
+}
+
+/// Refuses about half of the entries. Each is offered at most once; none is given although some would be accepted: never.
+fn refuse_some(cache: &mut Harness<AnyPolicy>, random: &mut Random) {
+    let pinned: Vec<bool> = (0..64).map(|_| random.below(2) == 0).collect();
+    let is_pinned = |token: Token| pinned[token.index() as usize];
+    let mut offered = Vec::new();
+    let all_pinned = cache.index.values().all(|&token| is_pinned(token));
+    let victim = cache.policy.victim(&cache.slab, |token| {
+        assert!(!offered.contains(&token), "offered twice");
+        offered.push(token);
+        !is_pinned(token)
+    });
+    assert_eq!(victim.is_none(), all_pinned);
+    if let Some(token) = victim {
+        assert!(!is_pinned(token));
+        cache.forget(token);
+    }
+}
+
+fn resize(cache: &mut Harness<AnyPolicy>, key: u64, bytes: u64) {
+    if let Some(&token) = cache.index.get(&key) {
+        let old = std::mem::replace(&mut cache.slab.bytes[token.index() as usize], bytes);
+        cache.used = cache.used - old + bytes;
+        cache.policy.resized(token, old, bytes);
+    }
+}
+
+fn insert_twice(cache: &mut Harness<AnyPolicy>, key: u64) {
+    if let Some(&token) = cache.index.get(&key) {
+        cache.policy.insert(token, &cache.slab);
+    }
+}
+
+/// The exact orders of LRU and FIFO, against another implementation.
+#[test]
+fn lru_and_fifo_match_an_oracle() {
+    for seed in 0..10 {
+        let mut random = Random(seed << 32);
+        let capacity = 1 + random.below(50);
+        let mut lru = Harness::new(Lru::new(capacity), capacity, 64);
+        let mut fifo = Harness::new(Fifo::new(capacity), capacity, 64);
+        let mut recent = ::lru::LruCache::unbounded();
+        let mut queue = std::collections::VecDeque::new();
+        for _ in 0..2000 {
+            let key = random.below(100);
+            match random.below(10) {
+                0 => {
+                    lru.remove(key);
+                    recent.pop(&key);
+                    fifo.remove(key);
+                    queue.retain(|&k| k != key);
+                }
+                _ => {
+                    assert_eq!(lru.get(key), recent.get(&key).is_some());
+                    if !recent.contains(&key) {
+                        let evicted = lru.put(key, 1);
+                        let full = recent.len() as u64 == capacity;
+                        let expected = if full { recent.pop_lru().map(|(k, ())| k) } else { None };
+                        assert_eq!(evicted, Vec::from_iter(expected));
+                        recent.put(key, ());
+                    }
+                    if !fifo.get(key) {
+                        let full = queue.len() as u64 == capacity;
+                        let expected = if full { queue.pop_front() } else { None };
+                        assert_eq!(fifo.put(key, 1), Vec::from_iter(expected));
+                        queue.push_back(key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mark_saturates() {
+    let mark = AtomicU8::new(0);
+    for expected in [1, 2, 3, 3, 3] {
+        touch(&mark, 3);
+        assert_eq!(mark.load(Relaxed), expected);
+    }
+    touch(&mark, 0);
+    assert_eq!(mark.load(Relaxed), 3);
+}
+
+#[test]
+fn names_lead_back_to_kinds() {
+    for &kind in Kind::ALL {
+        assert_eq!(kind.name().parse(), Ok(kind));
+        assert_eq!(kind.name().to_uppercase().parse(), Ok(kind));
+    }
+    let error = "mru".parse::<Kind>().unwrap_err().to_string();
+    assert!(error.contains("\"mru\"") && error.contains("lru"), "{error}");
+}
