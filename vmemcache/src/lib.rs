@@ -1,3 +1,29 @@
-//! A cache whose values lie in a large mapping of memory: tmpfs, persistent memory, CXL, huge pages.
+//! A cache of keys and values whose values lie in a large mapping of memory: tmpfs, persistent memory, CXL, huge pages.
 
+mod arena;
+mod block;
+mod builder;
+mod cache;
+mod error;
+mod events;
+mod heap;
+mod index;
 pub mod policy;
+mod protect;
+mod read;
+mod shard;
+mod slab;
+mod stats;
+
+pub use builder::{Builder, MIN_POOL, MIN_SHARD, Replacement};
+pub use cache::{Cache, Copied, Put};
+pub use error::Error;
+pub use events::{Cause, Listener};
+pub use read::{Slices, Value};
+pub use stats::Stats;
+
+pub use pmem_core::numa::{NodeMask, NumaPolicy};
+pub use pmem_core::source::{HugePageSize, OpenMode};
+
+/// The longest key in bytes.
+pub const MAX_KEY: usize = block::MAX_KEY;

@@ -1,0 +1,489 @@
+//! The cache as its users see it.
+
+use crate::block::{MAX_KEY, MAX_VALUE};
+use crate::builder::Builder;
+use crate::error::Error;
+use crate::events::{Cause, Listener};
+use crate::index::Key32;
+use crate::policy::Policy;
+use crate::protect;
+use crate::read::{Value, copy_pieces};
+use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, Stored};
+use crate::slab::{EXPIRES, Slab};
+use crate::stats::{Counters, Stats};
+use pmem_core::source::Source;
+use pmem_core::sync::Backoff;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A cache of byte strings whose keys and values lie in a large mapping of memory.
+///
+/// All threads can use it at once. A hit takes no lock and writes no memory that other threads read, unless the policy has an
+/// exact order ([`Lru`](crate::policy::Lru)), or the entry's mark still rises.
+#[derive(Debug)]
+pub struct Cache {
+    // Before the source, which unmaps what they point to.
+    shards: Vec<Shard>,
+    hash: KeyHash,
+    empty_keys: bool,
+    counters: Counters,
+    listens: AtomicBool,
+    listener: RwLock<Option<Hidden>>,
+    source: Source,
+}
+
+/// A listener, which cannot be printed.
+#[derive(Clone)]
+struct Hidden(Arc<dyn Listener>);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+/// How long a put waits for guards of other threads when nothing else is left to evict.
+const PATIENCE_MS: u64 = 100;
+
+/// What [`Cache::read`] has copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// Bytes in the buffer.
+    pub copied: usize,
+    /// Bytes of the whole value.
+    pub size: usize,
+}
+
+/// How [`Cache::put`] has stored a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Put {
+    /// The key is new.
+    Inserted,
+    /// The key had another value.
+    Replaced,
+}
+
+/// Where a key belongs.
+#[derive(Clone, Copy)]
+struct Place<'c> {
+    shard: &'c Shard,
+    space: usize,
+    key: Key32,
+}
+
+/// # Making one
+impl Cache {
+    /// Says first how the cache is to behave, and then where its values are to be.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(
+        source: Source,
+        shards: Vec<Shard>,
+        hash: KeyHash,
+        empty_keys: bool,
+        listener: Option<Arc<dyn Listener>>,
+    ) -> Result<Cache, Error> {
+        Ok(Cache {
+            source,
+            shards,
+            hash,
+            empty_keys,
+            counters: Counters::new()?,
+            listens: AtomicBool::new(listener.is_some()),
+            listener: RwLock::new(listener.map(Hidden)),
+        })
+    }
+
+    /// Says who is told of evictions and misses from now on; calls that are under way may still tell the one before.
+    pub fn set_listener(&self, listener: Option<Arc<dyn Listener>>) {
+        let mut place = self.listener.write().unwrap_or_else(PoisonError::into_inner);
+        self.listens.store(listener.is_some(), Release);
+        *place = listener.map(Hidden);
+    }
+}
+
+/// # Putting
+impl Cache {
+    /// Stores a value, in the place of the one that the key may have.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::ValueTooLarge`], [`Error::Full`].
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Put, Error> {
+        match self.store(key, value, Mode::Always, None)? {
+            Answer::Inserted => Ok(Put::Inserted),
+            _ => Ok(Put::Replaced),
+        }
+    }
+
+    /// As [`put`](Self::put); after `ttl` the entry is as good as gone.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with_ttl(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<Put, Error> {
+        match self.store(key, value, Mode::Always, Some(ttl))? {
+            Answer::Inserted => Ok(Put::Inserted),
+            _ => Ok(Put::Replaced),
+        }
+    }
+
+    /// Stores a value unless the key has one. Whether it did. Nothing is evicted for a key that is there.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_if_absent(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        Ok(matches!(
+            self.store(key, value, Mode::IfAbsent, None)?,
+            Answer::Inserted | Answer::Replaced
+        ))
+    }
+
+    /// Stores a value if the key has one already. Whether it did.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn replace(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        Ok(matches!(
+            self.store(key, value, Mode::IfPresent, None)?,
+            Answer::Inserted | Answer::Replaced
+        ))
+    }
+
+    /// The longest value that a key of this length can have.
+    pub fn max_value_len(&self, key_len: usize) -> u64 {
+        let shard = &self.shards[0];
+        let state = shard.lock();
+        // Header, and the time of expiry.
+        let header = 16 + key_len as u64;
+        shard.units.bytes(state.heap.total_units()).saturating_sub(header).min(MAX_VALUE)
+    }
+
+    fn store(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        mode: Mode,
+        ttl: Option<Duration>,
+    ) -> Result<Answer, Error> {
+        let place = self.place(key)?;
+        let now = now_ms();
+        let expires =
+            ttl.map(|ttl| now.saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
+        let mut request = Request {
+            space: place.space,
+            key: place.key,
+            bytes: key,
+            value,
+            mode,
+            expires,
+            now,
+            tell: false,
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            request.tell = self.listens();
+            match place.shard.put(&request) {
+                Stored::Inserted => return Ok(Answer::Inserted),
+                Stored::Replaced(old) => {
+                    if let Some(old) = old {
+                        self.tell_value(&old, Cause::Replaced);
+                        drop(old);
+                        place.shard.told();
+                    }
+                    return Ok(Answer::Replaced);
+                }
+                Stored::Exists | Stored::Missing => return Ok(Answer::Refused),
+                Stored::Tell(leaving) => {
+                    // The entry to replace was there; it may be the one that leaves.
+                    if mode == Mode::IfPresent {
+                        request.mode = Mode::Always;
+                    }
+                    self.tell(place.shard, leaving);
+                }
+                Stored::Wait => backoff.snooze(),
+                Stored::Guarded if now_ms() < now + PATIENCE_MS => backoff.snooze(),
+                Stored::Guarded => return Err(self.full(key, value)),
+                Stored::Full => return Err(self.full(key, value)),
+            }
+        }
+    }
+
+    #[cold]
+    fn full(&self, key: &[u8], value: &[u8]) -> Error {
+        let (len, most) = (value.len() as u64, self.max_value_len(key.len()));
+        if len > most { Error::ValueTooLarge { len, most } } else { Error::Full { len } }
+    }
+}
+
+enum Answer {
+    Inserted,
+    Replaced,
+    Refused,
+}
+
+/// # Getting
+impl Cache {
+    /// Finds a value and pins it.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
+        let place = self.locate(key);
+        if let Some((found, value)) = place.shard.pin(place.space, place.key, key)
+            && !self.is_over(place, found)
+        {
+            place.shard.hit(place.space, found);
+            self.counters.hit();
+            return Some(value);
+        }
+        self.missed(key);
+        None
+    }
+
+    /// Copies a value from byte `offset` on into a buffer, as much as there is and fits.
+    #[inline]
+    pub fn read(&self, key: &[u8], buffer: &mut [u8], offset: usize) -> Option<Copied> {
+        let place = self.locate(key);
+        let Some(block) = protect::block() else {
+            let value = self.get(key)?;
+            return Some(Copied { copied: value.copy_to(buffer, offset), size: value.len() });
+        };
+        let cell = block.scratch();
+        if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
+            if self.is_over(place, found) {
+                cell.store(0, Release);
+            } else {
+                // SAFETY: protected by the cell.
+                let copied = unsafe {
+                    copy_pieces(place.shard.units.pieces(found.loc, found.header), buffer, offset)
+                };
+                cell.store(0, Release);
+                place.shard.hit(place.space, found);
+                self.counters.hit();
+                return Some(Copied { copied, size: found.header.value_len() as usize });
+            }
+        }
+        self.missed(key);
+        None
+    }
+
+    /// The length of a value in bytes. Counts neither as a use nor in the statistics.
+    pub fn size_of(&self, key: &[u8]) -> Option<usize> {
+        let place = self.locate(key);
+        let (found, _pin) = place.shard.pin(place.space, place.key, key)?;
+        (!self.is_over(place, found)).then_some(found.header.value_len() as usize)
+    }
+
+    /// Whether the key has a value. Counts neither as a use nor in the statistics.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.size_of(key).is_some()
+    }
+
+    /// Whether the time of a protected entry is over.
+    #[inline]
+    fn is_over(&self, place: Place<'_>, found: Found) -> bool {
+        if !found.header.expires() {
+            return false;
+        }
+        // SAFETY: protected by the caller.
+        unsafe { place.shard.expiry(found) }.is_some_and(|at| at <= now_ms())
+    }
+
+    #[cold]
+    fn missed(&self, key: &[u8]) {
+        self.counters.miss();
+        if let Some(listener) = self.listener() {
+            listener.on_miss(key);
+        }
+    }
+}
+
+/// # Removing
+impl Cache {
+    /// Removes an entry. False when the key has none; true also when another thread, or a listener's call around this one, is
+    /// just removing it.
+    pub fn remove(&self, key: &[u8]) -> bool {
+        let place = self.locate(key);
+        self.finish(
+            place.shard,
+            place.shard.remove(place.space, place.key, key, Cause::Explicit, self.listens()),
+        )
+    }
+
+    /// Removes the entry that the policy would choose next. False when there is none, or no replacement.
+    pub fn evict_next(&self) -> bool {
+        for shard in &self.shards {
+            if let Some(leaving) = shard.evict_victim(self.listens()) {
+                if let Some(leaving) = leaving {
+                    self.tell(shard, leaving);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Removes all entries that were there when the call began.
+    pub fn clear(&self) {
+        let tell = self.listens();
+        for shard in &self.shards {
+            for space in 0..shard.spaces.len() {
+                let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
+                for token in tokens {
+                    self.finish(
+                        shard,
+                        shard.remove_at(space, token, Cause::Cleared, tell, |_| true),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Removes the entries whose time is over, and gives their number. Without it they leave as they get old, or when a get finds
+    /// them.
+    pub fn remove_expired(&self) -> usize {
+        let (tell, now) = (self.listens(), now_ms());
+        let mut removed = 0;
+        for shard in &self.shards {
+            for space in 0..shard.spaces.len() {
+                let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
+                for token in tokens {
+                    if !shard.spaces[space].slab.get(token).has(EXPIRES) {
+                        continue;
+                    }
+                    let is_over = |loc| {
+                        // SAFETY: called under the lock, for a live entry.
+                        unsafe {
+                            let header = shard.units.header(loc);
+                            shard.expiry(Found { token, loc, header }).is_some_and(|at| at <= now)
+                        }
+                    };
+                    let removal = shard.remove_at(space, token, Cause::Expired, tell, is_over);
+                    removed += usize::from(self.finish(shard, removal));
+                }
+            }
+        }
+        removed
+    }
+
+    fn finish(&self, shard: &Shard, removal: Removal<'_>) -> bool {
+        match removal {
+            Removal::Absent => false,
+            Removal::AlreadyLeaving | Removal::Done => true,
+            Removal::Tell(leaving) => {
+                self.tell(shard, leaving);
+                true
+            }
+        }
+    }
+}
+
+/// # The whole
+impl Cache {
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| {
+                shard.lock().spaces.iter().map(|space| space.slab.live as usize).sum::<usize>()
+            })
+            .sum()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of parts with a lock each.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// A snapshot of the statistics.
+    pub fn stats(&self) -> Stats {
+        let (hits, misses) = self.counters.sum();
+        let mut stats =
+            Stats { hits, misses, pool_bytes: self.source.len() as u64, ..Stats::default() };
+        for shard in &self.shards {
+            let mut state = shard.lock();
+            shard.settle(&mut state);
+            stats.inserted += state.counts.inserted;
+            stats.replaced += state.counts.replaced;
+            stats.chained += state.counts.chained;
+            for (sum, count) in stats.left.iter_mut().zip(state.counts.left) {
+                *sum += count;
+            }
+            stats.free_bytes += shard.units.bytes(state.heap.free_units());
+            stats.free_regions += u64::from(state.heap.free_blocks());
+            stats.pinned_bytes += shard.units.bytes(Shard::limbo_units(&state));
+            for (space, parts) in state.spaces.iter().zip(&shard.spaces) {
+                stats.entries += u64::from(space.slab.live);
+                stats.payload_bytes += space.payload;
+                stats.used_bytes += space.units * shard.units.unit() as u64;
+                stats.metadata_bytes += Slab::memory(&space.slab)
+                    + parts.index.memory()
+                    + space.policy.as_ref().map_or(0, |policy| policy.memory() as u64);
+            }
+        }
+        stats
+    }
+
+    /// Checks that all structures agree.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn validate(&self) {
+        for shard in &self.shards {
+            shard.validate();
+        }
+    }
+
+    #[inline]
+    fn listens(&self) -> bool {
+        self.listens.load(Acquire)
+    }
+
+    fn listener(&self) -> Option<Arc<dyn Listener>> {
+        if !self.listens() {
+            return None;
+        }
+        let listener = self.listener.read().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().map(|hidden| Arc::clone(&hidden.0))
+    }
+
+    fn tell(&self, shard: &Shard, leaving: Leaving<'_>) {
+        let listener = self.listener();
+        shard.tell(leaving, |value, cause| {
+            if let Some(listener) = listener {
+                listener.on_evict(value.key(), value, cause);
+            }
+        });
+    }
+
+    fn tell_value(&self, value: &Value<'_>, cause: Cause) {
+        if let Some(listener) = self.listener() {
+            listener.on_evict(value.key(), value, cause);
+        }
+    }
+
+    #[inline]
+    fn locate(&self, key: &[u8]) -> Place<'_> {
+        let hash = self.hash.of(key);
+        let at = ((hash & 0xffff_ffff) * self.shards.len() as u64) >> 32;
+        Place { shard: &self.shards[at as usize], space: 0, key: Key32::new(hash) }
+    }
+
+    fn place(&self, key: &[u8]) -> Result<Place<'_>, Error> {
+        if key.len() > MAX_KEY || (key.is_empty() && !self.empty_keys) {
+            return Err(Error::Key { len: key.len() });
+        }
+        Ok(self.locate(key))
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as u64)
+}

@@ -1,0 +1,143 @@
+//! Finding and reading.
+
+use super::{NO_TOKEN, Shard};
+use crate::block::{Header, Loc};
+use crate::index::Key32;
+use crate::policy::{Policy, Token, touch};
+use crate::protect;
+use crate::read::Value;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+/// An entry that was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) token: u32,
+    pub(crate) loc: Loc,
+    pub(crate) header: Header,
+}
+
+impl Shard {
+    /// Finds an entry, and leaves its address in the cell. The cell is 0 when there is none.
+    #[inline]
+    pub(crate) fn find(
+        &self,
+        space: usize,
+        key: Key32,
+        bytes: &[u8],
+        cell: &AtomicUsize,
+    ) -> Option<Found> {
+        let space = &self.spaces[space];
+        let found = space.index.find(key, |token| {
+            let slot = space.slab.get(token);
+            if slot.hash() != key.upper() {
+                return None;
+            }
+            let mut loc = slot.loc()?;
+            loop {
+                cell.store(self.address(loc), Release);
+                self.fences.reader();
+                let now = slot.loc()?;
+                if now == loc {
+                    break;
+                }
+                loc = now;
+            }
+            // SAFETY: the slot named the block after its address was in the cell; so whoever takes it out of the slot
+            // finds the cell before the block changes.
+            let header = unsafe { self.units.header(loc) };
+            // SAFETY: as above.
+            let same = unsafe { self.units.key(loc, header) } == bytes;
+            same.then_some(Found { token, loc, header })
+        });
+        if found.is_none() {
+            cell.store(0, Release);
+        }
+        found
+    }
+
+    /// Notes a hit for the policy.
+    #[inline]
+    pub(crate) fn hit(&self, space: usize, found: Found) {
+        let entry = &self.spaces[space];
+        if self.exact {
+            if entry.newest.load(Relaxed) != found.token {
+                self.exact_hit(space, found);
+            }
+        } else {
+            touch(&entry.slab.get(found.token).mark, self.mark_max);
+        }
+    }
+
+    fn exact_hit(&self, space: usize, found: Found) {
+        let mut state = self.lock();
+        // Another entry may have the token by now; a hit that is not its own does no harm, but is none.
+        if self.spaces[space].slab.get(found.token).loc() == Some(found.loc)
+            && let Some(policy) = &mut state.spaces[space].policy
+        {
+            policy.hit(Token::new(found.token));
+            let newest = policy.newest().map_or(NO_TOKEN, Token::index);
+            self.spaces[space].newest.store(newest, Relaxed);
+        }
+    }
+
+    /// When an entry expires, in milliseconds since 1970.
+    ///
+    /// # Safety
+    /// The entry is protected.
+    pub(crate) unsafe fn expiry(&self, found: Found) -> Option<u64> {
+        found.header.expires().then(|| {
+            let index = self.units.layout(found.header).expiry;
+            // SAFETY: the word is there by the header.
+            unsafe { self.units.word(found.loc, index) }.load(Relaxed)
+        })
+    }
+
+    /// Finds an entry and pins it.
+    #[inline]
+    pub(crate) fn pin(&self, space: usize, key: Key32, bytes: &[u8]) -> Option<(Found, Value<'_>)> {
+        let Some(cell) = protect::block().and_then(protect::Block::guard_cell) else {
+            return self.pin_listed(space, key, bytes);
+        };
+        let found = self.find(space, key, bytes, cell)?;
+        // SAFETY: found under the protection of the cell.
+        Some((found, unsafe { Value::in_cell(self, found.loc, found.header, cell) }))
+    }
+
+    #[cold]
+    fn pin_listed(&self, space: usize, key: Key32, bytes: &[u8]) -> Option<(Found, Value<'_>)> {
+        let mut state = self.lock();
+        let found = self.find_locked(space, key, bytes)?;
+        state.listed.push(found.loc);
+        drop(state);
+        // SAFETY: listed above, under the lock.
+        Some((found, unsafe { Value::listed(self, found.loc, found.header) }))
+    }
+
+    /// Pins an entry that cannot go away, because the caller holds the lock.
+    pub(super) fn pin_locked(&self, state: &mut super::State, loc: Loc) -> Value<'_> {
+        // SAFETY: under the lock.
+        let header = unsafe { self.units.header(loc) };
+        match protect::block().and_then(protect::Block::guard_cell) {
+            Some(cell) => {
+                cell.store(self.address(loc), Release);
+                // SAFETY: nobody takes it away before the lock is given up.
+                unsafe { Value::in_cell(self, loc, header, cell) }
+            }
+            None => {
+                state.listed.push(loc);
+                // SAFETY: listed above.
+                unsafe { Value::listed(self, loc, header) }
+            }
+        }
+    }
+
+    /// Forgets a guard without a cell.
+    #[cold]
+    pub(crate) fn unlist(&self, loc: Loc) {
+        let mut state = self.lock();
+        if let Some(index) = state.listed.iter().position(|&listed| listed == loc) {
+            state.listed.swap_remove(index);
+        }
+    }
+}
