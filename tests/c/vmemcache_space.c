@@ -16,6 +16,18 @@ CASE(no_space_for_a_pool)
     check_number(cache, 1, 7 * MIB);
 }
 
+CASE(space_is_taken_at_once)
+{
+    struct statvfs before, after;
+    CHECK_EQ(statvfs(directory(), &before), 0);
+    VMEMcache *cache = make_cache_of(8 * MIB, 256, VMEMCACHE_REPLACEMENT_LRU);
+    CHECK_EQ(statvfs(directory(), &after), 0);
+    CHECK_GE((before.f_bfree - after.f_bfree) * before.f_frsize, 8 * MIB);
+    vmemcache_delete(cache);
+    CHECK_EQ(statvfs(directory(), &after), 0);
+    CHECK_EQ(before.f_bfree, after.f_bfree);
+}
+
 /* The space was taken when the pool was made: nobody can take it away. */
 CASE(a_full_file_system_does_not_matter_later)
 {

@@ -66,6 +66,7 @@ pub struct Builder {
     shards: Option<usize>,
     replacement: Replacement,
     extent: usize,
+    least_entry: usize,
     contiguous: bool,
     exact_space: Option<bool>,
     empty_keys: bool,
@@ -79,6 +80,7 @@ impl Default for Builder {
             shards: None,
             replacement: Replacement::Policy(Kind::Lru),
             extent: 1,
+            least_entry: 1,
             contiguous: false,
             exact_space: None,
             empty_keys: false,
@@ -125,6 +127,13 @@ impl Builder {
     /// entry always make room for another of about the same size.
     pub fn extent_size(mut self, bytes: usize) -> Builder {
         self.extent = bytes;
+        self
+    }
+
+    /// What an entry with a value takes at least, in bytes. Default: 8. If it is more than small entries need, one of them always
+    /// makes room for another, at the price of wasted space.
+    pub fn least_entry(mut self, bytes: usize) -> Builder {
+        self.least_entry = bytes;
         self
     }
 
@@ -307,6 +316,7 @@ impl Builder {
         let heap = unsafe { Heap::new(units, 1, (len >> shift) as u32) };
         let total = heap.total_units();
         let extent = units.round_up(self.extent as u64).min(u64::from(total)) as u32;
+        let least = units.round_up(self.least_entry as u64).min(u64::from(total)) as u32;
         let reserve = if exact_space {
             0
         } else {
@@ -316,7 +326,13 @@ impl Builder {
             units,
             heap,
             fences: if exact_space { Fences::Equal } else { Fences::for_batches() },
-            rules: Rules { extent, contiguous: self.contiguous, reserve, hash: hash.clone() },
+            rules: Rules {
+                extent,
+                least,
+                contiguous: self.contiguous,
+                reserve,
+                hash: hash.clone(),
+            },
             policy: match self.replacement {
                 Replacement::None => None,
                 Replacement::Policy(kind) => Some(kind),

@@ -7,6 +7,7 @@
 //! DESTDIR/PREFIX
 //!   lib/libvmem.so -> .so.1 -> .so.1.0.0      include/libvmem.h
 //!   lib/libvmem.a                             lib/pkgconfig/libvmem.pc
+//!   lib/libvmemcache.so -> .so.0              include/libvmemcache.h
 //!   lib/vmem_debug/...  the same, with assertions and a log
 //!   share/man/man3, man7
 //! ```
@@ -31,6 +32,8 @@ struct Library {
     /// The header in the folder's `include`.
     header: &'static str,
     shared: Shared,
+    /// What its files are called behind `.so`: the name for the dynamic loader, and the file if that is another one.
+    versions: (&'static str, &'static str),
     /// Pages of docs/man.
     pages: &'static [&'static str],
 }
@@ -39,6 +42,8 @@ struct Library {
 enum Shared {
     /// The C compiler, with this version script of the library's folder.
     Linked(&'static str),
+    /// The same of a library with std, whose code for unwinding is put in.
+    LinkedWithStd(&'static str),
     /// Cargo: this file.
     Built(&'static str),
 }
@@ -51,6 +56,7 @@ const LIBRARIES: &[Library] = &[
         folder: "capi/libvmem",
         header: "libvmem.h",
         shared: Shared::Linked("libvmem.map"),
+        versions: (".1", ".1.0.0"),
         pages: &["libvmem.7", "vmem_create.3", "vmem_malloc.3"],
     },
     Library {
@@ -60,7 +66,18 @@ const LIBRARIES: &[Library] = &[
         folder: "vmmalloc",
         header: "libvmmalloc.h",
         shared: Shared::Built("libvmmalloc.so"),
+        versions: (".1", ".1.0.0"),
         pages: &["libvmmalloc.7"],
+    },
+    Library {
+        name: "vmemcache",
+        package: "pmem-capi-vmemcache",
+        archive: "libvmemcache_c.a",
+        folder: "capi/libvmemcache",
+        header: "libvmemcache.h",
+        shared: Shared::LinkedWithStd("libvmemcache.map"),
+        versions: (".0", ".0"),
+        pages: &["vmemcache.3"],
     },
 ];
 
@@ -78,6 +95,26 @@ const ALIASES: &[(&str, &[&str])] = &[
             "vmem_strdup",
             "vmem_wcsdup",
             "vmem_malloc_usable_size",
+        ],
+    ),
+    (
+        "vmemcache.3",
+        &[
+            "vmemcache_new",
+            "vmemcache_delete",
+            "vmemcache_set_size",
+            "vmemcache_set_extent_size",
+            "vmemcache_set_eviction_policy",
+            "vmemcache_add",
+            "vmemcache_put",
+            "vmemcache_get",
+            "vmemcache_exists",
+            "vmemcache_evict",
+            "vmemcache_callback_on_evict",
+            "vmemcache_callback_on_miss",
+            "vmemcache_get_stat",
+            "vmemcache_errormsg",
+            "vmemcache_bench_set",
         ],
     ),
 ];
@@ -176,13 +213,19 @@ fn build(
     let built = target.join(variant.profile);
     let libdir = below(&options.destdir, &options.libdir).join(variant.folder);
     fs::create_dir_all(&libdir)?;
-    let file = format!("lib{}.so.1.0.0", library.name);
-    let (soname, link) = (format!("lib{}.so.1", library.name), format!("lib{}.so", library.name));
+    let link = format!("lib{}.so", library.name);
+    let (soname, file) = library.versions;
+    let (soname, file) = (format!("{link}{soname}"), format!("{link}{file}"));
     let place = libdir.join(&file);
     match library.shared {
-        Shared::Linked(script) => {
+        Shared::Linked(script) | Shared::LinkedWithStd(script) => {
             let script = workspace::root().join(library.folder).join(script);
-            link_shared(&built.join(library.archive), &script, &soname, variant, &place)?;
+            let mut compiler =
+                linker(&built.join(library.archive), &script, &soname, variant, &place);
+            if let Shared::LinkedWithStd(_) = library.shared {
+                compiler.arg("-static-libgcc");
+            }
+            must(&mut compiler)?;
         }
         Shared::Built(name) => {
             replace(&built.join(name), &place)?;
@@ -192,6 +235,9 @@ fn build(
         }
     }
     for (name, to) in [(&soname, &file), (&link, &soname)] {
+        if name == to {
+            continue;
+        }
         let name = libdir.join(name);
         let _ = fs::remove_file(&name); // is not there the first time
         symlink(to, name)?;
@@ -206,13 +252,8 @@ fn replace(from: &Path, to: &Path) -> Result<(), Stop> {
     Ok(())
 }
 
-fn link_shared(
-    archive: &Path,
-    script: &Path,
-    soname: &str,
-    variant: &Variant,
-    to: &Path,
-) -> Result<(), Stop> {
+/// The compiler that links an archive to a shared object.
+fn linker(archive: &Path, script: &Path, soname: &str, variant: &Variant, to: &Path) -> Command {
     let _ = fs::remove_file(to); // is not there the first time
     let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     compiler.arg("-shared").arg("-o").arg(to);
@@ -226,7 +267,7 @@ fn link_shared(
     if variant.strip {
         compiler.arg("-Wl,--strip-all");
     }
-    must(&mut compiler)
+    compiler
 }
 
 /// Names that a library exports, from the list that its tests compare it with.
@@ -331,7 +372,7 @@ mod tests {
         for library in LIBRARIES {
             let names = exports(library).unwrap_or_default();
             assert!(names.len() > 10, "{}", library.name);
-            assert!(names.iter().all(|name| !name.contains('@') && name != "LIBVMEM_1.0"));
+            assert!(names.iter().all(|name| !name.contains('@') && !name.starts_with("LIB")));
         }
     }
 }
