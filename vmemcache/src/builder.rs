@@ -78,7 +78,7 @@ impl Default for Builder {
         Builder {
             size: None,
             shards: None,
-            replacement: Replacement::Policy(Kind::Lru),
+            replacement: Replacement::Policy(Kind::Adaptive),
             extent: 1,
             least_entry: 1,
             contiguous: false,
@@ -103,7 +103,7 @@ impl Builder {
         self
     }
 
-    /// The policy that chooses what leaves.
+    /// The policy that chooses what leaves. Default: [`Kind::Adaptive`].
     pub fn policy(mut self, kind: Kind) -> Builder {
         self.replacement = Replacement::Policy(kind);
         self
@@ -284,7 +284,7 @@ impl Builder {
         let is_exact = match self.replacement {
             Replacement::None => true,
             // A small policy of this kind, to ask it.
-            Replacement::Policy(kind) => AnyPolicy::hit_needs_lock(&kind.build(1 << 20)),
+            Replacement::Policy(kind) => AnyPolicy::reports_are_binding(&kind.build(1 << 20)),
         };
         let count = self.shards.unwrap_or_else(|| if is_exact { 1 } else { usual_shards(size) });
         let exact_space = self.exact_space.unwrap_or(is_exact);

@@ -6,7 +6,7 @@
 //! | call | when | under the shard's lock? |
 //! |---|---|---|
 //! | [`touch`] | each hit | no |
-//! | [`Policy::hit`] | each hit, if [`Policy::hit_needs_lock`] | yes |
+//! | [`Policy::hit`] | a hit for which `touch` returned true | yes |
 //! | [`Policy::insert`] | an entry has come in | yes |
 //! | [`Policy::victim`] | space is needed | yes |
 //! | [`Policy::remove`] | an entry leaves for another reason | yes |
@@ -14,7 +14,8 @@
 //! | [`Policy::set_capacity`] | the shard grows or shrinks | yes |
 //!
 //! What a hit leaves behind is a *mark*, one byte with the entry. It counts hits up to [`Policy::mark_max`] and is then
-//! not written again, so the hits of a popular entry write nothing.
+//! not written again, so the hits of a popular entry write nothing. A policy that wants to be told of an entry's next
+//! hit *arms* its mark ([`ARMED`]).
 //!
 //! Sizes are in bytes, or in any other unit as long as the capacity is in the same: queue shares are shares of it.
 
@@ -23,12 +24,23 @@ use std::str::FromStr;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
+mod adaptive;
+mod clock;
 mod fifo;
+mod ghost;
 mod list;
 mod lru;
+mod queues;
+mod ring;
+mod s3fifo;
+mod sieve;
 
+pub use adaptive::Adaptive;
+pub use clock::Clock;
 pub use fifo::Fifo;
 pub use lru::Lru;
+pub use s3fifo::S3Fifo;
+pub use sieve::Sieve;
 
 /// The number by which a shard knows an entry: an index into its slab. It may be reused when its entry is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -36,7 +48,7 @@ pub struct Token(u32);
 
 impl Token {
     /// The largest number. The bits above it are the policies' own.
-    pub const MAX: u32 = (1 << 30) - 2;
+    pub const MAX: u32 = (1 << 28) - 1;
 
     /// The token of this number.
     ///
@@ -44,7 +56,7 @@ impl Token {
     /// If the number is above [`Token::MAX`]. A shard's slab must be limited to that.
     #[inline]
     pub const fn new(index: u32) -> Self {
-        assert!(index <= Self::MAX, "a shard has at most 2^30 - 1 entries");
+        assert!(index <= Self::MAX, "a shard has at most 2^28 entries");
         Self(index)
     }
 
@@ -65,21 +77,29 @@ pub trait Entries {
     fn bytes(&self, token: Token) -> u64;
 
     /// A hash of the entry's key with all 64 bits well mixed: the same each time that this key comes in. Asked at most
-    /// once per insertion and once per eviction.
+    /// once per insertion, once per eviction and once per call of [`Policy::hit`].
     fn hash(&self, token: Token) -> u64;
 }
 
-/// Notes a hit in the entry's mark. `max` is the policy's [`mark_max`](Policy::mark_max).
+/// The bit of a mark that asks for a report of the next hit.
+pub const ARMED: u8 = 0x80;
+
+/// The bits of a mark that count hits.
+const COUNT: u8 = 0x7f;
+
+/// Notes a hit in the entry's mark. `max` is the policy's [`mark_max`](Policy::mark_max). True if the policy wants to
+/// be told of this hit: take the shard's lock and call [`Policy::hit`].
 ///
 /// # Cost
-/// One load, and a store only while the mark is below `max`. Counts are lost when threads race, which is harmless: a mark
+/// One load, and a store only while the count is below `max`. Counts are lost when threads race, which is harmless: a mark
 /// is a hint.
 #[inline]
-pub fn touch(mark: &AtomicU8, max: u8) {
+pub fn touch(mark: &AtomicU8, max: u8) -> bool {
     let seen = mark.load(Relaxed);
-    if seen < max {
+    if seen & COUNT < max {
         mark.store(seen + 1, Relaxed);
     }
+    seen & ARMED != 0
 }
 
 /// A replacement policy of one shard.
@@ -91,21 +111,16 @@ pub trait Policy {
     /// The value at which the mark of an entry saturates; 0 if the policy does not look at marks. Never changes.
     fn mark_max(&self) -> u8;
 
-    /// Whether each hit must be reported by `hit`, because the order is exact. Never changes.
+    /// Whether no report may be dropped, because the order is exact. Never changes.
     ///
-    /// A hit on the [`newest`](Self::newest) entry need not be: it changes nothing. The engine may keep a copy of
-    /// `newest` where readers see it without the lock.
-    fn hit_needs_lock(&self) -> bool {
+    /// If not, then the engine should only try the lock, and go on without it: all that is lost is a sample, and the next
+    /// hit is reported again.
+    fn reports_are_binding(&self) -> bool {
         false
     }
 
-    /// Notes a hit, in the order of the calls. Does nothing unless `hit_needs_lock`.
-    fn hit(&mut self, _token: Token) {}
-
-    /// The most recently used entry of a policy with `hit_needs_lock`.
-    fn newest(&self) -> Option<Token> {
-        None
-    }
+    /// Takes the report of a hit, after [`touch`] returned true. Ignored for an entry whose mark is no longer armed.
+    fn hit<E: Entries>(&mut self, _token: Token, _entries: &E) {}
 
     /// Begins to track an entry and resets its mark. The entry may be over capacity: space is made by `victim`,
     /// before or after.
@@ -200,10 +215,18 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// [`Fifo`]
-    Fifo, Fifo, "fifo";
+    /// [`Adaptive`], the default.
+    Adaptive, Adaptive, "adaptive";
     /// [`Lru`]
     Lru, Lru, "lru";
+    /// [`S3Fifo`]
+    S3Fifo, S3Fifo, "s3-fifo";
+    /// [`Sieve`]
+    Sieve, Sieve, "sieve";
+    /// [`Clock`]
+    Clock, Clock, "clock";
+    /// [`Fifo`]
+    Fifo, Fifo, "fifo";
 }
 
 impl fmt::Display for Kind {
@@ -242,16 +265,12 @@ impl Policy for AnyPolicy {
         each!(self, policy => policy.mark_max())
     }
 
-    fn hit_needs_lock(&self) -> bool {
-        each!(self, policy => policy.hit_needs_lock())
+    fn reports_are_binding(&self) -> bool {
+        each!(self, policy => policy.reports_are_binding())
     }
 
-    fn hit(&mut self, token: Token) {
-        each!(self, policy => policy.hit(token))
-    }
-
-    fn newest(&self) -> Option<Token> {
-        each!(self, policy => policy.newest())
+    fn hit<E: Entries>(&mut self, token: Token, entries: &E) {
+        each!(self, policy => policy.hit(token, entries))
     }
 
     fn insert<E: Entries>(&mut self, token: Token, entries: &E) {
@@ -289,6 +308,12 @@ impl Policy for AnyPolicy {
     fn validate<E: Entries>(&self, entries: &E) {
         each!(self, policy => policy.validate(entries))
     }
+}
+
+/// Spreads an entry's hash anew, so that bits by which the engine chose shard or bucket say nothing here.
+fn spread(hash: u64) -> u64 {
+    let product = u128::from(hash ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
+    (product >> 64) as u64 ^ product as u64
 }
 
 #[cfg(test)]

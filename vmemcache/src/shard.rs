@@ -21,22 +21,18 @@ use crate::policy::{AnyPolicy, Entries, Policy, Token};
 use crate::protect::Fences;
 use crate::slab::{Slab, SlabState};
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU8;
 
 pub(crate) use read::Found;
 pub(crate) use remove::{Leaving, Removal};
 pub(crate) use space::{KeyHash, Rules};
 pub(crate) use store::{Mode, Request, Stored};
 
-const NO_TOKEN: u32 = u32::MAX;
-
 /// A set of entries with an order of replacement of its own: a namespace within a shard.
 #[derive(Debug)]
 pub(crate) struct Space {
     pub(crate) index: Index,
     pub(crate) slab: Slab,
-    /// The most recently used entry of a policy with an exact order: hits on it change nothing.
-    newest: AtomicU32,
 }
 
 /// What belongs to a [`Space`] and only the holder of the lock sees.
@@ -87,7 +83,8 @@ pub(crate) struct Shard {
     pub(crate) fences: Fences,
     pub(crate) rules: Rules,
     mark_max: u8,
-    exact: bool,
+    /// No report of a hit may be dropped.
+    binding: bool,
     pub(crate) spaces: Vec<Space>,
     /// Keeps what readers need apart from the lock.
     _apart: [u64; 16],
@@ -112,7 +109,7 @@ impl Shard {
         let (mut spaces, mut states) = (Vec::new(), Vec::new());
         for quota in quotas {
             let (slab, slab_state) = Slab::new(max)?;
-            spaces.push(Space { index: Index::new(max)?, slab, newest: AtomicU32::new(NO_TOKEN) });
+            spaces.push(Space { index: Index::new(max)?, slab });
             let policy = policy.map(|kind| kind.build(quota * units.unit() as u64));
             states.push(SpaceState { slab: slab_state, policy, payload: 0, units: 0, quota });
         }
@@ -122,7 +119,7 @@ impl Shard {
             fences,
             rules,
             mark_max: any.map_or(0, Policy::mark_max),
-            exact: any.is_some_and(Policy::hit_needs_lock),
+            binding: any.is_some_and(Policy::reports_are_binding),
             spaces,
             _apart: [0; 16],
             state: Mutex::new(
@@ -185,14 +182,6 @@ impl Shard {
             unsafe { self.units.chain(loc, header) }.1
         } else {
             self.rules.entry_units(self.units, header) as u32
-        }
-    }
-
-    /// Gives the newest entry to readers.
-    fn publish_newest(&self, space: usize, state: &State) {
-        if self.exact {
-            let newest = state.spaces[space].policy.as_ref().and_then(Policy::newest);
-            self.spaces[space].newest.store(newest.map_or(NO_TOKEN, Token::index), Relaxed);
         }
     }
 

@@ -6,12 +6,12 @@
 use super::Token;
 
 const SEGMENT_NODES: usize = 512;
-/// Behind every token; ends a list.
-const NIL: u32 = Token::MAX + 1;
 const INDEX_BITS: u32 = 30;
 const INDEX: u32 = (1 << INDEX_BITS) - 1;
+/// Ends a list.
+const NIL: u32 = INDEX;
 
-const _: () = assert!(NIL == INDEX);
+const _: () = assert!(Token::MAX < NIL);
 const _: () = assert!(size_of::<Node>() == 8);
 
 /// Bits 0-29 of `older` and `newer` are tokens, bits 30-31 of `older` are 1 + the list, or 0 outside of all lists.

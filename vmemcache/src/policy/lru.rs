@@ -1,9 +1,12 @@
 //! Exact least recently used.
 
-use super::list::Lists;
-use super::{Entries, Policy, Token};
+use std::sync::atomic::Ordering::Relaxed;
 
-/// Evicts the least recently used entry, exactly: every hit moves its entry, under the lock.
+use super::list::Lists;
+use super::{ARMED, Entries, Policy, Token};
+
+/// Evicts the least recently used entry, exactly: every hit moves its entry, under the lock, but for repeated hits of one
+/// entry.
 ///
 /// Not scan resistant, and slower on hits than the others: for compatibility, and for work that was tuned for it.
 #[derive(Debug)]
@@ -16,6 +19,19 @@ impl Lru {
     pub fn new(_capacity: u64) -> Self {
         Self { order: Lists::new() }
     }
+
+    /// All marks are armed but that of the newest entry, whose hits change nothing.
+    fn make_newest<E: Entries>(&mut self, token: Token, entries: &E) {
+        if let Some(before) = self.order.newest(0) {
+            entries.mark(before).store(ARMED, Relaxed);
+        }
+        entries.mark(token).store(0, Relaxed);
+        if self.order.list_of(token).is_some() {
+            self.order.renew(0, token);
+        } else {
+            self.order.push(0, token);
+        }
+    }
 }
 
 impl Policy for Lru {
@@ -23,29 +39,25 @@ impl Policy for Lru {
         0
     }
 
-    fn hit_needs_lock(&self) -> bool {
+    fn reports_are_binding(&self) -> bool {
         true
     }
 
-    fn hit(&mut self, token: Token) {
+    fn hit<E: Entries>(&mut self, token: Token, entries: &E) {
         if self.order.list_of(token).is_some() {
-            self.order.renew(0, token);
+            self.make_newest(token, entries);
         }
     }
 
-    fn newest(&self) -> Option<Token> {
-        self.order.newest(0)
-    }
-
-    fn insert<E: Entries>(&mut self, token: Token, _entries: &E) {
+    fn insert<E: Entries>(&mut self, token: Token, entries: &E) {
         if self.order.list_of(token).is_none() {
-            self.order.push(0, token);
+            self.make_newest(token, entries);
         }
     }
 
     fn victim<E: Entries>(
         &mut self,
-        _entries: &E,
+        entries: &E,
         mut accept: impl FnMut(Token) -> bool,
     ) -> Option<Token> {
         for _ in 0..self.order.len(0) {
@@ -54,7 +66,7 @@ impl Policy for Lru {
                 self.order.remove(oldest);
                 return Some(oldest);
             }
-            self.order.renew(0, oldest);
+            self.make_newest(oldest, entries);
         }
         None
     }

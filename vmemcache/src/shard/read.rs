@@ -1,6 +1,6 @@
 //! Finding and reading.
 
-use super::{NO_TOKEN, Shard};
+use super::{Shard, View};
 use crate::block::{Header, Loc};
 use crate::index::Key32;
 use crate::policy::{Policy, Token, touch};
@@ -59,25 +59,21 @@ impl Shard {
     /// Notes a hit for the policy.
     #[inline]
     pub(crate) fn hit(&self, space: usize, found: Found) {
-        let entry = &self.spaces[space];
-        if self.exact {
-            if entry.newest.load(Relaxed) != found.token {
-                self.exact_hit(space, found);
-            }
-        } else {
-            touch(&entry.slab.get(found.token).mark, self.mark_max);
+        if touch(&self.spaces[space].slab.get(found.token).mark, self.mark_max) {
+            self.report(space, found);
         }
     }
 
-    fn exact_hit(&self, space: usize, found: Found) {
-        let mut state = self.lock();
-        // Another entry may have the token by now; a hit that is not its own does no harm, but is none.
+    /// Tells the policy of a hit that it wants to know of.
+    #[cold]
+    fn report(&self, space: usize, found: Found) {
+        let state = if self.binding { Some(self.lock()) } else { self.state.try_lock() };
+        let Some(mut state) = state else { return };
+        // Another entry may have the token by now.
         if self.spaces[space].slab.get(found.token).loc() == Some(found.loc)
             && let Some(policy) = &mut state.spaces[space].policy
         {
-            policy.hit(Token::new(found.token));
-            let newest = policy.newest().map_or(NO_TOKEN, Token::index);
-            self.spaces[space].newest.store(newest, Relaxed);
+            policy.hit(Token::new(found.token), &View { shard: self, space });
         }
     }
 

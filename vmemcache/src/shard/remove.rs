@@ -151,7 +151,6 @@ impl Shard {
         if let Some(policy) = &mut state.spaces[space].policy {
             policy.remove(Token::new(token), &View { shard: self, space });
         }
-        self.publish_newest(space, state);
         if tell {
             return Removal::Tell(self.start_leaving(state, space, token, cause));
         }

@@ -266,7 +266,6 @@ impl Shard {
         let victim =
             state.spaces[space].policy.as_mut().and_then(|policy| policy.victim(&view, |_| true));
         let Some(token) = victim else { return Evicted::Nothing };
-        self.publish_newest(space, state);
         let token = token.index();
         if tell {
             return Evicted::Tell(self.start_leaving(state, space, token, cause));

@@ -5,7 +5,7 @@ use super::{Found, Leaving, Shard, State, View};
 use crate::block::{Header, Loc};
 use crate::events::Cause;
 use crate::index::Key32;
-use crate::policy::{Policy, Token};
+use crate::policy::{Policy, Token, touch};
 use crate::read::Value;
 use crate::slab::{EXPIRES, LEAVING};
 use pmem_core::sync::MutexGuard;
@@ -178,7 +178,6 @@ impl Shard {
             policy.insert(Token::new(token), &View { shard: self, space });
         }
         state.counts.inserted += 1;
-        self.publish_newest(space, state);
     }
 
     #[cold]
@@ -227,17 +226,15 @@ impl Shard {
             let token = Token::new(old.token);
             let unit = self.units.unit() as u64;
             policy.resized(token, old_units * unit, units * unit);
+            let view = View { shard: self, space };
             if leaving {
-                policy.insert(token, &View { shard: self, space });
-            } else if policy.hit_needs_lock() {
-                policy.hit(token);
-            } else {
-                crate::policy::touch(&slot.mark, self.mark_max);
+                policy.insert(token, &view);
+            } else if touch(&slot.mark, self.mark_max) {
+                policy.hit(token, &view);
             }
         }
         state.counts.replaced += 1;
         state.counts.left[Cause::Replaced as usize] += 1;
-        self.publish_newest(space, state);
         self.retire(state, old.loc);
         Stored::Replaced(value)
     }

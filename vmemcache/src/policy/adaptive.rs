@@ -1,0 +1,176 @@
+//! The default policy. See [`Adaptive`].
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use self::shadows::Shadows;
+use self::windowed::{Split, Windowed};
+use super::{ARMED, COUNT, Entries, Policy, Token, spread};
+
+mod shadows;
+mod windowed;
+
+/// S3-FIFO's queues, with an admission test by time and a window whose share is found by experiment.
+///
+/// # The queues
+///
+/// New entries go into the *window*, a queue of a share of the capacity. What leaves it is either hit meanwhile, and
+/// goes round once more, or it is evicted and leaves a *ghost*: a few bits that tell that this key was here, and when. A
+/// key that comes back while its ghost is known may go into the *main* queue, which has the rest of the capacity.
+/// There, entries that were hit go round, losing one of at most three counted hits each time.
+///
+/// A hit in the window alone does not lead to the main queue (but to fill it): hits that follow closely on the first
+/// use say little about later ones.
+///
+/// # The admission test
+///
+/// A key that comes back goes into the main queue only if it was away for a shorter time than the main queue's oldest
+/// entry has gone without a look, which is the time of the queue's last round. Otherwise it would displace
+/// entries that are, as far as anybody knows, used as often as it is. This is the idea of LIRS, and it replaces a fixed
+/// number of ghosts: a loop that is larger than the cache keeps a fixed part of itself in the main queue, and is not
+/// replaced by the rest of it.
+///
+/// # The share of the window
+///
+/// No share is right everywhere. Almost none suits loops and independent references, a tenth or more suits objects that
+/// are used in bursts, and with all of the capacity the policy is CLOCK, hence close to LRU, which is best where
+/// each key is used a few times and never again. So four small copies of the policy with shares of 1, 10, 40 and 100 per
+/// cent run beside it, on a sample of the keys, as caches of as many entries as the sample's part of the real one
+/// ("miniature simulation": C. Waldspurger et al., USENIX ATC 2017). All four see the same requests, so their hits can be
+/// compared; the share of the one with most hits lately becomes that of the real window.
+///
+/// A change needs an advantage of half a point in the hit ratio, so that noise does not lead to changes; one of less
+/// is not worth the entries that are lost by it. The memory of the counts is as long as a few turnovers of the sample.
+/// None of these numbers is taken from a trace: the shares are spread evenly on a logarithmic scale, and the rest is the
+/// accuracy that is wanted.
+///
+/// # Seeing hits without a lock
+///
+/// A hit writes to its entry's mark, which says nothing about time. The copies need more: so the marks of entries in
+/// the sample are armed, and their next hit is reported. Then they stay quiet until a 64th of the cache has
+/// been replaced: hits at shorter intervals are hits in all four copies. A popular key thus costs one report in this time.
+///
+/// # Memory
+///
+/// Per entry: 4 bytes in a queue, 1 of state, 4 for ghosts, besides the mark. The copies take about 60 KiB in all.
+#[derive(Debug)]
+pub struct Adaptive {
+    capacity: u64,
+    /// The window's share of the capacity, in per cent.
+    share: u32,
+    queues: Windowed,
+    shadows: Option<Box<Shadows>>,
+}
+
+impl Adaptive {
+    /// An empty one.
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            capacity,
+            share: shadows::SHARES[shadows::FIRST],
+            queues: Windowed::new(),
+            shadows: None,
+        }
+    }
+
+    /// The share of the window at present, in per cent.
+    pub fn window_percent(&self) -> u32 {
+        self.share
+    }
+
+    fn split(&self) -> Split {
+        Split::new(self.capacity, self.share)
+    }
+
+    /// Runs a request through the copies if its key is in their sample. Whether it is.
+    fn sample(&mut self, hash: u64) -> bool {
+        let Some(shadows) = &mut self.shadows else { return false };
+        let sampled = shadows.has(hash);
+        if sampled && let Some(share) = shadows.request(hash) {
+            self.share = share;
+        }
+        sampled
+    }
+}
+
+impl Policy for Adaptive {
+    fn mark_max(&self) -> u8 {
+        windowed::MARK_MAX
+    }
+
+    fn hit<E: Entries>(&mut self, token: Token, entries: &E) {
+        let mark = entries.mark(token);
+        if !self.queues.is_flagged(token) || mark.load(Relaxed) & ARMED == 0 {
+            return;
+        }
+        mark.store(mark.load(Relaxed) & COUNT, Relaxed);
+        if self.sample(spread(entries.hash(token))) {
+            let now = self.queues.now();
+            self.shadows.as_mut().expect("there is a sample").rest(token, now);
+        } else {
+            self.queues.set_flag(token, false);
+        }
+    }
+
+    fn insert<E: Entries>(&mut self, token: Token, entries: &E) {
+        if self.queues.is_tracked(token) {
+            return;
+        }
+        let hash = spread(entries.hash(token));
+        let sampled = self.sample(hash);
+        let split = self.split();
+        self.queues.insert(token, hash, entries.bytes(token), &split);
+        // Before there are copies, their sample is not known but that it will be part of this one.
+        let flag = sampled || (self.shadows.is_none() && shadows::may_be_sampled(hash));
+        self.queues.set_flag(token, flag);
+        entries.mark(token).store(if sampled { ARMED } else { 0 }, Relaxed);
+
+        let now = self.queues.now();
+        if let Some(shadows) = &mut self.shadows {
+            while let Some(rested) = shadows.rested(now) {
+                if self.queues.is_flagged(rested) {
+                    entries.mark(rested).fetch_or(ARMED, Relaxed);
+                }
+            }
+        }
+    }
+
+    fn victim<E: Entries>(
+        &mut self,
+        entries: &E,
+        accept: impl FnMut(Token) -> bool,
+    ) -> Option<Token> {
+        let len = self.len();
+        if self.shadows.as_ref().is_none_or(|shadows| !shadows.fit(len)) {
+            self.shadows = Some(Box::new(Shadows::new(len, self.share)));
+        }
+        let split = self.split();
+        self.queues.victim(entries, &split, accept)
+    }
+
+    fn remove<E: Entries>(&mut self, token: Token, entries: &E) -> bool {
+        self.queues.remove(token, entries.bytes(token))
+    }
+
+    fn resized(&mut self, token: Token, old: u64, new: u64) {
+        self.queues.resized(token, old, new);
+    }
+
+    fn set_capacity(&mut self, bytes: u64) {
+        self.capacity = bytes;
+    }
+
+    fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    fn memory(&self) -> usize {
+        self.queues.memory() + self.shadows.as_ref().map_or(0, |shadows| shadows.memory())
+    }
+
+    fn validate<E: Entries>(&self, entries: &E) {
+        self.queues.validate(entries);
+        if let Some(shadows) = &self.shadows {
+            shadows.validate();
+        }
+    }
+}
