@@ -14,6 +14,7 @@ use pmem_core::error::Error as Cause;
 use pmem_core::numa::{NodeMask, NumaPolicy};
 use pmem_core::source::{HugePageSize, OpenMode, Source};
 use pmem_core::sys;
+use pmem_core::valgrind;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -280,6 +281,9 @@ impl Builder {
                 size,
                 cause: Cause::new("posix_fallocate", errno),
             })?;
+        }
+        if valgrind::is_running() {
+            valgrind::ignore_races(source.base().as_ptr(), source.len());
         }
         let is_exact = match self.replacement {
             Replacement::None => true,

@@ -7,6 +7,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::mem::size_of;
 use core::ptr;
 
+use crate::races;
+
 /// What `malloc` aligns to on the machines that we support.
 const NATURAL: usize = 16;
 
@@ -21,7 +23,9 @@ unsafe impl GlobalAlloc for Plain {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() <= NATURAL {
             // SAFETY: no condition.
-            return unsafe { libc::malloc(layout.size()) }.cast();
+            let block = unsafe { libc::malloc(layout.size()) }.cast();
+            races::ignore(block, layout.size());
+            return block;
         }
         let Some(whole) = layout.size().checked_add(layout.align()) else { return ptr::null_mut() };
         // SAFETY: no condition.
@@ -33,10 +37,12 @@ unsafe impl GlobalAlloc for Plain {
         let block = start.map_addr(|address| (address | (layout.align() - 1)) + 1);
         // SAFETY: between the start and the block, aligned as the block is.
         unsafe { block.sub(size_of::<*mut u8>()).cast::<*mut u8>().write(start) };
+        races::ignore(block, layout.size());
         block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        races::notice(block, layout.size());
         let start = if layout.align() <= NATURAL {
             block
         } else {
@@ -59,8 +65,14 @@ unsafe impl GlobalAlloc for Plain {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         if layout.align() <= NATURAL {
+            races::notice(block, layout.size());
             // SAFETY: from malloc, by the caller's word.
-            return unsafe { libc::realloc(block.cast(), new_size) }.cast();
+            let new = unsafe { libc::realloc(block.cast(), new_size) }.cast::<u8>();
+            match new.is_null() {
+                true => races::ignore(block, layout.size()),
+                false => races::ignore(new, new_size),
+            }
+            return new;
         }
         // SAFETY: the caller promises that the size is valid for the alignment.
         let new =

@@ -5,6 +5,7 @@ use crate::handle::{Callback, Handle, MIN_EXTENT, MIN_POOL, SIZE_LIMIT};
 use crate::log;
 use crate::message;
 use crate::pending::{self, Wish};
+use crate::races;
 use libc::{size_t, ssize_t};
 use pmem_core::errno::Errno;
 use std::alloc::{Layout, alloc};
@@ -72,6 +73,7 @@ macro_rules! no_key {
 /// Makes a handle.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmemcache_new() -> *mut Handle {
+    races::look();
     log::open();
     trace!("vmemcache_new", "");
     // Not by a box: that would end the program when there is no memory.

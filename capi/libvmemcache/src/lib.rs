@@ -9,3 +9,4 @@ mod api;
 mod handle;
 mod message;
 mod pending;
+mod races;
