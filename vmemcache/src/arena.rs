@@ -13,6 +13,10 @@ use std::ops::Deref;
 /// All bytes zero is a valid value, and nothing needs to be dropped.
 pub(crate) unsafe trait Zeroed {}
 
+/// Tables of at least so many bytes are in huge pages, where the system has them; what a half-used page wastes is small
+/// against the table when it is in use.
+const HUGE_FROM: usize = 64 << 20;
+
 /// `len` values, all zero at first.
 #[derive(Debug)]
 pub(crate) struct Array<T: Zeroed> {
@@ -29,6 +33,9 @@ impl<T: Zeroed> Array<T> {
             valgrind::ignore_races(source.base().as_ptr(), source.len());
         }
         debug_assert!(source.base().as_ptr().addr().is_multiple_of(align_of::<T>()));
+        if bytes >= HUGE_FROM {
+            source.advise_huge(0, source.len());
+        }
         Ok(Array { source, len, values: PhantomData })
     }
 

@@ -27,8 +27,9 @@ impl Cache {
         };
         let cell = block.scratch();
         if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
-            if self.is_over(place, found) {
+            if !self.is_good(place, found) {
                 cell.store(0, Release);
+                self.expire(place, found);
             } else {
                 // SAFETY: protected by the cell; the room is the caller's word.
                 let copied = unsafe {
@@ -37,7 +38,7 @@ impl Cache {
                 };
                 cell.store(0, Release);
                 place.shard.hit(place.space, found);
-                self.counters.hit();
+                self.counters.hit(Some(block));
                 return Some(Copied { copied, size: found.header.value_len() as usize });
             }
         }
