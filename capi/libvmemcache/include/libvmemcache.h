@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * A cache whose values lie in a large file mapping, while keys and index lie in ordinary memory. See vmemcache(3).
+ * A cache whose values lie in a large file mapping, while its index lies in ordinary memory. See vmemcache(3).
  *
  * Functions that fail give -1 (vmemcache_new: NULL) with errno set; vmemcache_errormsg() tells more.
  */
