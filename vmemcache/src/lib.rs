@@ -1,4 +1,4 @@
-//! A cache of keys and values whose values lie in a large mapping of memory: tmpfs, persistent memory, CXL, huge pages.
+#![doc = include_str!("../README.md")]
 
 mod arena;
 mod block;

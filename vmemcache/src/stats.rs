@@ -1,5 +1,7 @@
 //! Statistics: what is counted, and how without sharing.
 
+mod text;
+
 use crate::arena::{Array, Zeroed};
 use crate::error::Error;
 use crate::events::Cause;

@@ -4,5 +4,6 @@ pub mod chart;
 pub mod distribution;
 pub mod load;
 pub mod random;
+pub mod replay;
 pub mod simulate;
 pub mod trace;

@@ -147,10 +147,9 @@ impl Load {
             Self::Scan { alpha, keys } => {
                 let zipf = Zipf::new(*keys, *alpha);
                 let turn = (keys / 10).max(1);
-                Trace::of_keys(
-                    (0..made as u64)
-                        .map(|i| if (i / turn).is_multiple_of(2) { zipf.draw(&mut random) } else { keys + i }),
-                )
+                Trace::of_keys((0..made as u64).map(|i| {
+                    if (i / turn).is_multiple_of(2) { zipf.draw(&mut random) } else { keys + i }
+                }))
             }
             Self::Shift { alpha, keys } => {
                 let zipf = Zipf::new(*keys, *alpha);

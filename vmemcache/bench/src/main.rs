@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 mod command;
 mod options;
 
-/// Replays traces and made loads against the policies of vmemcache.
+/// Replays traces and made loads against the cache and its policies.
 #[derive(Parser)]
 #[command(name = "vmemcache-bench", version, max_term_width = 100)]
 struct Arguments {
@@ -18,11 +18,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Simulate(command::simulate::Arguments),
+    Run(command::run::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Simulate(arguments) => command::simulate::run(&arguments),
+        Command::Run(arguments) => command::run::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -33,25 +33,26 @@ mod windowed;
 ///
 /// No share is right everywhere. Almost none suits loops and independent references, a tenth or more suits objects that
 /// are used in bursts, and with all of the capacity the policy is CLOCK, hence close to LRU, which is best where
-/// each key is used a few times and never again. So four small copies of the policy with shares of 1, 10, 40 and 100 per
+/// each key is used a few times and never again. So four miniatures of the policy with shares of 1, 10, 40 and 100 per
 /// cent run beside it, on a sample of the keys, as caches of as many entries as the sample's part of the real one
 /// ("miniature simulation": C. Waldspurger et al., USENIX ATC 2017). All four see the same requests, so their hits can be
 /// compared; the share of the one with most hits lately becomes that of the real window.
 ///
-/// A change needs an advantage of half a point in the hit ratio, so that noise does not lead to changes; one of less
-/// is not worth the entries that are lost by it. The memory of the counts is as long as a few turnovers of the sample.
-/// None of these numbers is taken from a trace: the shares are spread evenly on a logarithmic scale, and the rest is the
-/// accuracy that is wanted.
+/// A change needs an advantage of half a point in the hit ratio and a few hits more, so that noise does not lead to
+/// changes; one of less is not worth the entries that are lost by it. The counts remember a few turnovers of the sample.
+/// A new cache begins with all of its capacity as window, that is as LRU, and leaves that when there is
+/// evidence. None of these numbers is taken from a trace: the shares are spread over the whole range, and
+/// the rest is the accuracy that is wanted.
 ///
 /// # Seeing hits without a lock
 ///
-/// A hit writes to its entry's mark, which says nothing about time. The copies need more: so the marks of entries in
+/// A hit writes to its entry's mark, which says nothing about time. The miniatures need more: so the marks of entries in
 /// the sample are armed, and their next hit is reported. Then they stay quiet until a 64th of the cache has
-/// been replaced: hits at shorter intervals are hits in all four copies. A popular key thus costs one report in this time.
+/// been replaced: hits at shorter intervals are hits in all four. A popular key thus costs one report in this time.
 ///
 /// # Memory
 ///
-/// Per entry: 4 bytes in a queue, 1 of state, 4 for ghosts, besides the mark. The copies take about 60 KiB in all.
+/// Per entry: 4 bytes in a queue, 1 of state, 4 for ghosts, besides the mark. The miniatures take about 30 KiB in all.
 #[derive(Debug)]
 pub struct Adaptive {
     capacity: u64,
@@ -81,7 +82,21 @@ impl Adaptive {
         Split::new(self.capacity, self.share)
     }
 
-    /// Runs a request through the copies if its key is in their sample. Whether it is.
+    /// Makes the miniatures, or makes them anew when the number of entries has become another.
+    fn fit_shadows(&mut self) {
+        let used = self.queues.bytes();
+        // Before the cache is full, so that they are filled with it. An eighth of it tells the usual size of an entry.
+        if used < self.capacity / 8 {
+            return;
+        }
+        let when_full = u128::from(self.capacity) * self.len() as u128 / u128::from(used.max(1));
+        let entries = (when_full as usize).max(self.len());
+        if self.shadows.as_ref().is_none_or(|shadows| !shadows.fit(entries)) {
+            self.shadows = Some(Box::new(Shadows::new(entries, self.share)));
+        }
+    }
+
+    /// Runs a request through the miniatures if its key is in their sample. Whether it is.
     fn sample(&mut self, hash: u64) -> bool {
         let Some(shadows) = &mut self.shadows else { return false };
         let sampled = shadows.has(hash);
@@ -116,10 +131,11 @@ impl Policy for Adaptive {
             return;
         }
         let hash = spread(entries.hash(token));
+        self.fit_shadows();
         let sampled = self.sample(hash);
         let split = self.split();
         self.queues.insert(token, hash, entries.bytes(token), &split);
-        // Before there are copies, their sample is not known but that it will be part of this one.
+        // Before there are miniatures, all that is known of their sample is that it will be part of this one.
         let flag = sampled || (self.shadows.is_none() && shadows::may_be_sampled(hash));
         self.queues.set_flag(token, flag);
         entries.mark(token).store(if sampled { ARMED } else { 0 }, Relaxed);
@@ -139,10 +155,6 @@ impl Policy for Adaptive {
         entries: &E,
         accept: impl FnMut(Token) -> bool,
     ) -> Option<Token> {
-        let len = self.len();
-        if self.shadows.as_ref().is_none_or(|shadows| !shadows.fit(len)) {
-            self.shadows = Some(Box::new(Shadows::new(len, self.share)));
-        }
         let split = self.split();
         self.queues.victim(entries, &split, accept)
     }

@@ -2,19 +2,19 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::list::Lists;
+use super::queues::Queues;
 use super::{Entries, Policy, Token};
 
 /// Approximates LRU without a lock on hits: an entry that was hit since it was last looked at goes round once more.
 #[derive(Debug)]
 pub struct Clock {
-    ring: Lists<1>,
+    ring: Queues<1>,
 }
 
 impl Clock {
     /// An empty one. The capacity does not matter to it.
     pub fn new(_capacity: u64) -> Self {
-        Self { ring: Lists::new() }
+        Self { ring: Queues::new() }
     }
 }
 
@@ -24,9 +24,9 @@ impl Policy for Clock {
     }
 
     fn insert<E: Entries>(&mut self, token: Token, entries: &E) {
-        if self.ring.list_of(token).is_none() {
+        if self.ring.queue_of(token).is_none() {
             entries.mark(token).store(0, Relaxed);
-            self.ring.push(0, token);
+            self.ring.push(0, token, entries.bytes(token));
         }
     }
 
@@ -37,24 +37,29 @@ impl Policy for Clock {
     ) -> Option<Token> {
         let mut refusals = self.ring.len(0);
         while refusals > 0 {
-            let oldest = self.ring.oldest(0)?;
+            let oldest = self.ring.front(0)?;
+            let bytes = entries.bytes(oldest);
             let mark = entries.mark(oldest);
             if mark.load(Relaxed) > 0 {
                 mark.store(0, Relaxed);
             } else if accept(oldest) {
-                self.ring.remove(oldest);
+                self.ring.remove(oldest, bytes);
                 return Some(oldest);
             } else {
                 mark.store(1, Relaxed);
                 refusals -= 1;
             }
-            self.ring.renew(0, oldest);
+            self.ring.requeue(0, 0, oldest, bytes);
         }
         None
     }
 
-    fn remove<E: Entries>(&mut self, token: Token, _entries: &E) -> bool {
-        self.ring.remove(token).is_some()
+    fn remove<E: Entries>(&mut self, token: Token, entries: &E) -> bool {
+        self.ring.remove(token, entries.bytes(token)).is_some()
+    }
+
+    fn resized(&mut self, token: Token, old: u64, new: u64) {
+        self.ring.resized(token, old, new);
     }
 
     fn len(&self) -> usize {
@@ -65,7 +70,7 @@ impl Policy for Clock {
         self.ring.memory()
     }
 
-    fn validate<E: Entries>(&self, _entries: &E) {
-        self.ring.validate();
+    fn validate<E: Entries>(&self, entries: &E) {
+        self.ring.validate(|token| entries.bytes(token));
     }
 }

@@ -248,3 +248,170 @@ fn names_lead_back_to_kinds() {
     let error = "mru".parse::<Kind>().unwrap_err().to_string();
     assert!(error.contains("\"mru\"") && error.contains("lru"), "{error}");
 }
+
+/// Makes the same requests of a policy and of a plain re-implementation of its definition.
+fn match_model<P: Policy, M: Model>(new: impl Fn(u64) -> P, model: impl Fn(usize) -> M) {
+    for seed in 0..20 {
+        let mut random = Random(seed << 32);
+        let capacity = 1 + random.below(50);
+        let mut cache = Harness::new(new(capacity), capacity, 64);
+        let mut model = model(capacity as usize);
+        for _ in 0..if cfg!(miri) { 200 } else { 3000 } {
+            // Some keys are more popular than others.
+            let popular = 10 + random.below(90);
+            let key = random.below(popular);
+            if random.below(20) == 0 {
+                cache.remove(key);
+                model.remove(key);
+            } else {
+                let evicted = if cache.get(key) { None } else { Some(cache.put(key, 1)) };
+                assert_eq!(evicted, model.request(key), "key {key}, capacity {capacity}");
+            }
+        }
+    }
+}
+
+trait Model {
+    /// None if the key is there; if not, it comes in, and the keys that leave are returned.
+    fn request(&mut self, key: u64) -> Option<Vec<u64>>;
+    fn remove(&mut self, key: u64);
+}
+
+/// Keys from the oldest to the newest, with their marks.
+type Marked = Vec<(u64, u8)>;
+
+fn mark_if_there(keys: &mut Marked, key: u64, max: u8) -> bool {
+    let found = keys.iter_mut().find(|entry| entry.0 == key);
+    found.map(|entry| entry.1 = max.min(entry.1 + 1)).is_some()
+}
+
+#[test]
+fn clock_matches_its_definition() {
+    struct Ring(usize, Marked);
+    impl Model for Ring {
+        fn request(&mut self, key: u64) -> Option<Vec<u64>> {
+            if mark_if_there(&mut self.1, key, 1) {
+                return None;
+            }
+            let mut evicted = Vec::new();
+            while self.1.len() == self.0 {
+                match self.1.remove(0) {
+                    (key, 0) => evicted.push(key),
+                    (key, _) => self.1.push((key, 0)),
+                }
+            }
+            self.1.push((key, 0));
+            Some(evicted)
+        }
+        fn remove(&mut self, key: u64) {
+            self.1.retain(|entry| entry.0 != key);
+        }
+    }
+    match_model(Clock::new, |capacity| Ring(capacity, Vec::new()));
+}
+
+#[test]
+fn sieve_matches_its_definition() {
+    /// With the hand as a position.
+    struct Queue(usize, Marked, usize);
+    impl Model for Queue {
+        fn request(&mut self, key: u64) -> Option<Vec<u64>> {
+            let Self(capacity, keys, hand) = self;
+            if mark_if_there(keys, key, 1) {
+                return None;
+            }
+            let mut evicted = Vec::new();
+            while keys.len() == *capacity {
+                if *hand == keys.len() {
+                    *hand = 0;
+                }
+                if keys[*hand].1 == 0 {
+                    evicted.push(keys.remove(*hand).0);
+                    // At the newest end it starts anew.
+                    *hand = if *hand == keys.len() { 0 } else { *hand };
+                } else {
+                    keys[*hand].1 = 0;
+                    *hand = (*hand + 1) % keys.len();
+                }
+            }
+            keys.push((key, 0));
+            Some(evicted)
+        }
+        fn remove(&mut self, key: u64) {
+            if let Some(at) = self.1.iter().position(|entry| entry.0 == key) {
+                self.1.remove(at);
+                self.2 -= usize::from(at < self.2);
+                self.2 = if self.2 == self.1.len() { 0 } else { self.2 };
+            }
+        }
+    }
+    match_model(Sieve::new, |capacity| Queue(capacity, Vec::new(), 0));
+}
+
+/// With an exact list of ghosts, in place of the table. The keys are few, so the table takes none for another here.
+#[test]
+fn s3_fifo_matches_its_definition() {
+    struct Queues {
+        capacity: usize,
+        small: Marked,
+        main: Marked,
+        ghosts: Vec<u64>,
+    }
+    impl Queues {
+        fn evict(&mut self) -> Option<u64> {
+            if self.main.is_empty() || self.small.len() >= self.capacity.div_ceil(10).max(1) {
+                let (key, mark) = self.small.remove(0);
+                if mark >= 2 {
+                    self.main.push((key, 0));
+                    return None;
+                }
+                self.ghosts.push(key);
+                return Some(key);
+            }
+            let (key, mark) = self.main.remove(0);
+            if mark > 0 {
+                self.main.push((key, mark - 1));
+                return None;
+            }
+            Some(key)
+        }
+    }
+    impl Model for Queues {
+        fn request(&mut self, key: u64) -> Option<Vec<u64>> {
+            if mark_if_there(&mut self.small, key, 3) || mark_if_there(&mut self.main, key, 3) {
+                return None;
+            }
+            let mut evicted = Vec::new();
+            while self.small.len() + self.main.len() == self.capacity {
+                evicted.extend(self.evict());
+            }
+            let known = self.ghosts.contains(&key);
+            self.ghosts.retain(|&ghost| ghost != key);
+            if known {
+                self.main.push((key, 0))
+            } else {
+                self.small.push((key, 0))
+            }
+            Some(evicted)
+        }
+        fn remove(&mut self, key: u64) {
+            self.small.retain(|entry| entry.0 != key);
+            self.main.retain(|entry| entry.0 != key);
+        }
+    }
+    // A ghost list of the right length is approximate in the table, so only its start is compared: until it is full.
+    for capacity in [10, 20, 40] {
+        let mut cache = Harness::new(S3Fifo::new(capacity), capacity, 64);
+        let mut model =
+            Queues { capacity: capacity as usize, small: vec![], main: vec![], ghosts: vec![] };
+        let mut random = Random(capacity);
+        let mut evictions = 0;
+        while evictions < capacity / 2 {
+            let popular = 10 + random.below(90);
+            let key = random.below(popular);
+            let evicted = if cache.get(key) { None } else { Some(cache.put(key, 1)) };
+            evictions += evicted.as_ref().map_or(0, |evicted| evicted.len() as u64);
+            assert_eq!(evicted, model.request(key), "key {key}, capacity {capacity}");
+        }
+    }
+}

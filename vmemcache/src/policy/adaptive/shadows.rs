@@ -1,4 +1,4 @@
-//! Small miniatures of the policy with different windows, and which of them does best.
+//! Miniatures of the policy with different windows, and which of them does best.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,20 +10,22 @@ use crate::policy::{Entries, Token, spread, touch};
 
 /// Shares of the window in per cent.
 pub(super) const SHARES: [u32; 4] = [1, 10, 40, 100];
-/// The one to begin with: S3-FIFO's, best on most traces of its authors' collection.
-pub(super) const FIRST: usize = 1;
+/// The one to begin with: all of the capacity, so that nothing is lost against LRU before there is evidence.
+pub(super) const FIRST: usize = 3;
 
-/// Entries of a copy, at most and (but for smaller caches) at least. Hits of a sample of that many differ little from
-/// those of the whole, and far less so in comparison with each other.
-const SAMPLE_MAX: usize = 512;
+/// Entries of a miniature, at most and (but for smaller caches) at least. Hits of a sample of that many differ from those
+/// of the whole, but alike for all miniatures.
+const SAMPLE_MAX: usize = 256;
 const SAMPLE_MIN: usize = 128;
 /// Of how many entries the sample is one, if it can be as few.
 const SAMPLE_ONE_IN: usize = 8;
 
-/// Requests that the counts remember, in entries of a copy.
+/// Requests that the counts remember, in entries of a miniature.
 const HORIZON: f64 = 8.0;
-/// The advantage, as part of the requests, that leads to another share.
+/// The advantage, as part of the requests, that leads to another share: the accuracy that is wanted.
 const ADVANTAGE: f64 = 0.005;
+/// Hits more or less that say nothing, for there are that many by chance.
+const NOISE: f64 = 6.0;
 /// For what part of a turnover an entry of the sample is quiet after its hit was reported.
 const REST: u32 = 64;
 
@@ -43,7 +45,7 @@ pub(super) struct Shadows {
     one_in: u32,
     made_for: usize,
     miniatures: [Miniature; SHARES.len()],
-    /// Hits of each copy and requests, the older the less.
+    /// Hits of each miniature and requests, the older the less.
     hits: [f64; SHARES.len()],
     requests: f64,
     remember: f64,
@@ -85,14 +87,12 @@ impl Shadows {
     pub(super) fn request(&mut self, hash: u64) -> Option<u32> {
         let id = (hash >> 32) as u32;
         self.requests = self.requests * self.remember + 1.0;
-        for (copy, hits) in self.miniatures.iter_mut().zip(&mut self.hits) {
-            *hits = *hits * self.remember + f64::from(u8::from(copy.request(id)));
+        for (miniature, hits) in self.miniatures.iter_mut().zip(&mut self.hits) {
+            *hits = *hits * self.remember + f64::from(u8::from(miniature.request(id)));
         }
         let best = (0..SHARES.len()).max_by(|&a, &b| self.hits[a].total_cmp(&self.hits[b]))?;
         let advantage = self.hits[best] - self.hits[self.current];
-        // A quarter of the memory has to be filled.
-        let enough = self.requests * (1.0 - self.remember) > 0.25;
-        if enough && advantage > ADVANTAGE * self.requests {
+        if advantage > ADVANTAGE * self.requests + NOISE {
             self.current = best;
             return Some(SHARES[best]);
         }

@@ -1,4 +1,4 @@
-//! Window, main queue and ghosts at a given share of the window. The real cache has one, and so has each of its copies.
+//! Window, main queue and ghosts at a given share of the window. The real cache has one, and so has each of its miniatures.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -54,6 +54,10 @@ impl Windowed {
 
     pub(super) fn len(&self) -> usize {
         self.queues.len(WINDOW) + self.queues.len(MAIN)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.queues.bytes(WINDOW) + self.queues.bytes(MAIN)
     }
 
     pub(super) fn is_tracked(&self, token: Token) -> bool {
