@@ -676,6 +676,13 @@ impl Arena {
         drop(self.purge_if_due(self.heap.lock()));
     }
 
+    /// Gives back what has been free long enough.
+    pub(crate) fn purge_aged(&self) {
+        if let PurgePolicy::AfterMs(decay) = self.purge {
+            drop(self.purge_older_than(self.heap.lock(), decay, PURGE_BUDGET_PAGES));
+        }
+    }
+
     fn purge_if_due<'a>(&'a self, mut heap: MutexGuard<'a, PageHeap>) -> MutexGuard<'a, PageHeap> {
         let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
         if heap.counts.free_committed == 0 {
