@@ -25,6 +25,7 @@
 pub mod artifact;
 pub mod capi;
 pub mod cases;
+pub mod core_file;
 pub mod json;
 pub mod mount;
 pub mod preload;

@@ -85,6 +85,47 @@ fn the_level_and_the_file_choose() {
     );
 }
 
+/// Lines of statistics of one heap, without the parts that the twin leaves out.
+fn is_listing(lines: &[&str]) -> bool {
+    let starts = |at: usize, text: &str| lines.get(at).is_some_and(|line| line.starts_with(text));
+    starts(0, "___ Begin jemalloc statistics ___")
+        && starts(1, "")
+        && starts(2, "Merged arenas stats:")
+        && starts(3, "assigned threads: ")
+        && lines.iter().any(|line| line.starts_with("large:   size pages "))
+        && !lines.iter().any(|line| ["Version:", "bins:"].iter().any(|part| line.starts_with(part)))
+        && lines.last() == Some(&"--- End jemalloc statistics ---")
+}
+
+#[test]
+fn statistics_are_logged_at_exit_when_asked() {
+    let pool = Pool::prealloc(16);
+    let scratch = Scratch::new("log");
+    let name = scratch.path().join("log").display().to_string();
+    let variables = [("VMMALLOC_LOG_STATS", "1"), ("VMMALLOC_LOG_FILE", &*name)];
+    let outcome = twin(Build::Debug, &pool, &variables).success();
+    assert_eq!(outcome.err(), "");
+    let log = fs::read_to_string(&name).expect("the log");
+    let lines: Vec<&str> = log.lines().collect();
+    let at = |title| lines.iter().position(|line| *line == title).expect(title);
+    let (outside, inside) =
+        (at("=========   system heap  ========"), at("=========    vmem pool   ========"));
+    assert_eq!(outside, 0, "{log}");
+    assert!(is_listing(&lines[1..inside]) && is_listing(&lines[inside + 1..]), "{log}");
+    let mapped = |lines: &[&str]| {
+        let line = lines.iter().find_map(|line| line.strip_prefix("mapped:"));
+        line.expect("a size").trim().parse::<u64>().expect("a number")
+    };
+    assert_eq!((mapped(&lines[..inside]), mapped(&lines[inside..])), (0, 16 << 20), "{log}");
+    // A level is not needed, and does not matter; nothing but `1` asks.
+    for (value, asked) in [("1", true), ("0", false), ("", false), ("11", false), ("yes", false)] {
+        let outcome = twin(Build::Debug, &pool, &[("VMMALLOC_LOG_STATS", value)]).success();
+        assert_eq!(outcome.err().contains("vmem pool"), asked, "{value}: {outcome}");
+    }
+    let outcome = twin(Build::Release, &pool, &[("VMMALLOC_LOG_STATS", "1")]).success();
+    assert_eq!(outcome.err(), "", "the other library has no log");
+}
+
 #[test]
 fn refusals_of_the_twin_are_in_its_log() {
     let scratch = Scratch::new("log");

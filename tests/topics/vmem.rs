@@ -8,6 +8,7 @@ use std::time::Duration;
 use pmem_e2e::artifact::{c_sources, need};
 use pmem_e2e::capi::{self, Build, headers, installed};
 use pmem_e2e::cases::Cases;
+use pmem_e2e::core_file;
 use pmem_e2e::mount::Mount;
 use pmem_e2e::run::{Outcome, SHORT, run};
 use pmem_e2e::scratch::Scratch;
@@ -286,6 +287,21 @@ fn a_lazy_pool_takes_space_as_it_is_used_and_gives_it_back() {
 fn a_lazy_pool_on_a_full_file_system_gives_null() {
     if let Some(mount) = Mount::tmpfs(24, "a full tmpfs under a lazy pool of libvmem") {
         space("lazy_pool_on_a_full_file_system", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+}
+
+#[test]
+fn a_core_file_has_pools_only_when_they_are_wanted() {
+    let (_scratch, path) = tmpfs();
+    for build in Build::ALL {
+        for (value, wanted) in [(None, false), (Some("yes"), false), (Some("1"), true)] {
+            let mut command = Command::new(capi::program("vmem_space"));
+            build.choose(command.arg("a_core_file").arg(&path));
+            command.envs(value.map(|value| ("VMEM_DUMP", value)));
+            if let Some(found) = core_file::has_the_block(&mut command) {
+                assert_eq!(found, wanted, "VMEM_DUMP {value:?} {build:?}");
+            }
+        }
     }
 }
 

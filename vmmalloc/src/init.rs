@@ -13,6 +13,7 @@
 use core::ffi::{c_char, c_int};
 use pmem_core::align::{PAGE_SIZE, align_down, checked_align_up};
 use pmem_core::errno::Errno;
+use pmem_core::log_line;
 use pmem_core::source::{Source, parse_hint, prefer_addresses_from};
 use pmem_core::sys;
 use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES, memcheck};
@@ -59,6 +60,8 @@ pub(crate) fn start() -> Option<Pool> {
         Err(errno) => refuse(format_args!("vmem pool creation failed: {errno}")),
     };
     fork::install(config.fork, config.home_ms);
+    #[cfg(feature = "log")]
+    stats::install_log(environment::get(c"VMMALLOC_LOG_STATS"));
     if memcheck::is_on() {
         HEAP.runtime().watch(pool);
         return None;
@@ -70,14 +73,14 @@ pub(crate) fn start() -> Option<Pool> {
         HEAP.count_calls();
         stats::install(format, config.report_file);
     }
-    log!(2, "start", "initialization completed");
+    log_line!(2, "start", "initialization completed");
     Some(pool)
 }
 
 fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
     let source = Source::in_directory(config.directory, pool_len(config)?);
     let source = source.map_err(|error| {
-        log!(1, "util_tmpfile", "{error}");
+        log_line!(1, "util_tmpfile", "{error}");
         error.errno
     })?;
     if !config.dump {

@@ -14,6 +14,7 @@ use vmem_engine::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
 use vmem_engine::{Pool, PoolOptions, memcheck};
 
 use crate::functions;
+use crate::log::log_text;
 use crate::message::{self, Part};
 use crate::pools::{self, Entry, Medium};
 
@@ -24,7 +25,7 @@ const HANDLE_BYTES: usize = 4096;
 #[cold]
 fn fail(errno: Errno, what: &str) -> Option<NonNull<u8>> {
     let text = message::set_with_errno(errno, format_args!("{what}"));
-    log!(1, "vmem_create", text);
+    log_text!("vmem_create", text);
     None
 }
 
@@ -33,7 +34,7 @@ fn fail(errno: Errno, what: &str) -> Option<NonNull<u8>> {
 fn refuse(errno: Errno, text: core::fmt::Arguments<'_>) -> Option<NonNull<u8>> {
     errno.set();
     let text = message::set(text);
-    log!(1, "vmem_create", text);
+    log_text!("vmem_create", text);
     None
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn in_place(place: Option<&CStr>, size: usize) -> Option<NonNull<u8>>
                 Part::Bytes(place.to_bytes()),
                 Part::Text(format_args!("\": {errno}")),
             ]);
-            log!(1, "vmem_create", text);
+            log_text!("vmem_create", text);
             None
         }
     }
@@ -93,9 +94,9 @@ fn look_at(place: &CStr) -> Result<Found, Errno> {
     }
 }
 
-/// Whether space is taken as it is needed, and not at once.
-fn is_lazy() -> bool {
-    !sys::is_secure() && env::get(c"VMEM_SPACE") == Some(c"lazy")
+/// Whether a variable of ours has a value.
+fn is_set(variable: &'static CStr, value: &CStr) -> bool {
+    !sys::is_secure() && env::get(variable) == Some(value)
 }
 
 fn in_directory(directory: &CStr, size: usize) -> Option<NonNull<u8>> {
@@ -119,7 +120,7 @@ fn in_directory(directory: &CStr, size: usize) -> Option<NonNull<u8>> {
     if !possible {
         return fail(if len == 0 { Errno::EINVAL } else { Errno::EFBIG }, ALLOCATE);
     }
-    let lazy = is_lazy();
+    let lazy = is_set(c"VMEM_SPACE", c"lazy");
     let options = PoolOptions {
         prealloc: !lazy,
         head_bytes: HANDLE_BYTES,
@@ -217,6 +218,10 @@ fn enter(
     if close {
         // There may be more pools than descriptors, and the space is there.
         pool.source().close_descriptors();
+    }
+    // A region is the caller's, who may want it there.
+    if medium != Medium::Region && !is_set(c"VMEM_DUMP", c"1") {
+        pool.source().dont_dump(true);
     }
     if medium != Medium::Device {
         // A region of huge pages refuses: then the handle can be touched, and nothing else is different.
