@@ -61,6 +61,39 @@ fn the_twin_logs_each_call_once() {
 }
 
 #[test]
+fn calls_of_a_plugin_are_logged_too() {
+    let pool = Pool::prealloc(16);
+    let mut command = Command::new(program("twin"));
+    pool.describe(command.arg(artifact::shared("plugin")))
+        .env("LD_PRELOAD", library(Build::Debug))
+        .env("VMMALLOC_LOG_LEVEL", "4");
+    let outcome = run(&mut command, SHORT).success();
+    let err = outcome.err();
+    assert_eq!(err.matches(" malloc] size 4321\n").count(), 2, "{outcome}");
+}
+
+/// A file that had a name for a moment is told of.
+#[test]
+fn a_file_system_without_unnamed_files_serves() {
+    let pool = Pool::prealloc(16);
+    for build in Build::ALL {
+        let mut command = Command::new(program("no_tmpfile"));
+        let case = "blocks_are_in_the_pool";
+        pool.describe(command.arg(program("conformance")).arg(case));
+        let variables = [("VMMALLOC_LOG_LEVEL", "3")];
+        let outcome =
+            run(command.env("LD_PRELOAD", library(build)).envs(variables), SHORT).success();
+        assert!(outcome.out().contains(&format!("ok {case}")), "{outcome}");
+        let start =
+            format!("util_tmpfile_mkstemp] unlinked file is \"{}/vmem.", pool.dir().display());
+        assert_eq!(outcome.err().contains(&start), build == Build::Debug, "{outcome}");
+        assert_eq!(fs::read_dir(pool.dir()).expect("the directory").count(), 0);
+    }
+    let outcome = twin(Build::Debug, &pool, &[("VMMALLOC_LOG_LEVEL", "3")]).success();
+    assert!(!outcome.err().contains("util_tmpfile"), "{outcome}");
+}
+
+#[test]
 fn the_level_and_the_file_choose() {
     let pool = Pool::prealloc(16);
     for (level, lines) in [("0", 0), ("1", 3), ("2", 4), ("3", 4)] {

@@ -83,6 +83,11 @@ fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
         log_line!(1, "util_tmpfile", "{error}");
         error.errno
     })?;
+    if cfg!(feature = "log")
+        && let Some(name) = source.former_name(&mut [0; 1024])
+    {
+        log_line!(3, "util_tmpfile_mkstemp", "unlinked file is \"{}\"", name.escape_ascii());
+    }
     if !config.dump {
         source.dont_dump(true);
     }

@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::{self, NonNull};
 use pmem_core::errno::Errno;
 use pmem_core::log_line;
+use vmem_engine::memcheck;
 
 use crate::careful::{self, Request};
 use crate::functions::{self, Free, Malloc, Print};
@@ -115,6 +116,7 @@ pub(crate) unsafe extern "C" fn vmem_delete(vmp: *mut Vmem) {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmem_check(vmp: *mut Vmem) -> c_int {
     log_line!(3, "vmem_check", "vmp {vmp:p}");
+    let _quiet = memcheck::quiet();
     let list = pools::lock();
     let Some(entry) = find(vmp) else {
         drop(list);

@@ -8,6 +8,7 @@ use pmem_core::dax;
 use pmem_core::env;
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
+use pmem_core::log_line;
 use pmem_core::source::Source;
 use pmem_core::sys::{self, Access, Fd, OpenFlags, Protection};
 use vmem_engine::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
@@ -40,6 +41,7 @@ fn refuse(errno: Errno, text: core::fmt::Arguments<'_>) -> Option<NonNull<u8>> {
 
 /// `vmem_create`: a pool in a directory, or on a whole DAX device. Gives the handle.
 pub(crate) fn in_place(place: Option<&CStr>, size: usize) -> Option<NonNull<u8>> {
+    let _quiet = memcheck::quiet();
     if size < MIN_POOL_BYTES {
         return refuse(Errno::EINVAL, format_args!("size {size} smaller than {MIN_POOL_BYTES}"));
     }
@@ -117,6 +119,11 @@ fn in_directory(directory: &CStr, size: usize) -> Option<NonNull<u8>> {
         }
         Err(error) => return fail(error.errno, error.operation),
     };
+    if cfg!(feature = "log")
+        && let Some(name) = source.former_name(&mut [0; 1024])
+    {
+        log_line!(3, "util_tmpfile_mkstemp", "unlinked file is \"{}\"", name.escape_ascii());
+    }
     if !possible {
         return fail(if len == 0 { Errno::EINVAL } else { Errno::EFBIG }, ALLOCATE);
     }
@@ -150,6 +157,7 @@ fn on_device(device: &CStr) -> Option<NonNull<u8>> {
 /// # Safety
 /// The range is readable and writable and nobody else uses it as long as the pool lives.
 pub(crate) unsafe fn in_region(address: *mut u8, size: usize) -> Option<NonNull<u8>> {
+    let _quiet = memcheck::quiet();
     let page = sys::page_size();
     if !address.addr().is_multiple_of(page) {
         return refuse(
@@ -255,6 +263,7 @@ unsafe fn take(list: &mut pools::List, entry: &'static Entry) -> (Pool, *mut u8)
 /// # Safety
 /// Nobody uses the pool or a block of it any more.
 pub(crate) unsafe fn delete(handle: usize) -> bool {
+    let _quiet = memcheck::quiet();
     let mut list = pools::lock();
     let Some(entry) = pools::find(handle) else { return false };
     let (medium, (base, _)) = (entry.medium(), entry.range());

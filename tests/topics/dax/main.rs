@@ -17,6 +17,7 @@ mod process;
 mod quota;
 mod room;
 mod vm;
+mod vmem_pools;
 mod work;
 
 use std::env;
@@ -68,6 +69,9 @@ const TESTS: &[Test] = tests![
     preload::the_heap_of_a_program_forks_on_dax,
     preload::a_full_file_system_is_enomem,
     preload::a_device_is_refused_as_a_directory,
+    vmem_pools::the_contract_holds_on_ext4,
+    vmem_pools::the_contract_holds_on_xfs,
+    vmem_pools::a_device_is_a_pool_as_a_whole,
     quota::a_quota_of_ext4_is_none_and_no_signal,
     quota::a_quota_of_xfs_is_none_and_no_signal,
 ];
