@@ -1,12 +1,13 @@
 //! libvmmalloc as `cargo xtask capi` installs it: the library, its debug twin, and the archive; and under valgrind.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pmem_e2e::artifact::{self, Shape, need, program};
 use pmem_e2e::capi::Build;
 use pmem_e2e::cases::Cases;
+use pmem_e2e::mount::Mount;
 use pmem_e2e::preload::Pool;
 use pmem_e2e::run::{Outcome, SHORT, run};
 use pmem_e2e::scratch::Scratch;
@@ -23,14 +24,29 @@ fn twin(build: Build, pool: &Pool, variables: &[(&str, &str)]) -> Outcome {
     run(&mut command, SHORT)
 }
 
+/// Every call, and the assertions of the reference's tests, with both builds.
+fn conform(place: Option<&Path>) {
+    for name in ["conformance", "reference"] {
+        let program = program(name);
+        for build in Build::ALL {
+            let pool = Pool::prealloc(16);
+            let pool = place.into_iter().fold(pool, Pool::at);
+            Cases::of(&program).run_with(|command| {
+                pool.describe(command).env("LD_PRELOAD", library(build));
+            });
+        }
+    }
+}
+
 #[test]
-fn installed_libraries_conform() {
-    let program = program("conformance");
-    for build in Build::ALL {
-        let pool = Pool::prealloc(16);
-        Cases::of(&program).run_with(|command| {
-            pool.describe(command).env("LD_PRELOAD", library(build));
-        });
+fn installed_libraries_conform_on_tmpfs() {
+    conform(None);
+}
+
+#[test]
+fn installed_libraries_conform_on_ext4() {
+    if let Some(mount) = Mount::ext4(64, &[], "", "the interposer's contract on ext4") {
+        conform(Some(mount.path()));
     }
 }
 
