@@ -97,12 +97,22 @@ CASE(threads_and_children_use_it)
     if (child == 0) {
         CHECK_STAMP(kept, 5000, 1);
         vmem_free(vmp, kept);
-        for (int i = 0; i < 100; i++)
+        for (int i = 0; i < 300; i++)
             memset(OK(vmem_malloc(vmp, 5000)), 0xee, 5000);
+        struct link *chain = NULL; /* all that it can get, but for a granule or two */
+        CHECK_GE(fill_pool(vmp, &chain, 100000) * 100000, device_bytes() / 2);
+        for (struct link *p = chain; p != NULL; p = p->next)
+            memset(p + 1, 0xee, 100000 - sizeof *p);
+        CHECK_EQ(vmem_check(vmp), 1);
         _exit(0);
     }
+    char *young[300];
+    for (int i = 0; i < 300; i++)
+        stamp(young[i] = OK(vmem_malloc(vmp, 5000)), 5000, (uint64_t)i);
     CHECK_CHILD(child);
     CHECK_STAMP(kept, 5000, 1);
+    for (int i = 0; i < 300; i++)
+        CHECK_STAMP(young[i], 5000, (uint64_t)i);
     CHECK_EQ(vmem_check(vmp), 1);
     vmem_delete(vmp);
 }

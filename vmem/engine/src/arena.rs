@@ -853,6 +853,58 @@ impl Arena {
         })
     }
 
+    /// In a fork child that shares live pages: free pages in one granule with them cannot be cut off from the source,
+    /// and are the parent's to hand out. Here they are live from now on, and nobody's.
+    pub(crate) fn give_up_beside_live(&self) -> Result<(), Errno> {
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        if granule == 1 {
+            return Ok(());
+        }
+        let mut heap = self.heap.lock();
+        let mut page = self.first_page;
+        while page < self.map.pages() {
+            let extent = self.map.extent(page);
+            // SAFETY: extents tile the pool; the only thread of a child holds the lock.
+            let (start, end, state) =
+                unsafe { ((*extent).start(), (*extent).end(), (*extent).state) };
+            page = end;
+            if state != State::Free {
+                continue;
+            }
+            let first_whole = start.next_multiple_of(granule).min(end);
+            let last_whole = (end / granule * granule).max(first_whole);
+            // SAFETY: found by its first page, and what is left of it by its last one: in the free lists.
+            unsafe {
+                self.give_up(&mut heap, self.map.extent(start), start, first_whole)?;
+                self.give_up(&mut heap, self.map.extent(end - 1), last_whole, end)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `extent` is in a free list of `heap` and contains `start..end`, if that is not empty.
+    unsafe fn give_up(
+        &self,
+        heap: &mut PageHeap,
+        extent: *mut Extent,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Errno> {
+        if start == end {
+            return Ok(());
+        }
+        // SAFETY: contract; unlinked before it is cut.
+        unsafe {
+            let spare = self.spare_descriptors(extent, start, end)?;
+            heap.remove(extent);
+            self.cut(heap, extent, start, end, spare, State::Large);
+        }
+        self.map.committed().set(start, end);
+        heap.counts.live += end - start;
+        Ok(())
+    }
+
     /// In a fork child: puts the free lists right. An extent that a vanished thread was giving back
     /// is free again; with `emptied`, pages of free extents that are not frozen read as zero and
     /// are not backed.

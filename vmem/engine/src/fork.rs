@@ -362,6 +362,7 @@ impl PoolInner {
         match plan {
             Plan::Nothing => arena.rebuild_free(false),
             Plan::Share => {
+                arena.give_up_beside_live().map_err(ForkError::Map)?;
                 arena.detach_free().map_err(ForkError::Map)?;
                 self.forget_free_slots();
                 arena.keep_live_shared();
