@@ -236,7 +236,9 @@ impl Source {
         let region = map_shared(fd, len, granule.max(BASE_ALIGNMENT))?;
         let source = Source::bare(kind, region.base(), len, granule);
         let in_memory = granule == self::granule() && sys::is_on_tmpfs(fd);
-        Ok(Source { _region: Some(region), file: Some(file), in_memory, ..source })
+        let source = Source { _region: Some(region), file: Some(file), in_memory, ..source };
+        source.repeat_advice(source.base, len);
+        Ok(source)
     }
 
     fn bare(kind: SourceKind, base: NonNull<u8>, len: usize, granule: usize) -> Source {

@@ -121,7 +121,7 @@ pub(crate) struct Arena {
     /// Pages come and go in units of a huge page where that is possible.
     in_huge_pages: bool,
     /// The file system holds space for every page, but pages must still be written before use.
-    reserved: bool,
+    reserved: AtomicBool,
 }
 
 impl Arena {
@@ -157,7 +157,7 @@ impl Arena {
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
             in_huge_pages,
-            reserved: false,
+            reserved: AtomicBool::new(false),
         };
         let pages = arena.map.pages() - head_pages;
         let all = arena.meta.lock().take_extent();
@@ -191,10 +191,10 @@ impl Arena {
     ///
     /// On a disk file system that is a reservation: the pages count as committed when they have been written
     /// (see [`Source::commit_writable`]).
-    pub(crate) fn commit_all(&mut self) -> Result<(), Errno> {
+    pub(crate) fn commit_all(&self) -> Result<(), Errno> {
         self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
         if self.source.needs_commit() && !self.source.is_in_memory() {
-            self.reserved = true;
+            self.reserved.store(true, Relaxed);
             return Ok(());
         }
         let mut heap = self.heap.lock();
@@ -505,7 +505,7 @@ impl Arena {
             return Ok(());
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
-        if self.reserved {
+        if self.reserved.load(Relaxed) {
             return self.source.populate(offset, len);
         }
         if written_soon || !self.source.is_in_memory() {
@@ -961,7 +961,25 @@ impl Arena {
 
     /// Gives back everything free, now. Returns bytes.
     pub(crate) fn trim(&self) -> usize {
-        self.purge_older_than(self.heap.lock(), 0, usize::MAX).1 << PAGE_SHIFT
+        let (_heap, pages) = self.purge_older_than(self.heap.lock(), 0, usize::MAX);
+        (pages << PAGE_SHIFT) + self.give_up_reserve()
+    }
+
+    /// Gives back the space of pages that were never written. The caller has the arena lock. Returns bytes.
+    fn give_up_reserve(&self) -> usize {
+        if self.is_detached() || !self.reserved.swap(false, Relaxed) {
+            return 0;
+        }
+        let (mut at, end) = (self.first_page, self.map.pages());
+        let mut bytes = 0;
+        while let Some((first, last)) = self.map.committed().next_run(at, end, false) {
+            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            if self.source.purge(offset, len) == Purged::Zeroed {
+                bytes += len;
+            }
+            at = last;
+        }
+        bytes
     }
 }
 
