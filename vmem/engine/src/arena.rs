@@ -683,6 +683,7 @@ impl Arena {
         }
     }
 
+    #[inline(never)]
     fn purge_if_due<'a>(&'a self, mut heap: MutexGuard<'a, PageHeap>) -> MutexGuard<'a, PageHeap> {
         let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
         if heap.counts.free_committed == 0 {
@@ -699,6 +700,7 @@ impl Arena {
 
     /// Gives back the committed pages of extents free for at least `age_ms`, at most about `budget`
     /// pages. Returns the number of pages. The lock is released around each system call.
+    #[inline(never)]
     fn purge_older_than<'a>(
         &'a self,
         mut heap: MutexGuard<'a, PageHeap>,
