@@ -21,7 +21,7 @@ use crate::config::{
 use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
 use crate::pool::PoolInner;
-use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
+use crate::size_class::{CLASS_COUNT, ClassId, GEOMETRY, Geometry, SMALL_TABLE, TABLE_LEN};
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
@@ -484,8 +484,7 @@ impl Cache {
             if page >= (*this).head.asked_pages.get() {
                 return 0;
             }
-            let offset = (*(*this).head.classes.add(page)).load(Relaxed);
-            ClassId((usize::from(offset) / BIN_BYTES) as u8).geometry().size as usize
+            size_at(usize::from((*(*this).head.classes.add(page)).load(Relaxed)))
         }
     }
 
@@ -725,6 +724,17 @@ impl Cache {
     }
 }
 
+/// Slot size of the class at `offset` in a cache.
+///
+/// # Safety
+/// `offset` is from a cache or a page map.
+#[inline(always)]
+pub(crate) unsafe fn size_at(offset: usize) -> usize {
+    debug_assert!(offset.is_multiple_of(BIN_BYTES) && offset < CLASS_COUNT * BIN_BYTES);
+    // SAFETY: offsets in caches and page maps are multiples below that, and a Geometry is as large.
+    unsafe { (*(&raw const GEOMETRY).cast::<Geometry>().byte_add(offset)).size as usize }
+}
+
 /// Bytes of a stack block with `capacity` places: the null comes first.
 fn stack_bytes(capacity: usize) -> usize {
     (capacity + 1) * size_of::<*mut u8>()
@@ -744,7 +754,7 @@ fn max_capacity(size: usize, pages: usize) -> usize {
 
 const _: () = {
     assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == PAGE);
-    assert!(BIN_BYTES == 16);
+    assert!(BIN_BYTES == 16 && size_of::<Geometry>() == BIN_BYTES);
     assert!(CLASS_COUNT * BIN_BYTES <= u16::MAX as usize);
     assert!((CACHE_MAX_BLOCKS) * size_of::<*mut u8>() <= 64 << 10);
 };

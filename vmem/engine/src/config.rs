@@ -88,6 +88,12 @@ pub const DEFAULT_PURGE_MS: u32 = 1000;
 /// Most pages given back by one slow-path call that finds purging due (bounds its latency).
 pub const PURGE_BUDGET_PAGES: usize = 16 << 10;
 
+/// Slabs that one slow-path call looks through for empty pages, and slabs of which it gives some back, at
+/// most about (bounds its latency).
+pub const PUNCH_SLABS: usize = 4096;
+/// See [`PUNCH_SLABS`].
+pub const PUNCH_CALLS: usize = 256;
+
 /// Most pages given back by one system call, during which they cannot be allocated.
 pub const PURGE_RUN_PAGES: usize = 1024;
 

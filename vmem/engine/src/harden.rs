@@ -30,10 +30,10 @@ mod order;
 mod poison;
 mod report;
 
-use crate::cache::{BIN_BYTES, Cache};
+use crate::cache::{Cache, size_at};
 use crate::config::PAGE_SHIFT;
 use crate::pool::{Block, Located, PoolInner};
-use crate::size_class::{CLASS_COUNT, ClassId, GEOMETRY, Geometry, MAX_SMALL, TABLE_MAX};
+use crate::size_class::{ClassId, MAX_SMALL, TABLE_MAX};
 use crate::thread;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -193,6 +193,14 @@ impl Hard {
     pub(crate) fn forget_slots(&self, start: usize, slots: usize, size: usize) {
         for slot in 0..slots {
             self.state_at(start + slot * size).store(0, Relaxed);
+        }
+    }
+
+    /// The memory of the free block at `address` is no longer what it was overwritten with.
+    pub(crate) fn forget_content(&self, address: usize) {
+        let state = self.state_at(address);
+        if state.load(Relaxed) == POISONED {
+            state.store(FREE, Relaxed);
         }
     }
 
@@ -479,7 +487,7 @@ pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
         } else {
             return ptr::null_mut();
         };
-        let room = room_at(class);
+        let room = size_at(class);
         if room == size && Cache::is_time_for_spare(cache) {
             return ptr::null_mut();
         }
@@ -535,7 +543,7 @@ pub(crate) unsafe fn push_quickly(cache: *mut Cache, pointer: *mut u8) -> bool {
             if slack == LONG_SLACK {
                 slack = read_long(state);
             }
-            if !canary::is_intact(pointer, room_at(class), slack, view.secret) {
+            if !canary::is_intact(pointer, size_at(class), slack, view.secret) {
                 return false;
             }
         }
@@ -545,16 +553,6 @@ pub(crate) unsafe fn push_quickly(cache: *mut Cache, pointer: *mut u8) -> bool {
         Cache::push_at(cache, class, pointer)
     }
 }
-
-/// Slot size of the class at `offset` in a cache.
-#[inline(always)]
-unsafe fn room_at(offset: usize) -> usize {
-    debug_assert!(offset.is_multiple_of(BIN_BYTES) && offset < CLASS_COUNT * BIN_BYTES);
-    // SAFETY: offsets in caches and page maps are multiples below that, and a Geometry is as large.
-    unsafe { (*(&raw const GEOMETRY).cast::<Geometry>().byte_add(offset)).size as usize }
-}
-
-const _: () = assert!(size_of::<Geometry>() == BIN_BYTES);
 
 /// Whether a block of `size` bytes is to get slack that its class has not: an overflow of one without
 /// goes unnoticed, so now and then there is some.
@@ -618,7 +616,7 @@ pub(crate) unsafe fn push(cache: *mut Cache, hard: &Hard, pointer: *mut u8) -> b
         if state < LIVE || !offset.is_multiple_of(GRAIN) {
             report::no_block(&*(*cache).pool, pointer, "free");
         }
-        let room = room_at(class);
+        let room = size_at(class);
         hard.verify_canary(pointer, room, state, "free");
         hard.set_free(pointer, room);
         Cache::push_at(cache, class, pointer)

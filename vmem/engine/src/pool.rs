@@ -3,6 +3,8 @@
 //! [`PoolInner`] holds the slow paths; they work with a thread cache or, when the thread has none
 //! (too few operations, exiting, no DRAM), directly on the bins.
 
+mod punching;
+
 use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
 use crate::cache::{BIN_BYTES, Cache};
@@ -25,6 +27,7 @@ use pmem_core::error::Error;
 use pmem_core::source::{Source, SourceKind};
 use pmem_core::sync::{Mutex, MutexGuard};
 use pmem_core::sys;
+use punching::Punching;
 
 /// Whether the kernel is asked for huge pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +106,7 @@ pub(crate) struct PoolInner {
     pub(crate) thread_caches: bool,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
     next_look_ms: AtomicU64,
+    pub(crate) punching: Punching,
     /// What a fork under way does with the pool; touched only by the thread that forks.
     pub(crate) fork_plan: UnsafeCell<Plan>,
 }
@@ -180,6 +184,7 @@ impl PoolInner {
             (&raw mut (*pool).caches_in_use).write(AtomicUsize::new(0));
             (&raw mut (*pool).thread_caches).write(options.thread_caches);
             (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
+            (&raw mut (*pool).punching).write(Punching::new());
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
@@ -515,6 +520,7 @@ impl PoolInner {
             }
             self.arena.purge_due();
         }
+        self.punch_if_due(now);
     }
 
     /// Empties a cache into the slabs.
@@ -917,7 +923,7 @@ impl PoolInner {
         self.arena.come_home_now();
         // SAFETY: the calling thread's cache.
         unsafe { self.reclaim(thread::cache_of(self)) };
-        self.arena.trim()
+        self.punch_all() + self.arena.trim()
     }
 }
 
