@@ -17,6 +17,7 @@
 use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
     CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE, PAGE_SHIFT,
+    VISITS_BETWEEN_LOOKS,
 };
 use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
@@ -103,6 +104,8 @@ pub(crate) struct Cache {
     pub(crate) in_use: Cell<bool>,
     /// When the thread looks for idle classes again, in ms of the arena clock.
     pub(crate) next_look_ms: Cell<u64>,
+    /// Slow-path visits since it looked last.
+    visits: Cell<u32>,
 }
 
 #[repr(transparent)]
@@ -171,6 +174,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     capacity_bytes: Cell::new(0),
     in_use: Cell::new(false),
     next_look_ms: Cell::new(0),
+    visits: Cell::new(0),
 });
 
 /// The cache of a thread that has none: everything takes the slow path.
@@ -711,6 +715,22 @@ impl Cache {
     pub(crate) fn visit(&self, class: ClassId) {
         let visits = &self.stacks[Cache::index(class)].visits;
         visits.set(visits.get().saturating_add(1));
+        self.visits.set(self.visits.get().saturating_add(1));
+    }
+
+    /// Whether the thread should look for idle classes: much was done since the last time, or it was
+    /// long ago. `now` is in ms of the arena clock; if true, the next time is `idle_ms` later.
+    pub(crate) fn is_look_due(&self, now: u64, idle_ms: u32) -> Option<Due> {
+        let due = if now >= self.next_look_ms.get() {
+            Due::ByTime
+        } else if self.visits.get() >= VISITS_BETWEEN_LOOKS {
+            Due::ByWork
+        } else {
+            return None;
+        };
+        self.visits.set(0);
+        self.next_look_ms.set(now + u64::from(idle_ms));
+        Some(due)
     }
 
     /// Whether `class` has a stack.
@@ -733,6 +753,13 @@ pub(crate) unsafe fn size_at(offset: usize) -> usize {
     debug_assert!(offset.is_multiple_of(BIN_BYTES) && offset < CLASS_COUNT * BIN_BYTES);
     // SAFETY: offsets in caches and page maps are multiples below that, and a Geometry is as large.
     unsafe { (*(&raw const GEOMETRY).cast::<Geometry>().byte_add(offset)).size as usize }
+}
+
+/// Why a thread looks for idle classes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    ByTime,
+    ByWork,
 }
 
 /// Bytes of a stack block with `capacity` places: the null comes first.

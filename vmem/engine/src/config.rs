@@ -64,6 +64,10 @@ pub const POPULATE_MAX_PAGES: usize = 16;
 /// for bins, when pages are not given back by age.
 pub const IDLE_MS: u32 = 500;
 
+/// Slow-path visits of a thread to its cache after which it looks for classes that it no longer uses,
+/// however little time that took: a class that took part in none of them is idle.
+pub const VISITS_BETWEEN_LOOKS: u32 = 4096;
+
 /// Blocks above a kilobyte that a thread takes from its cache between two looks at the clock.
 pub const BLOCKS_BETWEEN_LOOKS: u32 = 64;
 

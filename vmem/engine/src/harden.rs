@@ -181,12 +181,8 @@ impl Hard {
     fn set_live(&self, offset: usize, slack: usize) {
         // A fork child must not see a live block that is still in a cache.
         compiler_fence(Release);
-        if slack < LONG_SLACK {
-            self.state(offset).store(LIVE + slack as u8, Relaxed);
-        } else {
-            // SAFETY: so much slack has place for three more states.
-            unsafe { write_long(self.state_pointer(offset), slack) };
-        }
+        // SAFETY: callers pass offsets of blocks.
+        unsafe { set_live(self.state_pointer(offset), slack) };
     }
 
     /// No slot of a fresh slab at `start` was ever handed out.
@@ -445,6 +441,22 @@ unsafe fn write_long(state: *const AtomicU8, slack: usize) {
     unsafe { (*state).store(LIVE + LONG_SLACK as u8, Relaxed) };
 }
 
+/// Makes a block live that has so much slack.
+///
+/// # Safety
+/// `state` is that of the block's start.
+#[inline(always)]
+unsafe fn set_live(state: *const AtomicU8, slack: usize) {
+    // SAFETY: contract; so much slack as asks for it has place for three more states.
+    unsafe {
+        if slack < LONG_SLACK {
+            (*state).store(LIVE + slack as u8, Relaxed);
+        } else {
+            write_long(state, slack);
+        }
+    }
+}
+
 /// See [`Hard::verify`].
 struct Room {
     bytes: usize,
@@ -506,11 +518,7 @@ pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
         }
         // A fork child must not see a live block that is still in a cache.
         compiler_fence(Release);
-        if slack < LONG_SLACK {
-            (*state).store(LIVE + slack as u8, Relaxed);
-        } else {
-            write_long(state, slack);
-        }
+        set_live(state, slack);
         slot
     }
 }
@@ -551,6 +559,45 @@ pub(crate) unsafe fn push_quickly(cache: *mut Cache, pointer: *mut u8) -> bool {
         // A fork child must not see a live block in a cache.
         compiler_fence(Release);
         Cache::push_at(cache, class, pointer)
+    }
+}
+
+/// Gives a block of a slab the length `size`, if that does not waste more than half of it. False when
+/// that cannot be, or anything is unusual: nothing has happened then.
+///
+/// # Safety
+/// As [`push_quickly`]; if `pointer` is a live block only the caller uses it.
+pub(crate) unsafe fn resize_quickly(cache: *mut Cache, pointer: *mut u8, size: usize) -> bool {
+    // SAFETY: contract; the state says that the block is live.
+    unsafe {
+        let view = &(*cache).hard;
+        let offset = pointer.addr().wrapping_sub(view.base);
+        let class = Cache::class_offset_at(cache, offset).unwrap_or(0);
+        // The class 0 of what is in no slab has no room.
+        let room = size_at(class);
+        if size == 0 || size > room || size < room / 2 {
+            return false;
+        }
+        let state = view.states.add(offset >> GRAIN_SHIFT);
+        let was = (*state).load(Relaxed);
+        if was < LIVE || !offset.is_multiple_of(GRAIN) {
+            return false;
+        }
+        let mut slack = usize::from(was - LIVE);
+        if slack > 0 {
+            if slack == LONG_SLACK {
+                slack = read_long(state);
+            }
+            if !canary::is_intact(pointer, room, slack, view.secret) {
+                return false;
+            }
+        }
+        let slack = room - size;
+        if slack > 0 {
+            canary::blend(pointer, room, slack, view.secret);
+        }
+        set_live(state, slack);
+        true
     }
 }
 
@@ -641,6 +688,15 @@ pub(crate) fn allocate(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
         }
         let block = pool.allocate_plain(cache, wanted);
         marked(pool, hard, block, size)
+    }
+}
+
+/// As [`PoolInner::allocate_roomy`], in a hardened pool.
+pub(crate) fn allocate_roomy(pool: &PoolInner, hard: &Hard, size: usize, room: usize) -> Block {
+    // SAFETY: the calling thread's cache; the block is new, and has so much room.
+    unsafe {
+        let block = pool.allocate_plain(thread::cache_of(pool), room.max(GRAIN));
+        marked(pool, hard, block, asked_for(size))
     }
 }
 

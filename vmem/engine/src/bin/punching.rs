@@ -78,7 +78,7 @@ impl Bin {
             if due == 0 {
                 return;
             }
-            let gone = arena.punch(slab, due);
+            let Some(gone) = arena.punch(slab, due) else { return };
             done.calls += 1;
             done.pages += gone.count_ones() as usize;
             let first = arena.map.address_of((*slab).start()).addr();
@@ -161,7 +161,7 @@ impl Bin {
 pub(crate) struct Punched {
     /// Pages that went back.
     pub(crate) pages: usize,
-    /// Slabs that they belong to.
+    /// Slabs that they belong to, or should have: the source may refuse.
     pub(crate) calls: usize,
     /// Slabs that were looked at.
     pub(crate) slabs: usize,

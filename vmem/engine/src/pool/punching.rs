@@ -57,6 +57,9 @@ impl PoolInner {
                 unsafe { self.bin(class).punch(&self.arena, class, Punch::Idle { ms: decay }) };
             slabs += done.slabs;
             calls += done.calls;
+            if done.calls > 0 && done.pages == 0 {
+                break; // locked in memory, say: asking for more will not help
+            }
         }
         round.class.store(1, Relaxed);
         round.next_ms.store(now + u64::from(decay), Relaxed);
