@@ -29,6 +29,8 @@ pub struct Variables {
 /// A log; of the library that it is a static of.
 pub struct Log {
     library: &'static str,
+    /// The version of its interface.
+    version: &'static str,
     level: AtomicU32,
     columns: AtomicUsize,
     file: UnsafeCell<Option<Descriptor>>,
@@ -50,11 +52,12 @@ fn number(text: Option<&CStr>) -> u32 {
 }
 
 impl Log {
-    /// A log of nothing, to standard error.
+    /// A log of nothing, to standard error; of a library whose interface has this version.
     #[must_use]
-    pub const fn new(library: &'static str) -> Log {
+    pub const fn new(library: &'static str, version: &'static str) -> Log {
         Log {
             library,
+            version,
             level: AtomicU32::new(0),
             columns: AtomicUsize::new(0),
             file: UnsafeCell::new(None),
@@ -88,7 +91,7 @@ impl Log {
             self.line((1, file!(), line!(), "open"), text, &print);
         };
         say(format_args!("pid {}: program: {program}", sys::process_id()));
-        say(format_args!("{} version 1.1", self.library));
+        say(format_args!("{} version {}", self.library, self.version));
         say(format_args!("src version: {}", env!("CARGO_PKG_VERSION")));
     }
 
@@ -177,7 +180,7 @@ mod tests {
 
     fn logged(level: &'static CStr, columns: &'static CStr, text: &str) -> String {
         let variables = Variables { level: c"L", file: c"F", columns: c"C" };
-        let log = Log::new("libx");
+        let log = Log::new("libx", "2.3");
         let out = RefCell::new(String::new());
         let print = |line: &CStr| out.borrow_mut().push_str(line.to_str().unwrap());
         let get = |name: &'static CStr| match name.to_bytes() {

@@ -12,6 +12,14 @@ const CHANGE_ERR_DISABLEMENT: usize = 0x1801;
 const MEMCHECK: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16;
 const MAKE_MEM_NOACCESS: usize = MEMCHECK;
 const MAKE_MEM_UNDEFINED: usize = MEMCHECK + 1;
+/// Those of helgrind.
+const HELGRIND: usize = (b'H' as usize) << 24 | (b'G' as usize) << 16;
+const HELGRIND_UNTRACK: usize = HELGRIND + 0x127;
+const HELGRIND_TRACK: usize = HELGRIND + 0x128;
+/// Those of drd.
+const DRD: usize = (b'D' as usize) << 24 | (b'R' as usize) << 16;
+const DRD_START_SUPPRESSION: usize = DRD + 2;
+const DRD_FINISH_SUPPRESSION: usize = DRD + 3;
 
 /// Makes a request; `default` is the answer outside of valgrind.
 #[inline(always)]
@@ -78,6 +86,19 @@ pub fn allow_undefined(start: *const u8, len: usize) {
     request(0, MAKE_MEM_UNDEFINED, [start.addr(), len, 0, 0]);
 }
 
+/// Helgrind and drd take no notice of the range from now on. For memory whose users synchronise by atomic operations and
+/// futexes, which those tools do not understand.
+pub fn ignore_races(start: *const u8, len: usize) {
+    request(0, HELGRIND_UNTRACK, [start.addr(), len, 0, 0]);
+    request(0, DRD_START_SUPPRESSION, [start.addr(), len, 0, 0]);
+}
+
+/// Ends [`ignore_races`].
+pub fn notice_races(start: *const u8, len: usize) {
+    request(0, HELGRIND_TRACK, [start.addr(), len, 0, 0]);
+    request(0, DRD_FINISH_SUPPRESSION, [start.addr(), len, 0, 0]);
+}
+
 /// While it lives, nothing that the calling thread does is reported.
 #[derive(Debug)]
 pub struct Silence(());
@@ -116,6 +137,8 @@ mod tests {
             block_freed(block.as_ptr(), 0);
             forbid(block.as_ptr(), 64);
             allow_undefined(block.as_ptr(), 64);
+            ignore_races(block.as_ptr(), 64);
+            notice_races(block.as_ptr(), 64);
             drop(Silence::new());
         }
         assert_eq!(request(4711, 0, [0; 4]) == 4711, !valgrind || cfg!(miri));

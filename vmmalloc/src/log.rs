@@ -33,7 +33,7 @@ mod imp {
 
     use crate::environment;
 
-    static LOG: Log = Log::new("libvmmalloc");
+    static LOG: Log = Log::new("libvmmalloc", "1.1");
 
     /// Opens it. Called once, before the pool is made.
     pub(crate) fn open() {

@@ -49,7 +49,7 @@ mod imp {
 
     use crate::functions;
 
-    static LOG: Log = Log::new("libvmem");
+    static LOG: Log = Log::new("libvmem", "1.1");
 
     pub(crate) fn open() {
         const VARIABLES: Variables = Variables {

@@ -14,6 +14,7 @@ mod process;
 mod purge;
 mod stack;
 mod tmpfs;
+mod torn;
 
 use pmem_core::source::Source;
 
