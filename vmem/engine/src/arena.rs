@@ -9,6 +9,7 @@
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
 mod moving;
+mod punching;
 
 use crate::config::{
     COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, HUGE_PAGES, IDLE_MS, PAGE_SHIFT,
@@ -63,6 +64,7 @@ pub(crate) enum Forking {
 /// Counters of an arena, in pages.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct PageCounts {
+    /// Pages of runs that are in use, without those of slabs that were given back.
     pub(crate) live: usize,
     pub(crate) committed: usize,
     /// Committed pages of free extents.
@@ -558,16 +560,25 @@ impl Arena {
     /// As [`Arena::free`], with the arena lock held.
     unsafe fn free_locked(&self, heap: &mut PageHeap, extent: *mut Extent, idle_ms: u32) {
         // SAFETY: contract.
-        let (start, pages) = unsafe { ((*extent).start(), (*extent).pages()) };
-        self.map.dirty().set(start, start + pages);
-        heap.counts.give(pages);
+        let (start, pages, punched) =
+            unsafe { ((*extent).start(), (*extent).pages(), (*extent).punched) };
+        let committed = pages - punched.count_ones() as usize;
+        if punched == 0 {
+            self.map.dirty().set(start, start + pages);
+        } else {
+            for page in (0..pages).filter(|page| punched >> page & 1 == 0) {
+                self.map.dirty().set(start + page, start + page + 1);
+            }
+        }
+        heap.counts.give(committed);
         if self.home.is_returning() {
             // What cannot be shared stays private.
             let _ = self.share_frozen(start, start + pages, usize::MAX);
         }
         // SAFETY: contract.
         unsafe {
-            (*extent).committed = pages as u32;
+            (*extent).punched = 0;
+            (*extent).committed = committed as u32;
             (*extent).freed_at = self.now().saturating_sub(u64::from(idle_ms));
             self.merge_and_insert(heap, extent);
         }
@@ -777,20 +788,25 @@ impl Arena {
         let granule = self.source.granule() >> PAGE_SHIFT;
         let mut at = start;
         while let Some((first, last)) = self.next_purgeable(at, end, granule) {
-            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
-            let purged = if self.is_detached() {
-                // SAFETY: in a detached arena pages that are not frozen were replaced, and these
-                // are free.
-                unsafe { self.source.purge_replaced(offset, len) }
-            } else {
-                self.source.purge(offset, len)
-            };
-            if purged == Purged::Zeroed {
+            if self.purge_run(first, last) {
                 self.map.committed().clear(first, last);
                 self.map.dirty().clear(first, last);
             }
             at = last;
         }
+    }
+
+    /// Gives back a run that [`Arena::next_purgeable`] found, whose content nobody needs. Whether it is gone.
+    fn purge_run(&self, first: usize, last: usize) -> bool {
+        let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+        let purged = if self.is_detached() {
+            // SAFETY: in a detached arena pages that are not frozen were replaced, and these
+            // are free.
+            unsafe { self.source.purge_replaced(offset, len) }
+        } else {
+            self.source.purge(offset, len)
+        };
+        purged == Purged::Zeroed
     }
 
     /// Makes pages private that are not so already.
@@ -1044,6 +1060,19 @@ impl PageCounts {
         self.committed -= pages;
         self.free_committed -= pages;
         self.purged += pages as u64;
+    }
+
+    /// Pages of a slab were given back.
+    fn punch(&mut self, pages: usize) {
+        self.live -= pages;
+        self.committed -= pages;
+        self.purged += pages as u64;
+    }
+
+    /// Pages of a slab are backed again.
+    fn back(&mut self, pages: usize) {
+        self.commit(pages);
+        self.take(pages);
     }
 
     fn take(&mut self, pages: usize) {

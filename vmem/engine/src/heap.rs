@@ -579,6 +579,13 @@ impl<R: Runtime> Heap<R> {
         if pointer.is_null() {
             return self.alloc(size);
         }
+        // SAFETY: the calling thread's cache, or its front; contract.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() && harden::resize_quickly(cache, pointer, size) {
+                return pointer;
+            }
+        }
         let guard = ErrnoGuard::new();
         let Some((pool, _)) = self.owner(pointer) else {
             drop(guard);
@@ -631,10 +638,8 @@ impl<R: Runtime> Heap<R> {
                 return new;
             }
         }
-        // A hardened pool notes what was asked for.
-        let exactly = pool.arena.map.hard.is_some();
-        let wanted = if exactly { size } else { with_room_to_grow(old, size) };
-        let mut new = if wanted > size { self.alloc_or_not(wanted) } else { ptr::null_mut() };
+        let wanted = with_room_to_grow(old, size);
+        let mut new = if wanted > size { self.alloc_roomy(size, wanted) } else { ptr::null_mut() };
         if new.is_null() {
             new = self.alloc(size);
         }
@@ -680,6 +685,19 @@ impl<R: Runtime> Heap<R> {
             .with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe { pool.allocate(cache, size) });
         if !block.pointer.is_null() && self.counting.load(Ordering::Relaxed) {
             self.count(block.pointer, size);
+        }
+        block.pointer
+    }
+
+    /// As `alloc_or_not`, in a place with room for `room` bytes.
+    fn alloc_roomy(&self, size: usize, room: usize) -> *mut u8 {
+        let _errno = ErrnoGuard::new();
+        // SAFETY: the calling thread's cache of this pool.
+        let block = self.with_pool(MIN_ALIGN, room, false, |pool, cache| unsafe {
+            pool.allocate_roomy(cache, size, room)
+        });
+        if !block.pointer.is_null() && self.counting.load(Ordering::Relaxed) {
+            self.count(block.pointer, room);
         }
         block.pointer
     }

@@ -31,7 +31,7 @@ pub struct Stats {
     pub pool_bytes: usize,
     /// In blocks held by the program (slot sizes and whole pages).
     pub allocated_bytes: usize,
-    /// In slabs and blocks of whole pages.
+    /// In slabs and blocks of whole pages, without pages of slabs that were given back.
     pub active_bytes: usize,
     /// Largest value of `active_bytes` so far.
     pub peak_active_bytes: usize,
@@ -147,10 +147,10 @@ impl PoolInner {
             let bin = self.bin(class);
             stats.size = class.size();
             stats.slabs = bin.slabs as usize;
-            stats.free = bin.free_slots as usize + bin.in_transfer().len();
+            stats.free = (bin.free_slots + bin.punched_slots) as usize + bin.in_transfer().len();
             let slots = bin.slots as usize;
             stats.live = slots.saturating_sub(stats.free + stats.cached);
-            slab_bytes += (bin.pages as usize) << PAGE_SHIFT;
+            slab_bytes += ((bin.pages - bin.punched_pages) as usize) << PAGE_SHIFT;
         }
         let counts = self.arena.heap.lock().counts;
         let active_bytes = counts.live << PAGE_SHIFT;
