@@ -8,16 +8,13 @@ mod random;
 #[path = "support/thinning.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod thinning;
-#[path = "support/tmpfs.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod tmpfs;
 
 use pmem_core::source::Source;
+use pmem_test_support::tmpfs::SmallTmpfs;
 use random::Random;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use thinning::{Block, MIB, MODES, PAGE, SIZES, fill, free_all, pages_of, sources, thin_out};
-use tmpfs::SmallTmpfs;
 use vmem_engine::{Harden, HugePages, Pool, PoolOptions, PurgePolicy};
 
 /// What a trim leaves is what the survivors lie on, where the source can take pages back at all.
