@@ -80,7 +80,7 @@ fn what_was_flushed_survives_a_power_cut() {
         return;
     }
     let program = program().display().to_string();
-    let scratch = Scratch::on_disk("durable");
+    let scratch = Scratch::new("durable");
     let images = scratch.path().display().to_string();
     let machine = [
         "--backports",

@@ -50,11 +50,12 @@ pub(crate) fn install(format: Format, file: Option<&CStr>) {
 
 extern "C" fn at_exit(_: *mut c_void) {
     let _errno = ErrnoGuard::new();
+    let Some(output) = destination::open() else { return };
     let write = match FORMAT.load(Ordering::Relaxed) {
         JSON => Report::write_json,
         _ => Report::write_text,
     };
-    write_to(write, destination::write);
+    write_to(write, |report| output.write(report));
 }
 
 /// Puts the report of this moment on a sheet and hands that over. Nothing happens without DRAM.

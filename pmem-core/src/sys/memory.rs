@@ -59,6 +59,8 @@ pub enum Advice {
     DoDump,
     /// A child sees zeros here after `fork`.
     WipeOnFork,
+    /// Read no more than the page that is asked for.
+    Random,
 }
 
 impl Advice {
@@ -73,6 +75,7 @@ impl Advice {
             Advice::DontDump => libc::MADV_DONTDUMP,
             Advice::DoDump => libc::MADV_DODUMP,
             Advice::WipeOnFork => libc::MADV_WIPEONFORK,
+            Advice::Random => libc::MADV_RANDOM,
         }
     }
 }

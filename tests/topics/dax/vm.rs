@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use pmem_e2e::artifact::{library, program};
+use pmem_e2e::artifact::{launcher, library, program};
 
 use crate::place::C_PROGRAMS;
 
@@ -61,6 +61,7 @@ pub(crate) fn boot(filters: &[&str]) -> ExitCode {
     let mut command = Command::new(&tool);
     command.arg("run").args(MACHINE);
     command.arg("--env").arg(format!("PMEM_TEST_LIBRARY={}", library.display()));
+    command.arg("--env").arg(format!("PMEM_TEST_LAUNCHER={}", launcher().display()));
     command.args(["--env", "PMEM_TEST_SEED"]);
     command.arg("--").arg(env::current_exe().expect("the path of this program")).args(filters);
     let mut child = command

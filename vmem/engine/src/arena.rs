@@ -120,6 +120,8 @@ pub(crate) struct Arena {
     first_page: usize,
     /// Pages come and go in units of a huge page where that is possible.
     in_huge_pages: bool,
+    /// The file system holds space for every page, but pages must still be written before use.
+    reserved: AtomicBool,
 }
 
 impl Arena {
@@ -155,6 +157,7 @@ impl Arena {
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
             in_huge_pages,
+            reserved: AtomicBool::new(false),
         };
         let pages = arena.map.pages() - head_pages;
         let all = arena.meta.lock().take_extent();
@@ -184,8 +187,16 @@ impl Arena {
         }
     }
 
-    /// Commits every page: from then on allocation cannot fail for want of backing.
+    /// Takes the space of every page now.
+    ///
+    /// On a disk file system that is a reservation: the pages count as committed when they have been written
+    /// (see [`Source::commit_writable`]).
     pub(crate) fn commit_all(&self) -> Result<(), Errno> {
+        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
+        if self.source.needs_commit() && !self.source.is_in_memory() {
+            self.reserved.store(true, Relaxed);
+            return Ok(());
+        }
         let mut heap = self.heap.lock();
         let (first, end) = (self.first_page, self.map.pages());
         // SAFETY: the lock is held; the only extent of a fresh arena is the hole over everything.
@@ -193,7 +204,6 @@ impl Arena {
         if extent.is_null() {
             return Err(Errno::EBUSY);
         }
-        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
         // SAFETY: found in `holes` under this lock.
         unsafe { heap.holes.remove(extent) };
         self.map.use_up_to(end);
@@ -495,6 +505,9 @@ impl Arena {
             return Ok(());
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
+        if self.reserved.load(Relaxed) {
+            return self.source.populate(offset, len);
+        }
         if written_soon || !self.source.is_in_memory() {
             return self.source.commit_writable(offset, len);
         }
@@ -833,6 +846,39 @@ impl Arena {
         })
     }
 
+    /// In a fork child that shares live pages with its parent: takes free pages out of use that lie in one
+    /// granule with live ones, and so stay the parent's.
+    pub(crate) fn withdraw_neighbours_of_live(&self) -> Result<(), Errno> {
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        let mut heap = self.heap.lock();
+        let mut page = self.first_page;
+        while page < self.map.pages() {
+            let extent = self.map.extent(page);
+            // SAFETY: extents tile the pool; the only thread of a child holds the lock.
+            unsafe {
+                let (start, end) = ((*extent).start(), (*extent).end());
+                page = end;
+                if (*extent).state != State::Free {
+                    continue;
+                }
+                // What is left behind the first part is looked at next.
+                let (first, last) = match start.next_multiple_of(granule).min(end) {
+                    whole if whole > start => (start, whole),
+                    _ => (end / granule * granule, end),
+                };
+                if first == last {
+                    continue;
+                }
+                page = last;
+                let spare = self.spare_descriptors(extent, first, last)?;
+                heap.remove(extent);
+                self.cut(&mut heap, extent, first, last, spare, State::Large);
+                heap.counts.take(last - first);
+            }
+        }
+        Ok(())
+    }
+
     /// In a fork child: puts the free lists right. An extent that a vanished thread was giving back
     /// is free again; with `emptied`, pages of free extents that are not frozen read as zero and
     /// are not backed.
@@ -889,7 +935,25 @@ impl Arena {
 
     /// Gives back everything free, now. Returns bytes.
     pub(crate) fn trim(&self) -> usize {
-        self.purge_older_than(self.heap.lock(), 0, usize::MAX).1 << PAGE_SHIFT
+        let (_heap, pages) = self.purge_older_than(self.heap.lock(), 0, usize::MAX);
+        (pages << PAGE_SHIFT) + self.give_up_reserve()
+    }
+
+    /// Gives back the space of pages that were never written. The caller has the arena lock. Returns bytes.
+    fn give_up_reserve(&self) -> usize {
+        if self.is_detached() || !self.reserved.swap(false, Relaxed) {
+            return 0;
+        }
+        let (mut at, end) = (self.first_page, self.map.pages());
+        let mut bytes = 0;
+        while let Some((first, last)) = self.map.committed().next_run(at, end, false) {
+            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            if self.source.purge(offset, len) == Purged::Zeroed {
+                bytes += len;
+            }
+            at = last;
+        }
+        bytes
     }
 }
 

@@ -16,7 +16,7 @@
 
 use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
-    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE, PAGE_SHIFT,
+    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
 };
 use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
@@ -72,14 +72,16 @@ struct Head {
     class_offsets: [u16; CLASS_COUNT],
 }
 
-/// What follows the head lies in other pages.
-const AFTER_HEAD: usize = PAGE - size_of::<Head>();
+/// What follows the head begins a cache line of its own: in guarded pools, a page.
+const AFTER_HEAD: usize = size_of::<Head>().next_multiple_of(64) - size_of::<Head>();
+/// Bytes of a cache that may be emptied.
+pub(crate) const HEAD_BYTES: usize = size_of::<Head>() + AFTER_HEAD;
 
 /// See the module text.
 #[repr(C)]
 pub(crate) struct Cache {
     head: Head,
-    _rest_of_page: [u8; AFTER_HEAD],
+    _rest_of_line: [u8; AFTER_HEAD],
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: Cell<*const ()>,
     /// In a front: the cache behind it.
@@ -147,23 +149,37 @@ const fn no_info() -> StackInfo {
     }
 }
 
-/// Initial value of every thread slot; see [`empty`].
+static OFFSETS: [u16; TABLE_LEN] = scaled_table();
+static CLASS_OFFSETS: [u16; CLASS_COUNT] = scaled_classes();
+
+const fn no_bin() -> CacheBin {
+    CacheBin { top: AtomicPtr::new(ptr::null_mut()), limit: Cell::new(ptr::null_mut()) }
+}
+
+/// Only class 0 has a bin: each pointer costs the loader of every process a relocation.
+const fn bins_of_none() -> [CacheBin; CLASS_COUNT] {
+    let mut bins = [const { no_bin() }; CLASS_COUNT];
+    bins[0] = empty_bin();
+    bins
+}
+
+/// Initial value of every thread slot; see [`empty`]. Its head leads every size to class 0.
 pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     head: Head {
         base: 0,
         pages: Cell::new(0),
         classes: ptr::null(),
         asked_pages: Cell::new(0),
-        offsets: scaled_table(),
-        class_offsets: scaled_classes(),
+        offsets: [0; TABLE_LEN],
+        class_offsets: [0; CLASS_COUNT],
     },
-    _rest_of_page: [0; AFTER_HEAD],
+    _rest_of_line: [0; AFTER_HEAD],
     owner: Cell::new(ptr::null()),
     real: Cell::new(ptr::null_mut()),
     hard: HardView::NONE,
     until_look: Cell::new(0),
     until_spare: Cell::new(0),
-    bins: [const { empty_bin() }; CLASS_COUNT],
+    bins: bins_of_none(),
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
     front: Cell::new(ptr::null_mut()),
@@ -186,9 +202,9 @@ impl Cache {
     pub(crate) unsafe fn init(memory: NonNull<u8>, pool: &PoolInner) -> NonNull<Cache> {
         let cache = memory.cast::<Cache>();
         let map = &pool.arena.map;
-        // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
+        // SAFETY: room by contract.
         unsafe {
-            ptr::copy_nonoverlapping(empty(), cache.as_ptr(), 1);
+            Cache::write_without_stacks(cache);
             Cache::write_head(cache.as_ptr(), pool);
             let cache = &mut *cache.as_ptr();
             cache.pool = pool;
@@ -200,6 +216,18 @@ impl Cache {
             }
         }
         cache
+    }
+
+    /// Writes a cache of no pool, with a bin for each class.
+    ///
+    /// # Safety
+    /// `memory` has room for a `Cache`.
+    unsafe fn write_without_stacks(memory: NonNull<Cache>) {
+        // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
+        unsafe {
+            memory.copy_from_nonoverlapping(NonNull::from(&EMPTY_CACHE.0), 1);
+            (*memory.as_ptr()).bins = [const { empty_bin() }; CLASS_COUNT];
+        }
     }
 
     /// Writes what a fork has emptied.
@@ -214,8 +242,8 @@ impl Cache {
             pages: Cell::new(map.pages()),
             classes: map.classes(),
             asked_pages: Cell::new(asked_pages(pool)),
-            offsets: EMPTY_CACHE.0.head.offsets,
-            class_offsets: EMPTY_CACHE.0.head.class_offsets,
+            offsets: OFFSETS,
+            class_offsets: CLASS_OFFSETS,
         };
         if pool.hard().is_some() {
             // What takes no size is unusual (see `harden`): it finds a class without slots. Blocks are
@@ -271,9 +299,11 @@ impl Cache {
     /// `memory` has room for a `Cache` and is kept as long as `this`, a cache from [`Cache::init`].
     pub(crate) unsafe fn set_front(this: *mut Cache, memory: NonNull<u8>, hard: HardView) {
         let front = memory.cast::<Cache>().as_ptr();
-        // SAFETY: contract; EMPTY_CACHE is a valid Cache to start from.
+        // SAFETY: contract.
         unsafe {
-            ptr::copy_nonoverlapping(empty(), front, 1);
+            Cache::write_without_stacks(memory.cast());
+            (*front).head.offsets = OFFSETS;
+            (*front).head.class_offsets = CLASS_OFFSETS;
             (*front).real.set(this);
             (*this).front.set(front);
             (*this).hard = hard;
@@ -743,7 +773,7 @@ fn max_capacity(size: usize, pages: usize) -> usize {
 }
 
 const _: () = {
-    assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == PAGE);
+    assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == HEAD_BYTES);
     assert!(BIN_BYTES == 16);
     assert!(CLASS_COUNT * BIN_BYTES <= u16::MAX as usize);
     assert!((CACHE_MAX_BLOCKS) * size_of::<*mut u8>() <= 64 << 10);

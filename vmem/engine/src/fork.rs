@@ -359,6 +359,7 @@ impl PoolInner {
         match plan {
             Plan::Nothing => arena.rebuild_free(false),
             Plan::Share => {
+                arena.withdraw_neighbours_of_live().map_err(ForkError::Map)?;
                 arena.detach_free().map_err(ForkError::Map)?;
                 self.forget_free_slots();
                 arena.keep_live_shared();
@@ -374,6 +375,10 @@ impl PoolInner {
                 arena.adopt_copy(copy).map_err(ForkError::Map)?;
                 arena.distrust_content();
                 arena.detach_free().map_err(ForkError::Map)?;
+                // Nothing of a device is mapped here any more: it is locked only as long as the parent lives.
+                if arena.source.kind() == SourceKind::DeviceDax {
+                    arena.source.close_descriptors();
+                }
             }
         }
         Ok(())

@@ -5,7 +5,7 @@
 
 use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
-use crate::cache::{BIN_BYTES, Cache};
+use crate::cache::{BIN_BYTES, Cache, HEAD_BYTES};
 use crate::config::{
     BORROW_FACTOR, CACHE_TOTAL_FRACTION, HUGE_FROM_BYTES, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE,
     PAGE_SHIFT, SMALL_POOL_PAGES, SMALL_POOL_SLOTS,
@@ -73,8 +73,10 @@ impl Default for PoolOptions {
     }
 }
 
-/// What a cache takes in a guarded pool: whole pages.
-const CACHE_BYTES: usize = size_of::<Cache>().next_multiple_of(PAGE);
+/// Where a cache begins in its memory in a guarded pool: its head ends the first page.
+const CACHE_OFFSET: usize = PAGE - HEAD_BYTES;
+/// What it takes there: whole pages.
+const CACHE_BYTES: usize = (CACHE_OFFSET + size_of::<Cache>()).next_multiple_of(PAGE);
 
 #[repr(align(64))]
 pub(crate) struct BinCell(Mutex<Bin>);
@@ -827,11 +829,13 @@ impl PoolInner {
             return self.arena.meta.lock().take_block(size_of::<Cache>());
         }
         let memory = sys::map_anonymous(CACHE_BYTES).ok()?;
+        // SAFETY: inside the mapping.
+        let cache = unsafe { memory.add(CACHE_OFFSET) };
         if empty_in_children(memory) {
-            return Some(memory);
+            return Some(cache);
         }
         // SAFETY: mapped above.
-        unsafe { self.return_cache_memory(memory) };
+        unsafe { self.return_cache_memory(cache) };
         None
     }
 
@@ -841,7 +845,7 @@ impl PoolInner {
         // SAFETY: contract.
         unsafe {
             if self.guarded {
-                let _ = sys::unmap(memory, CACHE_BYTES);
+                let _ = sys::unmap(memory.sub(CACHE_OFFSET), CACHE_BYTES);
             } else {
                 self.arena.meta.lock().return_block(memory, size_of::<Cache>());
             }
@@ -861,7 +865,7 @@ impl PoolInner {
             // SAFETY: listed caches are live, each is unmapped once.
             unsafe {
                 at = cache.as_ref().next.get();
-                let _ = sys::unmap(cache.cast(), CACHE_BYTES);
+                let _ = sys::unmap(cache.cast::<u8>().sub(CACHE_OFFSET), CACHE_BYTES);
             }
         }
     }

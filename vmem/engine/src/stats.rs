@@ -4,6 +4,7 @@ use crate::config::PAGE_SHIFT;
 use crate::extent::State;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId};
+use pmem_core::source::SourceKind;
 
 /// One size class in a [`Stats`] snapshot. Counts are slots.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct ClassStats {
 /// of different structures may be a few operations apart.
 #[derive(Clone, Debug)]
 pub struct Stats {
+    /// What the pool's bytes are on.
+    pub medium: SourceKind,
     /// Size of the pool's range.
     pub pool_bytes: usize,
     /// In blocks held by the program (slot sizes and whole pages).
@@ -131,6 +134,7 @@ impl PoolInner {
         let large_bytes = active_bytes.saturating_sub(slab_bytes);
         let in_slots: usize = classes.iter().map(|class| class.live * class.size).sum();
         Stats {
+            medium: self.arena.source.kind(),
             pool_bytes: self.arena.source.len(),
             allocated_bytes: in_slots + large_bytes,
             active_bytes,

@@ -93,11 +93,11 @@ fn away(pool: &Pool) -> usize {
     private.sum()
 }
 
-/// Uses the pool until everything is at home; false after some seconds.
+/// Uses the pool until everything is at home; false after a time that is long even for slow tools.
 fn comes_home(pool: &Pool) -> bool {
     let start = Instant::now();
     while away(pool) > 0 {
-        if start.elapsed() > Duration::from_secs(3) {
+        if start.elapsed() > Duration::from_secs(30) {
             return false;
         }
         // SAFETY: live and not used again.

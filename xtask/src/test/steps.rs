@@ -138,6 +138,16 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "servers",
+        what: "nginx, apache, sshd, mariadb, postgres, MPI, java, node, rustc on the preloaded library",
+        long: true,
+        needs: &[For::Test, For::LongTest, For::Bench],
+        run: |runner, name| {
+            let arguments = ["test", "-p", "pmem-e2e", "--test", "servers"];
+            must_count(cargo(runner, name, &arguments, &[])?)
+        },
+    },
+    Step {
         name: "scan",
         what: "model tests with all invariants checked after every operation",
         long: true,
