@@ -6,14 +6,13 @@ use core::arch::asm;
 
 use super::{Engine, FlushInstruction, Options, Stores, words};
 use crate::align::CACHE_LINE;
+use crate::sys;
 
 /// `HWCAP_DCPOP`: there is a point of persistence.
 const DCPOP: u64 = 1 << 16;
 
 pub(super) fn choose(options: &Options) -> Engine {
-    // SAFETY: reads a number that the kernel gave to the process.
-    let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP) };
-    let persistence = capabilities & DCPOP != 0 && options.clwb;
+    let persistence = sys::hardware_capabilities() & DCPOP != 0 && options.clwb;
     Engine {
         flush: if persistence { FlushInstruction::Cvap } else { FlushInstruction::Cvac },
         stores: Stores::Pairs,
