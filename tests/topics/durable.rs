@@ -63,6 +63,7 @@ fn the_libraries_know_dax_files_devices_and_bad_blocks() {
     let program = program().display().to_string();
     let script = format!(
         "f=$DAXVM_PMEM0/f; {program} probe $f $DAXVM_DAX1 || exit 1
+         PMEM_NO_FLUSH=1 {program} probe $f $DAXVM_DAX1 || exit 1
          dd if=/dev/zero of=$f bs=4096 count=100 conv=notrunc 2>/dev/null; sync
          daxvm-badblock $f 8192 512 >/dev/null && {program} bad $f"
     );
