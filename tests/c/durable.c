@@ -190,7 +190,7 @@ static void probe(const char *file, const char *device)
             CHECK(pmem2_config_set_length(config, 0) == 0);
         }
         CHECK(pmem2_map_new(&map, config, source) == 0);
-        CHECK(pmem2_map_get_store_granularity(map) == PMEM2_GRANULARITY_CACHE_LINE);
+        CHECK(pmem2_map_get_store_granularity(map) == PMEM2_GRANULARITY_CACHE_LINE); /* whatever PMEM_NO_FLUSH is */
         char *address = pmem2_map_get_address(map);
         CHECK(strcmp(address + 12345, "at 12345") == 0);
         pmem2_get_memcpy_fn(map)(address, id, 100, 0);

@@ -7,17 +7,26 @@ use pmem_core::errno::Errno;
 use pmem_core::nvdimm;
 use pmem_core::persist::{Granularity, Options};
 
-/// Whether stores are durable without a flush on this machine; the variable `PMEM_NO_FLUSH` overrides
-/// what the platform says. Asked once.
+/// Whether stores are durable without a flush, as the platform says. Asked once.
 ///
 /// # Errors
 /// Those of reading sysfs.
-pub fn auto_flush() -> Result<bool, Errno> {
+pub fn platform_auto_flush() -> Result<bool, Errno> {
     static ANSWER: OnceLock<Result<bool, Errno>> = OnceLock::new();
-    *ANSWER.get_or_init(|| match Options::from_environment().auto_flush {
+    *ANSWER.get_or_init(|| nvdimm::SYSTEM.auto_flush())
+}
+
+/// Whether flushes are left out: the variable `PMEM_NO_FLUSH` overrides the platform. It changes what
+/// functions do, not the granularity of maps.
+///
+/// # Errors
+/// As for [`platform_auto_flush`].
+pub fn auto_flush() -> Result<bool, Errno> {
+    static FORCED: OnceLock<Option<bool>> = OnceLock::new();
+    match *FORCED.get_or_init(|| Options::from_environment().auto_flush) {
         Some(forced) => Ok(forced),
-        None => nvdimm::SYSTEM.auto_flush(),
-    })
+        None => platform_auto_flush(),
+    }
 }
 
 /// Reads a value of `PMEM2_FORCE_GRANULARITY`: `BYTE`, `CACHE_LINE`, `CACHELINE` or `PAGE`, in any

@@ -13,7 +13,7 @@ mod source;
 pub use bad_blocks::{BadBlock, BadBlocks};
 pub use deep::{Backing, deep_flush, deep_persist};
 pub use error::{Error, ErrorKind};
-pub use granularity::{auto_flush, forced_granularity, parse_granularity};
+pub use granularity::{auto_flush, forced_granularity, parse_granularity, platform_auto_flush};
 pub use map::{Map, MapOptions, Sharing};
 pub use pmem_core::persist::{CopyFlags, Cpu, Granularity, PageSync, Persist};
 pub use pmem_core::sys::Rights;

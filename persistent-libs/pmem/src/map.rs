@@ -9,7 +9,7 @@ use pmem_core::sys::{self, Content, Rights};
 
 use crate::deep::{self, Backing};
 use crate::error::{Error, ErrorKind};
-use crate::granularity::{auto_flush, forced_granularity};
+use crate::granularity::{forced_granularity, platform_auto_flush};
 use crate::registry::{Entry, MAPS};
 use crate::reservation::Reservation;
 use crate::source::Source;
@@ -212,7 +212,7 @@ impl<'r> MapOptions<'r> {
             Some(synchronous) => match forced_granularity() {
                 Some(forced) => forced,
                 None if !synchronous => Granularity::Page,
-                None if auto_flush() == Ok(true) => Granularity::Byte,
+                None if platform_auto_flush() == Ok(true) => Granularity::Byte,
                 None => Granularity::CacheLine,
             },
         };

@@ -6,14 +6,13 @@ use core::arch::asm;
 
 use super::{Engine, FlushInstruction, Options, Stores, words};
 use crate::align::CACHE_LINE;
+use crate::sys;
 
 /// `HWCAP_DCPOP`: there is a point of persistence.
 const DCPOP: u64 = 1 << 16;
 
 pub(super) fn choose(options: &Options) -> Engine {
-    // SAFETY: reads a number that the kernel gave to the process.
-    let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP) };
-    let persistence = capabilities & DCPOP != 0 && options.clwb;
+    let persistence = sys::hardware_capabilities() & DCPOP != 0 && options.clwb;
     Engine {
         flush: if persistence { FlushInstruction::Cvap } else { FlushInstruction::Cvac },
         stores: Stores::Pairs,
@@ -196,3 +195,9 @@ pub(super) unsafe fn set_short(_kind: Stores, dest: *mut u8, word: u64, len: usi
     // SAFETY: forwarded from the caller's contract.
     unsafe { words::set_words(dest, word, len) };
 }
+
+/// Nothing, as [`prefetch`].
+///
+/// # Safety
+/// None.
+pub(super) unsafe fn prefetch_to_write(_first: *const u8, _lines: usize) {}

@@ -43,11 +43,26 @@ fn way(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> Way 
     }
 }
 
+/// Whether a range of at most a line goes through the cache and is flushed: asked first, because there
+/// every instruction counts.
+#[inline(always)]
+fn is_tiny(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> bool {
+    let otherwise = CopyFlags::NOFLUSH | CopyFlags::WC | CopyFlags::NONTEMPORAL;
+    len <= CACHE_LINE
+        && len < engine.threshold
+        && needs_flush
+        && !flags.intersects(otherwise)
+        && engine.temporal != Stores::CLibrary
+}
+
 /// So much is copied before it is flushed: it stays in the nearest cache.
 const BLOCK: usize = 32 << 10;
 
 /// Up to this length a range is loaded as a whole before it is stored.
 pub(super) const SHORT: usize = 256;
+
+/// So much of a range that is written through the cache and flushed is asked for early.
+const ANNOUNCED: usize = 512;
 
 /// Up to this length a copy past the cache is shorter than the way of its first load from memory; longer
 /// ones are looked ahead for by the processor.
@@ -67,6 +82,11 @@ pub(super) unsafe fn copy(
     flags: CopyFlags,
     needs_flush: bool,
 ) {
+    if is_tiny(engine, len, flags, needs_flush) {
+        announce(dest, len);
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { copy_edge(engine, dest, src, len, true) };
+    }
     if len == 0 || dest.cast_const() == src {
         return;
     }
@@ -85,6 +105,9 @@ pub(super) unsafe fn copy(
     if way == Way::Flushed && len > BLOCK {
         // SAFETY: forwarded from the caller's contract.
         return unsafe { copy_blocks(engine, dest, src, len, backwards) };
+    }
+    if way == Way::Flushed {
+        announce(dest, len.min(ANNOUNCED));
     }
     // SAFETY: forwarded from the caller's contract; the destination is mapped.
     unsafe {
@@ -159,6 +182,10 @@ unsafe fn copy_part(
     }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
+    if past {
+        announce(dest, split.head);
+        announce(dest.wrapping_add(split.head + split.lines), split.tail);
+    }
     if past && len <= PREFETCHED && split.lines != 0 {
         // SAFETY: nothing is accessed.
         unsafe { arch::prefetch(src, split.lines / CACHE_LINE) };
@@ -246,6 +273,12 @@ pub(super) unsafe fn set(
     flags: CopyFlags,
     needs_flush: bool,
 ) {
+    if is_tiny(engine, len, flags, needs_flush) {
+        announce(dest, len);
+        let word = u64::from_ne_bytes([byte; 8]);
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { set_edge(engine, dest, word, len, true) };
+    }
     if len == 0 {
         return;
     }
@@ -253,6 +286,9 @@ pub(super) unsafe fn set(
     if way == Way::Flushed && len > BLOCK {
         // SAFETY: forwarded from the caller's contract.
         return unsafe { set_blocks(engine, dest, byte, len) };
+    }
+    if way == Way::Flushed {
+        announce(dest, len.min(ANNOUNCED));
     }
     // SAFETY: forwarded from the caller's contract.
     unsafe {
@@ -296,6 +332,10 @@ unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Wa
     }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
+    if past {
+        announce(dest, split.head);
+        announce(dest.wrapping_add(split.head + split.lines), split.tail);
+    }
     // SAFETY: the parts make up the range.
     unsafe {
         let lines = dest.add(split.head);
@@ -345,6 +385,17 @@ unsafe fn set_small(engine: &Engine, dest: *mut u8, word: u64, len: usize) {
         if head + whole != len {
             words::store(dest.add(len - 8), word);
         }
+    }
+}
+
+/// Asks early for the lines of a range that will be written through the cache and flushed.
+#[inline(always)]
+fn announce(addr: *const u8, len: usize) {
+    if len != 0 {
+        let into_line = addr.addr() & (CACHE_LINE - 1);
+        let count = (into_line + len).div_ceil(CACHE_LINE);
+        // SAFETY: nothing is accessed.
+        unsafe { arch::prefetch_to_write(addr.wrapping_sub(into_line), count) };
     }
 }
 

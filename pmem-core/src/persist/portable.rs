@@ -74,3 +74,9 @@ pub(super) unsafe fn set_short(_kind: Stores, dest: *mut u8, word: u64, len: usi
     // SAFETY: forwarded from the caller's contract.
     unsafe { words::set_words(dest, word, len) };
 }
+
+/// Nothing, as [`prefetch`].
+///
+/// # Safety
+/// None.
+pub(super) unsafe fn prefetch_to_write(_first: *const u8, _lines: usize) {}

@@ -305,6 +305,27 @@ pub(super) unsafe fn prefetch(src: *const u8, lines: usize) {
     }
 }
 
+/// Asks for the lines of a range, to write to them. Unlike a store, this need not wait for the fence of
+/// the copy before.
+///
+/// # Safety
+/// None; lines that are not mapped are passed over.
+#[inline(always)]
+pub(super) unsafe fn prefetch_to_write(first: *const u8, lines: usize) {
+    // SAFETY: a prefetch never faults and changes nothing; older processors do nothing.
+    unsafe {
+        asm!(
+            "2:",
+            "prefetchw [{d}]",
+            "add {d}, 64",
+            "dec {n}",
+            "jnz 2b",
+            d = inout(reg) first => _, n = inout(reg) lines => _,
+            options(nostack, readonly)
+        );
+    }
+}
+
 /// So many lines of non-temporal stores go between two fences, where fences are wanted.
 const FENCE_LINES: usize = 12;
 
