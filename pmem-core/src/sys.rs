@@ -48,6 +48,8 @@ pub use memory::{
     resident_pages, sync_mapping, unmap,
 };
 pub use numa::{bind_memory, node_of_address};
+#[cfg(target_arch = "aarch64")]
+pub use process::hardware_capabilities;
 pub use process::{
     abort_with, current_cpu, fill_random, is_secure, limit_file_size, limit_open_files,
     machine_memory, monotonic_ms, monotonic_us, page_size, process_id, thread_id, thread_us,

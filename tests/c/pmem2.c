@@ -285,6 +285,23 @@ CASE(page_persist_skips_what_is_no_map)
     persist(base, PAGE);
 }
 
+/* A map whose memory the program has unmapped itself must not take another one's with it. */
+CASE(a_map_that_was_unmapped_by_hand)
+{
+    struct pmem2_map *old = map_of(pages(), memory_source(PAGE)), *young = NULL;
+    char *base = pmem2_map_get_address(old);
+    ZERO(munmap(base, PAGE));
+    int result = pmem2_map_new(&young, pages(), memory_source(PAGE));
+    if (on_reference())
+        return; /* cannot map at a place that it has not unmapped itself */
+    ZERO(result);
+    CHECK(getenv("PMEM_MMAP_HINT") == NULL || pmem2_map_get_address(young) == base);
+    if (pmem2_map_get_address(young) == base)
+        CHECK_EQ(pmem2_map_delete(&old), PMEM2_E_MAPPING_NOT_FOUND);
+    ((char *)pmem2_map_get_address(young))[0] = 1;
+    ZERO(pmem2_map_delete(&young));
+}
+
 CASE(existing_memory)
 {
     struct pmem2_source *source = file_source(4 * PAGE);

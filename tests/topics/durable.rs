@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use pmem_e2e::artifact::{Shape, compile};
+use pmem_e2e::artifact::{Shape, compile, need};
 use pmem_e2e::capi::{Build, headers};
 use pmem_e2e::run::{Outcome, run};
 use pmem_e2e::scratch::Scratch;
@@ -80,7 +80,7 @@ fn what_was_flushed_survives_a_power_cut() {
         return;
     }
     let program = program().display().to_string();
-    let scratch = Scratch::on_disk("durable");
+    let scratch = Scratch::new("durable");
     let images = scratch.path().display().to_string();
     let machine = [
         "--backports",
@@ -102,4 +102,25 @@ fn what_was_flushed_survives_a_power_cut() {
         let mut command = dax_vm(&["run"]);
         says(&run(command.args(machine).args(["--", "sh", "-c", &script]), LIMIT), "ok check");
     }
+}
+
+/// Debian's fio, with its engines for device DAX and for libpmem: writes and verifies.
+#[test]
+fn fio_runs_on_a_device_and_on_a_dax_file() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !can_boot(&[]) {
+        return;
+    }
+    let fio = need("fio", "fio").display().to_string();
+    let library = Build::Release.folder().join("libpmem.so.1").display().to_string();
+    let script = format!(
+        "cd /tmp; ldd {fio} | grep -q '{library}' || {{ echo 'fio finds another libpmem'; exit 1; }}
+         options='--size=8m --bs=4k --rw=randwrite --verify=crc32c --do_verify=1 --verify_fatal=1'
+         options=\"$options --iodepth=1 --thread --output-format=terse\"
+         {fio} --name=a --ioengine=dev-dax --filename=$DAXVM_DAX1 $options >/dev/null || exit 1
+         {fio} --name=b --ioengine=libpmem --direct=1 --filename=$DAXVM_PMEM0/g $options >/dev/null || exit 1
+         echo ok fio"
+    );
+    let mut command = dax_vm(&["run", "--accel", "tcg", "--fsdax", "ext4:64M", "--devdax=32M"]);
+    says(&run(command.args(["--", "sh", "-c", &script]), LIMIT), "ok fio");
 }

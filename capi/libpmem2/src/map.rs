@@ -70,9 +70,10 @@ pub(crate) unsafe extern "C" fn pmem2_map_delete(map: *mut *mut Pmem2Map) -> c_i
     // SAFETY: readable by the caller's contract.
     let old = unsafe { map.read() };
     // SAFETY: made by `give`.
-    let deleted = unsafe { (*old).0.check_registered() };
-    if let Err(error) = deleted {
-        return code(Err(error));
+    let address = unsafe { (*old).0.as_ptr().addr() };
+    // The caller may have unmapped it by hand, and another map may lie there now.
+    if pmem::registry::token_at(address) != Some(old.addr()) {
+        return refuse(ErrorKind::MappingNotFound, "map_delete");
     }
     // SAFETY: made by `give`; the pointer below is cleared.
     drop(unsafe { Box::from_raw(old) });

@@ -44,6 +44,12 @@ pub fn set_token(start: usize, token: usize) {
     MAPS.set_token(start, token);
 }
 
+/// The number of the map that starts at an address.
+#[must_use]
+pub fn token_at(start: usize) -> Option<usize> {
+    MAPS.at(start).map(|entry| entry.token)
+}
+
 /// Writes the pages of all maps that a range touches to their files, by `msync`.
 ///
 /// # Errors

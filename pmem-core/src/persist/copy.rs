@@ -43,8 +43,26 @@ fn way(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> Way 
     }
 }
 
+/// Whether a range of at most a line goes through the cache and is flushed: asked first, because there
+/// every instruction counts.
+#[inline(always)]
+fn is_tiny(engine: &Engine, len: usize, flags: CopyFlags, needs_flush: bool) -> bool {
+    let otherwise = CopyFlags::NOFLUSH | CopyFlags::WC | CopyFlags::NONTEMPORAL;
+    len <= CACHE_LINE
+        && len < engine.threshold
+        && needs_flush
+        && !flags.intersects(otherwise)
+        && engine.temporal != Stores::CLibrary
+}
+
 /// So much is copied before it is flushed: it stays in the nearest cache.
 const BLOCK: usize = 32 << 10;
+
+/// Up to this length a range is loaded as a whole before it is stored.
+pub(super) const SHORT: usize = 256;
+
+/// So much of a range that is written through the cache and flushed is asked for early.
+const ANNOUNCED: usize = 512;
 
 /// Up to this length a copy past the cache is shorter than the way of its first load from memory; longer
 /// ones are looked ahead for by the processor.
@@ -64,6 +82,11 @@ pub(super) unsafe fn copy(
     flags: CopyFlags,
     needs_flush: bool,
 ) {
+    if is_tiny(engine, len, flags, needs_flush) {
+        announce(dest, len);
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { copy_edge(engine, dest, src, len, true) };
+    }
     if len == 0 || dest.cast_const() == src {
         return;
     }
@@ -82,6 +105,9 @@ pub(super) unsafe fn copy(
     if way == Way::Flushed && len > BLOCK {
         // SAFETY: forwarded from the caller's contract.
         return unsafe { copy_blocks(engine, dest, src, len, backwards) };
+    }
+    if way == Way::Flushed {
+        announce(dest, len.min(ANNOUNCED));
     }
     // SAFETY: forwarded from the caller's contract; the destination is mapped.
     unsafe {
@@ -144,10 +170,10 @@ unsafe fn copy_part(
     backwards: bool,
 ) {
     let past = way == Way::NonTemporal;
-    if len <= CACHE_LINE && !(past && len == CACHE_LINE) {
+    if len <= if past { CACHE_LINE - 1 } else { SHORT } {
         // SAFETY: forwarded from the caller's contract.
         unsafe {
-            copy_small(dest, src, len);
+            copy_small(engine, dest, src, len);
             if past {
                 flush(engine, dest, len);
             }
@@ -156,6 +182,10 @@ unsafe fn copy_part(
     }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
+    if past {
+        announce(dest, split.head);
+        announce(dest.wrapping_add(split.head + split.lines), split.tail);
+    }
     if past && len <= PREFETCHED && split.lines != 0 {
         // SAFETY: nothing is accessed.
         unsafe { arch::prefetch(src, split.lines / CACHE_LINE) };
@@ -189,19 +219,19 @@ unsafe fn copy_edge(engine: &Engine, dest: *mut u8, src: *const u8, len: usize, 
     }
     // SAFETY: forwarded from the caller's contract.
     unsafe {
-        copy_small(dest, src, len);
+        copy_small(engine, dest, src, len);
         if flushed {
             flush(engine, dest, len);
         }
     }
 }
 
-/// Up to 64 bytes. All loads come before all stores.
+/// Up to [`SHORT`] bytes. All loads come before all stores.
 ///
 /// # Safety
 /// As for [`copy`].
 #[inline]
-unsafe fn copy_small(dest: *mut u8, src: *const u8, len: usize) {
+unsafe fn copy_small(engine: &Engine, dest: *mut u8, src: *const u8, len: usize) {
     // SAFETY: pieces of both ranges.
     unsafe {
         if len < 8 {
@@ -211,7 +241,15 @@ unsafe fn copy_small(dest: *mut u8, src: *const u8, len: usize) {
         let (first_word, last_word) = (words::load(src), words::load(src.add(last)));
         let head = dest.addr().wrapping_neg() & 7;
         let whole = (len - head) & !7;
-        arch::copy_words(dest.add(head), src.add(head), whole);
+        let (words_to, words_from) = (dest.add(head), src.add(head));
+        if whole <= CACHE_LINE {
+            arch::copy_words(words_to, words_from, whole);
+        } else if engine.temporal == Stores::Words {
+            let backwards = dest.addr().wrapping_sub(src.addr()) < len;
+            words::copy_words(words_to, words_from, whole, backwards);
+        } else {
+            arch::copy_short(engine.temporal, words_to, words_from, whole);
+        }
         // Their words that lie in the destination as a whole have been written, to the same value.
         if head != 0 {
             words::store(dest, first_word);
@@ -235,6 +273,12 @@ pub(super) unsafe fn set(
     flags: CopyFlags,
     needs_flush: bool,
 ) {
+    if is_tiny(engine, len, flags, needs_flush) {
+        announce(dest, len);
+        let word = u64::from_ne_bytes([byte; 8]);
+        // SAFETY: forwarded from the caller's contract.
+        return unsafe { set_edge(engine, dest, word, len, true) };
+    }
     if len == 0 {
         return;
     }
@@ -242,6 +286,9 @@ pub(super) unsafe fn set(
     if way == Way::Flushed && len > BLOCK {
         // SAFETY: forwarded from the caller's contract.
         return unsafe { set_blocks(engine, dest, byte, len) };
+    }
+    if way == Way::Flushed {
+        announce(dest, len.min(ANNOUNCED));
     }
     // SAFETY: forwarded from the caller's contract.
     unsafe {
@@ -279,12 +326,16 @@ unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Wa
     }
     let word = u64::from_ne_bytes([byte; 8]);
     let past = way == Way::NonTemporal;
-    if len <= CACHE_LINE && !past {
+    if len <= SHORT && !past {
         // SAFETY: forwarded from the caller's contract.
-        return unsafe { set_small(dest, word, len) };
+        return unsafe { set_small(engine, dest, word, len) };
     }
     let split = Split::new(dest, len);
     let kind = if past { engine.stores } else { engine.temporal };
+    if past {
+        announce(dest, split.head);
+        announce(dest.wrapping_add(split.head + split.lines), split.tail);
+    }
     // SAFETY: the parts make up the range.
     unsafe {
         let lines = dest.add(split.head);
@@ -303,19 +354,19 @@ unsafe fn set_part(engine: &Engine, dest: *mut u8, byte: u8, len: usize, way: Wa
 unsafe fn set_edge(engine: &Engine, dest: *mut u8, word: u64, len: usize, flushed: bool) {
     // SAFETY: forwarded from the caller's contract.
     unsafe {
-        set_small(dest, word, len);
+        set_small(engine, dest, word, len);
         if flushed {
             flush(engine, dest, len);
         }
     }
 }
 
-/// Up to 64 bytes.
+/// Up to [`SHORT`] bytes.
 ///
 /// # Safety
 /// As for [`set`].
 #[inline]
-unsafe fn set_small(dest: *mut u8, word: u64, len: usize) {
+unsafe fn set_small(engine: &Engine, dest: *mut u8, word: u64, len: usize) {
     // SAFETY: pieces of the range.
     unsafe {
         if len < 8 {
@@ -323,8 +374,10 @@ unsafe fn set_small(dest: *mut u8, word: u64, len: usize) {
         }
         let head = dest.addr().wrapping_neg() & 7;
         let whole = (len - head) & !7;
-        for at in (0..whole).step_by(8) {
-            words::store(dest.add(head + at), word);
+        if whole <= CACHE_LINE || engine.temporal == Stores::Words {
+            words::set_words(dest.add(head), word, whole);
+        } else {
+            arch::set_short(engine.temporal, dest.add(head), word, whole);
         }
         if head != 0 {
             words::store(dest, word);
@@ -332,6 +385,17 @@ unsafe fn set_small(dest: *mut u8, word: u64, len: usize) {
         if head + whole != len {
             words::store(dest.add(len - 8), word);
         }
+    }
+}
+
+/// Asks early for the lines of a range that will be written through the cache and flushed.
+#[inline(always)]
+fn announce(addr: *const u8, len: usize) {
+    if len != 0 {
+        let into_line = addr.addr() & (CACHE_LINE - 1);
+        let count = (into_line + len).div_ceil(CACHE_LINE);
+        // SAFETY: nothing is accessed.
+        unsafe { arch::prefetch_to_write(addr.wrapping_sub(into_line), count) };
     }
 }
 

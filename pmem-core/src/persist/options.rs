@@ -51,8 +51,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Below this many bytes, eight lines, writing lines back is faster than going past the cache
-    /// (see docs/benchmarks-persistence.md).
+    /// Below this many bytes, eight lines, writing lines back is faster than going past the cache (see
+    /// docs/benchmarks-persistence.md).
     pub const DEFAULT_THRESHOLD: usize = 512;
 
     /// Reads the variables of the process.

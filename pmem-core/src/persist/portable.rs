@@ -55,3 +55,28 @@ pub(super) fn fence() {
 /// # Safety
 /// None.
 pub(super) unsafe fn prefetch(_src: *const u8, _lines: usize) {}
+
+/// More than 64 and up to [`SHORT`](super::copy::SHORT) bytes, a multiple of 8, to an aligned address.
+///
+/// # Safety
+/// The ranges are readable and writable.
+pub(super) unsafe fn copy_short(_kind: Stores, dest: *mut u8, src: *const u8, len: usize) {
+    let backwards = dest.addr().wrapping_sub(src.addr()) < len;
+    // SAFETY: forwarded from the caller's contract.
+    unsafe { words::copy_words(dest, src, len, backwards) };
+}
+
+/// As [`copy_short`], with one value.
+///
+/// # Safety
+/// The range is writable.
+pub(super) unsafe fn set_short(_kind: Stores, dest: *mut u8, word: u64, len: usize) {
+    // SAFETY: forwarded from the caller's contract.
+    unsafe { words::set_words(dest, word, len) };
+}
+
+/// Nothing, as [`prefetch`].
+///
+/// # Safety
+/// None.
+pub(super) unsafe fn prefetch_to_write(_first: *const u8, _lines: usize) {}

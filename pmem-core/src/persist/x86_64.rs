@@ -115,6 +115,103 @@ pub(super) unsafe fn copy_words(dest: *mut u8, src: *const u8, len: usize) {
     }
 }
 
+/// Twice or four times the widest register from the front, and as much from the back: the two may
+/// overlap. All loads come first.
+macro_rules! copy_ends {
+    ($name:ident: $($instruction:literal),+; $($clobber:tt),+) => {
+        unsafe fn $name(dest: *mut u8, src: *const u8, len: usize) {
+            // SAFETY: pieces of both ranges. Where two overlap, the second begins or ends at a word
+            // boundary inside of the first and carries the same bytes.
+            unsafe {
+                asm!(
+                    $($instruction,)+
+                    s = in(reg) src, d = in(reg) dest, n = in(reg) len,
+                    $(out($clobber) _,)+
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    };
+}
+
+copy_ends!(ends_128_avx512: "vmovups zmm16, [{s}]", "vmovups zmm17, [{s} + {n} - 64]", "vmovups [{d}], zmm16", "vmovups [{d} + {n} - 64], zmm17"; "xmm16", "xmm17");
+copy_ends!(ends_256_avx512: "vmovups zmm16, [{s}]", "vmovups zmm17, [{s} + 64]", "vmovups zmm18, [{s} + {n} - 128]", "vmovups zmm19, [{s} + {n} - 64]", "vmovups [{d}], zmm16", "vmovups [{d} + 64], zmm17", "vmovups [{d} + {n} - 128], zmm18", "vmovups [{d} + {n} - 64], zmm19"; "xmm16", "xmm17", "xmm18", "xmm19");
+copy_ends!(ends_128_avx: "vmovups ymm0, [{s}]", "vmovups ymm1, [{s} + 32]", "vmovups ymm2, [{s} + {n} - 64]", "vmovups ymm3, [{s} + {n} - 32]", "vmovups [{d}], ymm0", "vmovups [{d} + 32], ymm1", "vmovups [{d} + {n} - 64], ymm2", "vmovups [{d} + {n} - 32], ymm3"; "xmm0", "xmm1", "xmm2", "xmm3");
+copy_ends!(ends_256_avx: "vmovups ymm0, [{s}]", "vmovups ymm1, [{s} + 32]", "vmovups ymm2, [{s} + 64]", "vmovups ymm3, [{s} + 96]", "vmovups ymm4, [{s} + {n} - 128]", "vmovups ymm5, [{s} + {n} - 96]", "vmovups ymm6, [{s} + {n} - 64]", "vmovups ymm7, [{s} + {n} - 32]", "vmovups [{d}], ymm0", "vmovups [{d} + 32], ymm1", "vmovups [{d} + 64], ymm2", "vmovups [{d} + 96], ymm3", "vmovups [{d} + {n} - 128], ymm4", "vmovups [{d} + {n} - 96], ymm5", "vmovups [{d} + {n} - 64], ymm6", "vmovups [{d} + {n} - 32], ymm7"; "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
+copy_ends!(ends_128_sse2: "movups xmm0, [{s}]", "movups xmm1, [{s} + 16]", "movups xmm2, [{s} + 32]", "movups xmm3, [{s} + 48]", "movups xmm4, [{s} + {n} - 64]", "movups xmm5, [{s} + {n} - 48]", "movups xmm6, [{s} + {n} - 32]", "movups xmm7, [{s} + {n} - 16]", "movups [{d}], xmm0", "movups [{d} + 16], xmm1", "movups [{d} + 32], xmm2", "movups [{d} + 48], xmm3", "movups [{d} + {n} - 64], xmm4", "movups [{d} + {n} - 48], xmm5", "movups [{d} + {n} - 32], xmm6", "movups [{d} + {n} - 16], xmm7"; "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
+copy_ends!(ends_256_sse2: "movups xmm0, [{s}]", "movups xmm1, [{s} + 16]", "movups xmm2, [{s} + 32]", "movups xmm3, [{s} + 48]", "movups xmm4, [{s} + 64]", "movups xmm5, [{s} + 80]", "movups xmm6, [{s} + 96]", "movups xmm7, [{s} + 112]", "movups xmm8, [{s} + {n} - 128]", "movups xmm9, [{s} + {n} - 112]", "movups xmm10, [{s} + {n} - 96]", "movups xmm11, [{s} + {n} - 80]", "movups xmm12, [{s} + {n} - 64]", "movups xmm13, [{s} + {n} - 48]", "movups xmm14, [{s} + {n} - 32]", "movups xmm15, [{s} + {n} - 16]", "movups [{d}], xmm0", "movups [{d} + 16], xmm1", "movups [{d} + 32], xmm2", "movups [{d} + 48], xmm3", "movups [{d} + 64], xmm4", "movups [{d} + 80], xmm5", "movups [{d} + 96], xmm6", "movups [{d} + 112], xmm7", "movups [{d} + {n} - 128], xmm8", "movups [{d} + {n} - 112], xmm9", "movups [{d} + {n} - 96], xmm10", "movups [{d} + {n} - 80], xmm11", "movups [{d} + {n} - 64], xmm12", "movups [{d} + {n} - 48], xmm13", "movups [{d} + {n} - 32], xmm14", "movups [{d} + {n} - 16], xmm15"; "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+
+/// More than 64 and up to [`SHORT`](super::copy::SHORT) bytes, a multiple of 8, to an aligned address.
+/// All loads come first.
+#[inline(always)]
+pub(super) unsafe fn copy_short(kind: Stores, dest: *mut u8, src: *const u8, len: usize) {
+    let two = len <= 128;
+    // SAFETY: forwarded from the caller's contract.
+    unsafe {
+        match kind {
+            Stores::Avx512 if two => ends_128_avx512(dest, src, len),
+            Stores::Avx512 => ends_256_avx512(dest, src, len),
+            Stores::Avx => {
+                if two {
+                    ends_128_avx(dest, src, len);
+                } else {
+                    ends_256_avx(dest, src, len);
+                }
+                leave_avx();
+            }
+            _ if two => ends_128_sse2(dest, src, len),
+            _ => ends_256_sse2(dest, src, len),
+        }
+    }
+}
+
+/// As [`copy_ends`], with one value.
+macro_rules! set_ends {
+    ($name:ident: $($instruction:literal),+; $($clobber:tt),+) => {
+        unsafe fn $name(dest: *mut u8, word: u64, len: usize) {
+            // SAFETY: pieces of the range.
+            unsafe {
+                asm!(
+                    $($instruction,)+
+                    d = in(reg) dest, n = in(reg) len, v = in(reg) word,
+                    $(out($clobber) _,)+
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    };
+}
+
+set_ends!(set_128_avx512: "vpbroadcastq zmm16, {v}", "vmovups [{d}], zmm16", "vmovups [{d} + {n} - 64], zmm16"; "xmm16");
+set_ends!(set_256_avx512: "vpbroadcastq zmm16, {v}", "vmovups [{d}], zmm16", "vmovups [{d} + 64], zmm16", "vmovups [{d} + {n} - 128], zmm16", "vmovups [{d} + {n} - 64], zmm16"; "xmm16");
+set_ends!(set_128_avx: "vmovq xmm0, {v}", "vpunpcklqdq xmm0, xmm0, xmm0", "vinsertf128 ymm0, ymm0, xmm0, 1", "vmovups [{d}], ymm0", "vmovups [{d} + 32], ymm0", "vmovups [{d} + {n} - 64], ymm0", "vmovups [{d} + {n} - 32], ymm0"; "xmm0");
+set_ends!(set_256_avx: "vmovq xmm0, {v}", "vpunpcklqdq xmm0, xmm0, xmm0", "vinsertf128 ymm0, ymm0, xmm0, 1", "vmovups [{d}], ymm0", "vmovups [{d} + 32], ymm0", "vmovups [{d} + 64], ymm0", "vmovups [{d} + 96], ymm0", "vmovups [{d} + {n} - 128], ymm0", "vmovups [{d} + {n} - 96], ymm0", "vmovups [{d} + {n} - 64], ymm0", "vmovups [{d} + {n} - 32], ymm0"; "xmm0");
+set_ends!(set_128_sse2: "movq xmm0, {v}", "punpcklqdq xmm0, xmm0", "movups [{d}], xmm0", "movups [{d} + 16], xmm0", "movups [{d} + 32], xmm0", "movups [{d} + 48], xmm0", "movups [{d} + {n} - 64], xmm0", "movups [{d} + {n} - 48], xmm0", "movups [{d} + {n} - 32], xmm0", "movups [{d} + {n} - 16], xmm0"; "xmm0");
+set_ends!(set_256_sse2: "movq xmm0, {v}", "punpcklqdq xmm0, xmm0", "movups [{d}], xmm0", "movups [{d} + 16], xmm0", "movups [{d} + 32], xmm0", "movups [{d} + 48], xmm0", "movups [{d} + 64], xmm0", "movups [{d} + 80], xmm0", "movups [{d} + 96], xmm0", "movups [{d} + 112], xmm0", "movups [{d} + {n} - 128], xmm0", "movups [{d} + {n} - 112], xmm0", "movups [{d} + {n} - 96], xmm0", "movups [{d} + {n} - 80], xmm0", "movups [{d} + {n} - 64], xmm0", "movups [{d} + {n} - 48], xmm0", "movups [{d} + {n} - 32], xmm0", "movups [{d} + {n} - 16], xmm0"; "xmm0");
+
+/// As [`copy_short`], with one value.
+#[inline(always)]
+pub(super) unsafe fn set_short(kind: Stores, dest: *mut u8, word: u64, len: usize) {
+    let two = len <= 128;
+    // SAFETY: forwarded from the caller's contract.
+    unsafe {
+        match kind {
+            Stores::Avx512 if two => set_128_avx512(dest, word, len),
+            Stores::Avx512 => set_256_avx512(dest, word, len),
+            Stores::Avx => {
+                if two {
+                    set_128_avx(dest, word, len);
+                } else {
+                    set_256_avx(dest, word, len);
+                }
+                leave_avx();
+            }
+            _ if two => set_128_sse2(dest, word, len),
+            _ => set_256_sse2(dest, word, len),
+        }
+    }
+}
+
 /// A loop over lines: loads, stores, both pointers one step on.
 macro_rules! copy_loop {
     ($name:ident: $($instruction:literal),+; $($clobber:tt),+) => {
@@ -203,6 +300,27 @@ pub(super) unsafe fn prefetch(src: *const u8, lines: usize) {
             "dec {n}",
             "jnz 2b",
             s = inout(reg) src => _, n = inout(reg) lines => _,
+            options(nostack, readonly)
+        );
+    }
+}
+
+/// Asks for the lines of a range, to write to them. Unlike a store, this need not wait for the fence of
+/// the copy before.
+///
+/// # Safety
+/// None; lines that are not mapped are passed over.
+#[inline(always)]
+pub(super) unsafe fn prefetch_to_write(first: *const u8, lines: usize) {
+    // SAFETY: a prefetch never faults and changes nothing; older processors do nothing.
+    unsafe {
+        asm!(
+            "2:",
+            "prefetchw [{d}]",
+            "add {d}, 64",
+            "dec {n}",
+            "jnz 2b",
+            d = inout(reg) first => _, n = inout(reg) lines => _,
             options(nostack, readonly)
         );
     }

@@ -180,3 +180,10 @@ pub fn abort_with(message: &[u8]) -> ! {
     // SAFETY: does not return.
     unsafe { libc::abort() }
 }
+
+/// What the kernel says the processor can, in bits of its own for each architecture.
+#[cfg(target_arch = "aarch64")]
+pub fn hardware_capabilities() -> u64 {
+    // SAFETY: reads a number that the kernel gave to the process.
+    unsafe { libc::getauxval(libc::AT_HWCAP) }
+}
