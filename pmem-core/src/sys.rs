@@ -21,8 +21,10 @@
 //! | `sys/numa.rs` | mbind, node of an address |
 //! | `sys/alone.rs` | unshare; what `/proc/self` tells of threads, pins and pages |
 //! | `sys/userfault.rs` | userfaultfd |
+//! | `sys/barrier.rs` | membarrier |
 
 mod alone;
+mod barrier;
 mod file;
 #[cfg(not(pmem_loom))]
 mod futex;
@@ -35,6 +37,7 @@ mod thread;
 mod userfault;
 
 pub use alone::{PageState, PageStates, has_direct_files, is_alone, may_be_pinned};
+pub use barrier::{process_barrier, register_process_barrier};
 pub use file::{
     Access, Fd, FileStatus, LockMode, OpenFlags, close, duplicate_at_least, fallocate, file_status,
     free_space, is_on_tmpfs, lock_file, memory_file, open_at, pread, pwrite, read, read_directory,

@@ -7,7 +7,8 @@
 //! DESTDIR/PREFIX
 //!   lib/libvmem.so -> .so.1 -> .so.1.0.0      include/libvmem.h
 //!   lib/libvmem.a                             lib/pkgconfig/libvmem.pc
-//!   lib/vmem_debug/...  libvmem and libvmmalloc again, with assertions and a log
+//!   lib/libvmemcache.so -> .so.0              include/libvmemcache.h
+//!   lib/vmem_debug/...  libvmem, libvmmalloc and libvmemcache again, with assertions and a log
 //!   share/man/man3, man7
 //! ```
 
@@ -37,6 +38,8 @@ struct Library {
     /// Whether there is a twin with assertions and a log.
     twin: bool,
     shared: Shared,
+    /// What its files are called behind `.so`: the name for the dynamic loader, and the file if that is another one.
+    versions: (&'static str, &'static str),
     /// Pages of docs/man.
     pages: &'static [&'static str],
 }
@@ -45,6 +48,8 @@ struct Library {
 enum Shared {
     /// The C compiler, with this version script of the library's folder.
     Linked(&'static str),
+    /// The same of a library with std, whose code for unwinding is put in.
+    LinkedWithStd(&'static str),
     /// Cargo: this file.
     Built(&'static str),
 }
@@ -60,6 +65,7 @@ const LIBRARIES: &[Library] = &[
         shared_sources: &[],
         twin: true,
         shared: Shared::Linked("libvmem.map"),
+        versions: (".1", ".1.0.0"),
         pages: &["libvmem.7", "vmem_create.3", "vmem_malloc.3"],
     },
     Library {
@@ -72,6 +78,7 @@ const LIBRARIES: &[Library] = &[
         shared_sources: &[],
         twin: true,
         shared: Shared::Built("libvmmalloc.so"),
+        versions: (".1", ".1.0.0"),
         pages: &["libvmmalloc.7"],
     },
     Library {
@@ -84,6 +91,7 @@ const LIBRARIES: &[Library] = &[
         shared_sources: &[],
         twin: false,
         shared: Shared::Linked("libpmemlog.map"),
+        versions: (".1", ".1.0.0"),
         pages: &["libpmemlog.7", "pmemlog_create.3", "pmemlog_append.3"],
     },
     Library {
@@ -96,6 +104,7 @@ const LIBRARIES: &[Library] = &[
         shared_sources: &[],
         twin: false,
         shared: Shared::Linked("libpmemblk.map"),
+        versions: (".1", ".1.0.0"),
         pages: &["libpmemblk.7", "pmemblk_create.3", "pmemblk_read.3"],
     },
     Library {
@@ -108,6 +117,7 @@ const LIBRARIES: &[Library] = &[
         shared_sources: &[],
         twin: false,
         shared: Shared::Linked("libpmem.map"),
+        versions: (".1", ".1.0.0"),
         pages: &["libpmem.7", "pmem_map_file.3", "pmem_flush.3"],
     },
     Library {
@@ -120,7 +130,21 @@ const LIBRARIES: &[Library] = &[
         shared_sources: &["src/old_node.S"],
         twin: false,
         shared: Shared::Linked("libpmem2.map"),
+        versions: (".1", ".1.0.0"),
         pages: &["libpmem2.7"],
+    },
+    Library {
+        name: "vmemcache",
+        package: "pmem-capi-vmemcache",
+        archive: "libvmemcache_c.a",
+        folder: "capi/libvmemcache",
+        headers: &["libvmemcache.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: true,
+        shared: Shared::LinkedWithStd("libvmemcache.map"),
+        versions: (".0", ".0"),
+        pages: &["vmemcache.3"],
     },
 ];
 
@@ -217,6 +241,26 @@ const ALIASES: &[(&str, &[&str])] = &[
             "pmem2_badblock_next",
             "pmem2_errormsg",
             "pmem2_perror",
+        ],
+    ),
+    (
+        "vmemcache.3",
+        &[
+            "vmemcache_new",
+            "vmemcache_delete",
+            "vmemcache_set_size",
+            "vmemcache_set_extent_size",
+            "vmemcache_set_eviction_policy",
+            "vmemcache_add",
+            "vmemcache_put",
+            "vmemcache_get",
+            "vmemcache_exists",
+            "vmemcache_evict",
+            "vmemcache_callback_on_evict",
+            "vmemcache_callback_on_miss",
+            "vmemcache_get_stat",
+            "vmemcache_errormsg",
+            "vmemcache_bench_set",
         ],
     ),
 ];
@@ -316,16 +360,21 @@ fn build(
     let built = target.join(variant.profile);
     let libdir = below(&options.destdir, &options.libdir).join(variant.folder);
     fs::create_dir_all(&libdir)?;
-    let file = format!("lib{}.so.1.0.0", library.name);
-    let (soname, link) = (format!("lib{}.so.1", library.name), format!("lib{}.so", library.name));
+    let link = format!("lib{}.so", library.name);
+    let (soname, file) = library.versions;
+    let (soname, file) = (format!("{link}{soname}"), format!("{link}{file}"));
     let place = libdir.join(&file);
     match library.shared {
-        Shared::Linked(script) => {
+        Shared::Linked(script) | Shared::LinkedWithStd(script) => {
             let script = workspace::root().join(library.folder).join(script);
             let mut objects = compile(library, library.sources, work)?;
             objects.extend(compile(library, library.shared_sources, work)?);
             objects.push(built.join(library.archive));
-            link_shared(&objects, &script, &soname, variant, &place)?;
+            let mut compiler = linker(&objects, &script, &soname, variant, &place);
+            if let Shared::LinkedWithStd(_) = library.shared {
+                compiler.arg("-static-libgcc");
+            }
+            must(&mut compiler)?;
         }
         Shared::Built(name) => {
             replace(&built.join(name), &place)?;
@@ -335,6 +384,9 @@ fn build(
         }
     }
     for (name, to) in [(&soname, &file), (&link, &soname)] {
+        if name == to {
+            continue;
+        }
         let name = libdir.join(name);
         let _ = fs::remove_file(&name); // is not there the first time
         symlink(to, name)?;
@@ -368,13 +420,14 @@ fn compile(library: &Library, sources: &[&str], work: &Path) -> Result<Vec<PathB
     Ok(objects)
 }
 
-fn link_shared(
+/// The compiler that links objects and archives to a shared object.
+fn linker(
     objects: &[PathBuf],
     script: &Path,
     soname: &str,
     variant: &Variant,
     to: &Path,
-) -> Result<(), Stop> {
+) -> Command {
     let _ = fs::remove_file(to); // is not there the first time
     let mut compiler = c_compiler();
     compiler.arg("-shared").arg("-o").arg(to);
@@ -388,7 +441,7 @@ fn link_shared(
     if variant.strip {
         compiler.arg("-Wl,--strip-all");
     }
-    must(&mut compiler)
+    compiler
 }
 
 /// Names that a library exports, from the list that its tests compare it with.

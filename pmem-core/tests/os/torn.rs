@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use pmem_core::persist::{CopyFlags, Cpu, Engine, Persist, Stores};
 
-use crate::child;
+use pmem_test_support::child;
 
 const AREA: usize = 4096;
 const OLD: u8 = 0x11;

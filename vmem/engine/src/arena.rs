@@ -9,6 +9,7 @@
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
 mod moving;
+mod punching;
 
 use crate::config::{
     COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, HUGE_PAGES, IDLE_MS, PAGE_SHIFT,
@@ -63,6 +64,7 @@ pub(crate) enum Forking {
 /// Counters of an arena, in pages.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct PageCounts {
+    /// Pages of runs that are in use, without those of slabs that were given back.
     pub(crate) live: usize,
     pub(crate) committed: usize,
     /// Committed pages of free extents.
@@ -558,16 +560,25 @@ impl Arena {
     /// As [`Arena::free`], with the arena lock held.
     unsafe fn free_locked(&self, heap: &mut PageHeap, extent: *mut Extent, idle_ms: u32) {
         // SAFETY: contract.
-        let (start, pages) = unsafe { ((*extent).start(), (*extent).pages()) };
-        self.map.dirty().set(start, start + pages);
-        heap.counts.give(pages);
+        let (start, pages, punched) =
+            unsafe { ((*extent).start(), (*extent).pages(), (*extent).punched) };
+        let committed = pages - punched.count_ones() as usize;
+        if punched == 0 {
+            self.map.dirty().set(start, start + pages);
+        } else {
+            for page in (0..pages).filter(|page| punched >> page & 1 == 0) {
+                self.map.dirty().set(start + page, start + page + 1);
+            }
+        }
+        heap.counts.give(committed);
         if self.home.is_returning() {
             // What cannot be shared stays private.
             let _ = self.share_frozen(start, start + pages, usize::MAX);
         }
         // SAFETY: contract.
         unsafe {
-            (*extent).committed = pages as u32;
+            (*extent).punched = 0;
+            (*extent).committed = committed as u32;
             (*extent).freed_at = self.now().saturating_sub(u64::from(idle_ms));
             self.merge_and_insert(heap, extent);
         }
@@ -676,6 +687,14 @@ impl Arena {
         drop(self.purge_if_due(self.heap.lock()));
     }
 
+    /// Gives back what has been free long enough.
+    pub(crate) fn purge_aged(&self) {
+        if let PurgePolicy::AfterMs(decay) = self.purge {
+            drop(self.purge_older_than(self.heap.lock(), decay, PURGE_BUDGET_PAGES));
+        }
+    }
+
+    #[inline(never)]
     fn purge_if_due<'a>(&'a self, mut heap: MutexGuard<'a, PageHeap>) -> MutexGuard<'a, PageHeap> {
         let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
         if heap.counts.free_committed == 0 {
@@ -692,6 +711,7 @@ impl Arena {
 
     /// Gives back the committed pages of extents free for at least `age_ms`, at most about `budget`
     /// pages. Returns the number of pages. The lock is released around each system call.
+    #[inline(never)]
     fn purge_older_than<'a>(
         &'a self,
         mut heap: MutexGuard<'a, PageHeap>,
@@ -768,20 +788,25 @@ impl Arena {
         let granule = self.source.granule() >> PAGE_SHIFT;
         let mut at = start;
         while let Some((first, last)) = self.next_purgeable(at, end, granule) {
-            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
-            let purged = if self.is_detached() {
-                // SAFETY: in a detached arena pages that are not frozen were replaced, and these
-                // are free.
-                unsafe { self.source.purge_replaced(offset, len) }
-            } else {
-                self.source.purge(offset, len)
-            };
-            if purged == Purged::Zeroed {
+            if self.purge_run(first, last) {
                 self.map.committed().clear(first, last);
                 self.map.dirty().clear(first, last);
             }
             at = last;
         }
+    }
+
+    /// Gives back a run that [`Arena::next_purgeable`] found, whose content nobody needs. Whether it is gone.
+    fn purge_run(&self, first: usize, last: usize) -> bool {
+        let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+        let purged = if self.is_detached() {
+            // SAFETY: in a detached arena pages that are not frozen were replaced, and these
+            // are free.
+            unsafe { self.source.purge_replaced(offset, len) }
+        } else {
+            self.source.purge(offset, len)
+        };
+        purged == Purged::Zeroed
     }
 
     /// Makes pages private that are not so already.
@@ -846,36 +871,55 @@ impl Arena {
         })
     }
 
-    /// In a fork child that shares live pages with its parent: takes free pages out of use that lie in one
-    /// granule with live ones, and so stay the parent's.
-    pub(crate) fn withdraw_neighbours_of_live(&self) -> Result<(), Errno> {
+    /// In a fork child that shares live pages: free pages in one granule with them cannot be cut off from the source,
+    /// and are the parent's to hand out. Here they are live from now on, and nobody's.
+    pub(crate) fn give_up_beside_live(&self) -> Result<(), Errno> {
         let granule = self.source.granule() >> PAGE_SHIFT;
+        if granule == 1 {
+            return Ok(());
+        }
         let mut heap = self.heap.lock();
         let mut page = self.first_page;
         while page < self.map.pages() {
             let extent = self.map.extent(page);
             // SAFETY: extents tile the pool; the only thread of a child holds the lock.
+            let (start, end, state) =
+                unsafe { ((*extent).start(), (*extent).end(), (*extent).state) };
+            page = end;
+            if state != State::Free {
+                continue;
+            }
+            let first_whole = start.next_multiple_of(granule).min(end);
+            let last_whole = (end / granule * granule).max(first_whole);
+            // SAFETY: found by its first page, and what is left of it by its last one: in the free lists.
             unsafe {
-                let (start, end) = ((*extent).start(), (*extent).end());
-                page = end;
-                if (*extent).state != State::Free {
-                    continue;
-                }
-                // What is left behind the first part is looked at next.
-                let (first, last) = match start.next_multiple_of(granule).min(end) {
-                    whole if whole > start => (start, whole),
-                    _ => (end / granule * granule, end),
-                };
-                if first == last {
-                    continue;
-                }
-                page = last;
-                let spare = self.spare_descriptors(extent, first, last)?;
-                heap.remove(extent);
-                self.cut(&mut heap, extent, first, last, spare, State::Large);
-                heap.counts.take(last - first);
+                self.give_up(&mut heap, self.map.extent(start), start, first_whole)?;
+                self.give_up(&mut heap, self.map.extent(end - 1), last_whole, end)?;
             }
         }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `extent` is in a free list of `heap` and contains `start..end`, if that is not empty.
+    unsafe fn give_up(
+        &self,
+        heap: &mut PageHeap,
+        extent: *mut Extent,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Errno> {
+        if start == end {
+            return Ok(());
+        }
+        // SAFETY: contract; unlinked before it is cut.
+        unsafe {
+            let spare = self.spare_descriptors(extent, start, end)?;
+            heap.remove(extent);
+            self.cut(heap, extent, start, end, spare, State::Large);
+        }
+        self.map.committed().set(start, end);
+        heap.counts.live += end - start;
         Ok(())
     }
 
@@ -1016,6 +1060,19 @@ impl PageCounts {
         self.committed -= pages;
         self.free_committed -= pages;
         self.purged += pages as u64;
+    }
+
+    /// Pages of a slab were given back.
+    fn punch(&mut self, pages: usize) {
+        self.live -= pages;
+        self.committed -= pages;
+        self.purged += pages as u64;
+    }
+
+    /// Pages of a slab are backed again.
+    fn back(&mut self, pages: usize) {
+        self.commit(pages);
+        self.take(pages);
     }
 
     fn take(&mut self, pages: usize) {

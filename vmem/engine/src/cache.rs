@@ -16,12 +16,12 @@
 
 use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
-    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
+    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT, VISITS_BETWEEN_LOOKS,
 };
 use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
 use crate::pool::PoolInner;
-use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
+use crate::size_class::{CLASS_COUNT, ClassId, GEOMETRY, Geometry, SMALL_TABLE, TABLE_LEN};
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
@@ -105,6 +105,8 @@ pub(crate) struct Cache {
     pub(crate) in_use: Cell<bool>,
     /// When the thread looks for idle classes again, in ms of the arena clock.
     pub(crate) next_look_ms: Cell<u64>,
+    /// Slow-path visits since it looked last.
+    visits: Cell<u32>,
 }
 
 #[repr(transparent)]
@@ -187,6 +189,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     capacity_bytes: Cell::new(0),
     in_use: Cell::new(false),
     next_look_ms: Cell::new(0),
+    visits: Cell::new(0),
 });
 
 /// The cache of a thread that has none: everything takes the slow path.
@@ -514,8 +517,7 @@ impl Cache {
             if page >= (*this).head.asked_pages.get() {
                 return 0;
             }
-            let offset = (*(*this).head.classes.add(page)).load(Relaxed);
-            ClassId((usize::from(offset) / BIN_BYTES) as u8).geometry().size as usize
+            size_at(usize::from((*(*this).head.classes.add(page)).load(Relaxed)))
         }
     }
 
@@ -742,6 +744,22 @@ impl Cache {
     pub(crate) fn visit(&self, class: ClassId) {
         let visits = &self.stacks[Cache::index(class)].visits;
         visits.set(visits.get().saturating_add(1));
+        self.visits.set(self.visits.get().saturating_add(1));
+    }
+
+    /// Whether the thread should look for idle classes: much was done since the last time, or it was
+    /// long ago. `now` is in ms of the arena clock; if true, the next time is `idle_ms` later.
+    pub(crate) fn is_look_due(&self, now: u64, idle_ms: u32) -> Option<Due> {
+        let due = if now >= self.next_look_ms.get() {
+            Due::ByTime
+        } else if self.visits.get() >= VISITS_BETWEEN_LOOKS {
+            Due::ByWork
+        } else {
+            return None;
+        };
+        self.visits.set(0);
+        self.next_look_ms.set(now + u64::from(idle_ms));
+        Some(due)
     }
 
     /// Whether `class` has a stack.
@@ -753,6 +771,24 @@ impl Cache {
     pub(crate) fn was_idle(&self, class: ClassId) -> bool {
         self.stacks[Cache::index(class)].visits.replace(0) == 0
     }
+}
+
+/// Slot size of the class at `offset` in a cache.
+///
+/// # Safety
+/// `offset` is from a cache or a page map.
+#[inline(always)]
+pub(crate) unsafe fn size_at(offset: usize) -> usize {
+    debug_assert!(offset.is_multiple_of(BIN_BYTES) && offset < CLASS_COUNT * BIN_BYTES);
+    // SAFETY: offsets in caches and page maps are multiples below that, and a Geometry is as large.
+    unsafe { (*(&raw const GEOMETRY).cast::<Geometry>().byte_add(offset)).size as usize }
+}
+
+/// Why a thread looks for idle classes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    ByTime,
+    ByWork,
 }
 
 /// Bytes of a stack block with `capacity` places: the null comes first.
@@ -774,7 +810,7 @@ fn max_capacity(size: usize, pages: usize) -> usize {
 
 const _: () = {
     assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == HEAD_BYTES);
-    assert!(BIN_BYTES == 16);
+    assert!(BIN_BYTES == 16 && size_of::<Geometry>() == BIN_BYTES);
     assert!(CLASS_COUNT * BIN_BYTES <= u16::MAX as usize);
     assert!((CACHE_MAX_BLOCKS) * size_of::<*mut u8>() <= 64 << 10);
 };

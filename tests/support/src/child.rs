@@ -4,16 +4,17 @@ use std::env;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, exit};
 
-use pmem_core::fmt::write_stderr;
-
-const VARIABLE: &str = "PMEM_CORE_TEST_CHILD";
+const VARIABLE: &str = "PMEM_TEST_CHILD";
 
 /// What a child answers when the body has run to its end; a mistyped test name gives 0 instead.
 const PASSED: i32 = 42;
 
 /// Runs `body` in a process that runs nothing else. `test` is the calling test's own name with its
-/// module.
-pub(crate) fn run(test: &str, body: impl FnOnce()) {
+/// module. What the process prints is printed.
+///
+/// # Panics
+/// When the process does not run the body to its end.
+pub fn run(test: &str, body: impl FnOnce()) {
     if env::var(VARIABLE).as_deref() == Ok(test) {
         body();
         exit(PASSED);
@@ -23,23 +24,22 @@ pub(crate) fn run(test: &str, body: impl FnOnce()) {
         .env(VARIABLE, test)
         .output()
         .unwrap();
-    assert!(
-        output.status.code() == Some(PASSED),
-        "{test}: code {:?}, signal {:?}\n{}{}",
-        output.status.code(),
-        output.status.signal(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    print!("{text}");
+    let (code, signal) = (output.status.code(), output.status.signal());
+    assert!(code == Some(PASSED), "{test}: code {code:?}, signal {signal:?}");
     for line in output.stderr.split_inclusive(|&byte| byte == b'\n') {
         if line.starts_with(b"NOT CHECKED") {
-            write_stderr(line);
+            crate::tell(line);
         }
     }
 }
 
 /// Forks, runs `body` in the child, and gives the child's exit code. Call it inside of [`run`].
-pub(crate) fn fork(body: impl FnOnce()) -> i32 {
+///
+/// # Panics
+/// Without another process.
+pub fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: the process has no other running thread that matters to the body.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
@@ -52,7 +52,11 @@ pub(crate) fn fork(body: impl FnOnce()) -> i32 {
 }
 
 /// Waits for a child; its exit code, or 128 and the signal that killed it.
-pub(crate) fn wait(pid: i32) -> i32 {
+///
+/// # Panics
+/// When it is no child.
+#[must_use]
+pub fn wait(pid: i32) -> i32 {
     let mut status = 0;
     // SAFETY: `status` is writable.
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
@@ -61,7 +65,11 @@ pub(crate) fn wait(pid: i32) -> i32 {
 
 /// The descriptors of this process that stand for deleted files and files in memory, in rising
 /// order.
-pub(crate) fn unnamed_files() -> Vec<i32> {
+///
+/// # Panics
+/// Without `/proc`.
+#[must_use]
+pub fn unnamed_files() -> Vec<i32> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();

@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::{env, fs, process, ptr};
 
-use pmem_core::fmt::write_stderr;
-
 /// A mounted tmpfs that only the calling thread sees; unmounted when dropped.
-pub(crate) struct SmallTmpfs {
+#[derive(Debug)]
+pub struct SmallTmpfs {
     path: PathBuf,
     c_path: CString,
 }
 
 impl SmallTmpfs {
     /// Mounts one with `size` bytes. `None` only when the user has asked for it with
-    /// `PMEM_TEST_NO_MOUNT`; the caller then says that nothing was checked.
-    pub(crate) fn mount(size: usize) -> Option<SmallTmpfs> {
+    /// `PMEM_TEST_NO_MOUNT`; then it has said that nothing is checked.
+    ///
+    /// # Panics
+    /// When it cannot be mounted otherwise.
+    #[must_use]
+    pub fn mount(size: usize) -> Option<SmallTmpfs> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("pmem-core-tmpfs-{}-{}", process::id(), NUMBER.fetch_add(1, Relaxed));
+        let name = format!("pmem-test-tmpfs-{}-{}", process::id(), NUMBER.fetch_add(1, Relaxed));
         let path = env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         let c_path = CString::new(path.to_str().unwrap()).unwrap();
@@ -29,8 +32,7 @@ impl SmallTmpfs {
         let error = std::io::Error::last_os_error();
         fs::remove_dir(&path).unwrap();
         if env::var_os("PMEM_TEST_NO_MOUNT").is_some() {
-            // Past the harness, which would show it only for a test that fails.
-            write_stderr(b"NOT CHECKED: a full file system (PMEM_TEST_NO_MOUNT is set)\n");
+            crate::tell(b"NOT CHECKED: a full file system (PMEM_TEST_NO_MOUNT is set)\n");
             return None;
         }
         panic!(
@@ -39,16 +41,24 @@ impl SmallTmpfs {
         );
     }
 
-    pub(crate) fn c_path(&self) -> &CStr {
+    /// Where it is mounted.
+    #[must_use]
+    pub fn c_path(&self) -> &CStr {
         &self.c_path
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Free bytes.
-    pub(crate) fn free(&self) -> u64 {
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn free(&self) -> u64 {
         // SAFETY: a C string and a writable structure.
         unsafe {
             let mut status: libc::statvfs = std::mem::zeroed();

@@ -1,0 +1,533 @@
+//! The cache as its users see it.
+
+mod compute;
+mod many;
+mod raw;
+
+use crate::block::{MAX_KEY, MAX_VALUE};
+use crate::builder::Builder;
+use crate::clock::now_ms;
+use crate::error::Error;
+use crate::events::{Cause, Listener};
+use crate::flight::Flights;
+use crate::index::Key32;
+use crate::policy::Policy;
+use crate::protect;
+use crate::read::Value;
+use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, Stored};
+use crate::slab::{EXPIRES, Slab};
+use crate::stats::{Counters, Stats};
+pub use many::Entries;
+use pmem_core::source::Source;
+use pmem_core::sync::Backoff;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// A cache of byte strings whose keys and values lie in a large mapping of memory.
+///
+/// All threads can use it at once. A hit takes no lock and writes no memory that other threads read, unless the policy has an
+/// exact order ([`Lru`](crate::policy::Lru)), or the entry's mark still rises.
+#[derive(Debug)]
+pub struct Cache {
+    // Before the source, which unmaps what they point to.
+    shards: Vec<Shard>,
+    hash: KeyHash,
+    empty_keys: bool,
+    counters: Counters,
+    flights: Flights,
+    listens: AtomicBool,
+    listener: RwLock<Option<Hidden>>,
+    source: Source,
+    /// The file that the cache survives in.
+    file: Option<std::fs::File>,
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        // Nobody is left to tell of a failure; what is not written is found to be incomplete.
+        let _ = self.sync();
+    }
+}
+
+/// A listener, which cannot be printed.
+#[derive(Clone)]
+struct Hidden(Arc<dyn Listener>);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+/// How long a put waits for guards of other threads when nothing else is left to evict.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What [`Cache::read`] has copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// Bytes in the buffer.
+    pub copied: usize,
+    /// Bytes of the whole value.
+    pub size: usize,
+}
+
+/// How [`Cache::put`] has stored a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Put {
+    /// The key is new.
+    Inserted,
+    /// The key had another value.
+    Replaced,
+}
+
+/// Where a key belongs.
+#[derive(Clone, Copy)]
+struct Place<'c> {
+    shard: &'c Shard,
+    space: usize,
+    key: Key32,
+}
+
+/// # Making one
+impl Cache {
+    /// Says first how the cache is to behave, and then where its values are to be.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(
+        source: Source,
+        shards: Vec<Shard>,
+        hash: KeyHash,
+        empty_keys: bool,
+        listener: Option<Arc<dyn Listener>>,
+        file: Option<std::fs::File>,
+    ) -> Result<Cache, Error> {
+        Ok(Cache {
+            source,
+            file,
+            shards,
+            hash,
+            empty_keys,
+            counters: Counters::new()?,
+            flights: Flights::default(),
+            listens: AtomicBool::new(listener.is_some()),
+            listener: RwLock::new(listener.map(Hidden)),
+        })
+    }
+
+    /// Says who is told of evictions and misses from now on; calls that are under way may still tell the one before.
+    pub fn set_listener(&self, listener: Option<Arc<dyn Listener>>) {
+        let mut place = self.listener.write().unwrap_or_else(PoisonError::into_inner);
+        self.listens.store(listener.is_some(), Release);
+        *place = listener.map(Hidden);
+    }
+}
+
+/// # Putting
+impl Cache {
+    /// Stores a value, in the place of the one that the key may have.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::ValueTooLarge`], [`Error::Full`].
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Put, Error> {
+        match self.store(key, value, Mode::Always, None)? {
+            Answer::Inserted => Ok(Put::Inserted),
+            _ => Ok(Put::Replaced),
+        }
+    }
+
+    /// As [`put`](Self::put); after `ttl` the entry is as good as gone.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with_ttl(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<Put, Error> {
+        match self.store(key, value, Mode::Always, Some(ttl))? {
+            Answer::Inserted => Ok(Put::Inserted),
+            _ => Ok(Put::Replaced),
+        }
+    }
+
+    /// Stores a value unless the key has one. Whether it did. Nothing is evicted for a key that is there.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_if_absent(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        Ok(matches!(
+            self.store(key, value, Mode::IfAbsent, None)?,
+            Answer::Inserted | Answer::Replaced
+        ))
+    }
+
+    /// Stores a value if the key has one already. Whether it did.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn replace(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        Ok(matches!(
+            self.store(key, value, Mode::IfPresent, None)?,
+            Answer::Inserted | Answer::Replaced
+        ))
+    }
+
+    /// The longest value that a key of this length can have.
+    pub fn max_value_len(&self, key_len: usize) -> u64 {
+        let shard = &self.shards[0];
+        let state = shard.lock();
+        // Header, and the time of expiry.
+        let header = 16 + key_len as u64;
+        shard.units.bytes(state.heap.total_units()).saturating_sub(header).min(MAX_VALUE)
+    }
+
+    fn store(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        mode: Mode,
+        ttl: Option<Duration>,
+    ) -> Result<Answer, Error> {
+        let place = self.place(key)?;
+        let expires = ttl
+            .map(|ttl| now_ms().saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
+        let mut request = Request {
+            space: place.space,
+            key: place.key,
+            bytes: key,
+            value,
+            mode,
+            expires,
+            tell: false,
+        };
+        let (mut backoff, mut guarded_since) = (Backoff::new(), None);
+        loop {
+            request.tell = self.listens();
+            match place.shard.put(&request) {
+                Stored::Inserted => return Ok(Answer::Inserted),
+                Stored::Replaced(old) => {
+                    if let Some(old) = old {
+                        self.tell_value(&old, Cause::Replaced);
+                        drop(old);
+                        place.shard.told();
+                    }
+                    return Ok(Answer::Replaced);
+                }
+                Stored::Exists | Stored::Missing => return Ok(Answer::Refused),
+                Stored::Tell(leaving) => {
+                    // The entry to replace was there; it may be the one that leaves.
+                    if mode == Mode::IfPresent {
+                        request.mode = Mode::Always;
+                    }
+                    self.tell(place.shard, leaving);
+                }
+                Stored::Wait => backoff.snooze(),
+                Stored::Guarded => {
+                    let since = *guarded_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > PATIENCE {
+                        return Err(self.full(key, value));
+                    }
+                    backoff.snooze();
+                }
+                Stored::Full => return Err(self.full(key, value)),
+            }
+        }
+    }
+
+    #[cold]
+    fn full(&self, key: &[u8], value: &[u8]) -> Error {
+        let (len, most) = (value.len() as u64, self.max_value_len(key.len()));
+        if len > most { Error::ValueTooLarge { len, most } } else { Error::Full { len } }
+    }
+}
+
+enum Answer {
+    Inserted,
+    Replaced,
+    Refused,
+}
+
+/// # Getting
+impl Cache {
+    /// Finds a value and pins it.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
+        let place = self.locate(key);
+        let block = protect::block();
+        if let Some((found, value)) = place.shard.pin(block, place.space, place.key, key) {
+            if self.is_good(place, found) {
+                place.shard.hit(place.space, found);
+                self.counters.hit(block);
+                return Some(value);
+            }
+            drop(value);
+            self.expire(place, found);
+        }
+        self.missed(key);
+        None
+    }
+
+    /// Copies a value from byte `offset` on into a buffer, as much as there is and fits.
+    #[inline]
+    pub fn read(&self, key: &[u8], buffer: &mut [u8], offset: usize) -> Option<Copied> {
+        // SAFETY: the buffer has this room.
+        unsafe { self.read_raw(key, buffer.as_mut_ptr(), buffer.len(), offset) }
+    }
+
+    /// As [`get`](Self::get), but counts neither as a use nor in the statistics, and tells no listener.
+    pub fn peek(&self, key: &[u8]) -> Option<Value<'_>> {
+        let place = self.locate(key);
+        let (found, value) = place.shard.pin(protect::block(), place.space, place.key, key)?;
+        self.is_good(place, found).then_some(value)
+    }
+
+    /// The length of a value in bytes. Counts neither as a use nor in the statistics.
+    pub fn size_of(&self, key: &[u8]) -> Option<usize> {
+        self.peek(key).map(|value| value.len())
+    }
+
+    /// Whether the key has a value. Counts neither as a use nor in the statistics.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.size_of(key).is_some()
+    }
+
+    /// Whether the time of a protected entry is over.
+    #[inline]
+    fn is_over(shard: &Shard, found: Found) -> bool {
+        if !found.header.expires() {
+            return false;
+        }
+        // SAFETY: protected by the caller.
+        unsafe { shard.expiry(found) }.is_some_and(|at| at <= now_ms())
+    }
+
+    /// Whether a protected entry may be shown: in time, and whole.
+    #[inline]
+    fn is_good(&self, place: Place<'_>, found: Found) -> bool {
+        self.is_shown(place.shard, found)
+    }
+
+    #[inline]
+    fn is_shown(&self, shard: &Shard, found: Found) -> bool {
+        // SAFETY: protected by the caller.
+        !Self::is_over(shard, found) && unsafe { shard.is_proven(0, found) }
+    }
+
+    /// Removes an entry that was found to be over.
+    #[cold]
+    fn expire(&self, place: Place<'_>, found: Found) {
+        let Place { shard, space, .. } = place;
+        if found.header.expires() {
+            let same = |loc| loc == found.loc;
+            let removal = shard.remove_at(space, found.token, Cause::Expired, self.listens(), same);
+            self.finish(shard, removal);
+        }
+    }
+
+    #[cold]
+    fn missed(&self, key: &[u8]) {
+        self.counters.miss();
+        if let Some(listener) = self.listener() {
+            listener.on_miss(key);
+        }
+    }
+}
+
+/// # Removing
+impl Cache {
+    /// Removes an entry. False when the key has none; true also when another thread, or a listener's call around this one, is
+    /// just removing it.
+    pub fn remove(&self, key: &[u8]) -> bool {
+        let place = self.locate(key);
+        self.finish(
+            place.shard,
+            place.shard.remove(place.space, place.key, key, Cause::Explicit, self.listens()),
+        )
+    }
+
+    /// Removes the entry that the policy would choose next. False when there is none, or no replacement.
+    pub fn evict_next(&self) -> bool {
+        for shard in &self.shards {
+            if let Some(leaving) = shard.evict_victim(self.listens()) {
+                if let Some(leaving) = leaving {
+                    self.tell(shard, leaving);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Removes all entries that were there when the call began.
+    pub fn clear(&self) {
+        let tell = self.listens();
+        for shard in &self.shards {
+            for space in 0..shard.spaces.len() {
+                let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
+                for token in tokens {
+                    self.finish(
+                        shard,
+                        shard.remove_at(space, token, Cause::Cleared, tell, |_| true),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Removes the entries whose time is over, and gives their number. Without it they leave when a get finds them, or when
+    /// the policy chooses them.
+    pub fn remove_expired(&self) -> usize {
+        let (tell, now) = (self.listens(), now_ms());
+        let mut removed = 0;
+        for shard in &self.shards {
+            for space in 0..shard.spaces.len() {
+                let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
+                for token in tokens {
+                    if !shard.spaces[space].slab.get(token).has(EXPIRES) {
+                        continue;
+                    }
+                    let is_over = |loc| {
+                        // SAFETY: called under the lock, for a live entry.
+                        unsafe {
+                            let header = shard.units.header(loc);
+                            shard.expiry(Found { token, loc, header }).is_some_and(|at| at <= now)
+                        }
+                    };
+                    let removal = shard.remove_at(space, token, Cause::Expired, tell, is_over);
+                    removed += usize::from(self.finish(shard, removal));
+                }
+            }
+        }
+        removed
+    }
+
+    fn finish(&self, shard: &Shard, removal: Removal<'_>) -> bool {
+        match removal {
+            Removal::Absent => false,
+            Removal::AlreadyLeaving | Removal::Done => true,
+            Removal::Tell(leaving) => {
+                self.tell(shard, leaving);
+                true
+            }
+        }
+    }
+}
+
+/// # The whole
+impl Cache {
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| {
+                shard.lock().spaces.iter().map(|space| space.slab.live as usize).sum::<usize>()
+            })
+            .sum()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of parts with a lock each.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// A snapshot of the statistics.
+    pub fn stats(&self) -> Stats {
+        let (hits, misses) = self.counters.sum();
+        let mut stats =
+            Stats { hits, misses, pool_bytes: self.source.len() as u64, ..Stats::default() };
+        for shard in &self.shards {
+            let mut state = shard.lock();
+            shard.settle(&mut state);
+            stats.inserted += state.counts.inserted;
+            stats.replaced += state.counts.replaced;
+            stats.chained += state.counts.chained;
+            for (sum, count) in stats.left.iter_mut().zip(state.counts.left) {
+                *sum += count;
+            }
+            stats.free_bytes += shard.units.bytes(state.heap.free_units());
+            stats.free_regions += u64::from(state.heap.free_blocks());
+            stats.pinned_bytes += shard.units.bytes(Shard::limbo_units(&state));
+            for (space, parts) in state.spaces.iter().zip(&shard.spaces) {
+                stats.entries += u64::from(space.slab.live);
+                stats.payload_bytes += space.payload;
+                stats.used_bytes += space.units * shard.units.unit() as u64;
+                stats.metadata_bytes += Slab::memory(&space.slab)
+                    + parts.index.memory()
+                    + space.policy.as_ref().map_or(0, |policy| policy.memory() as u64);
+            }
+        }
+        stats
+    }
+
+    /// Writes a cache on a file to its medium, so that all entries survive a loss of power too. Does nothing for others. Dropping
+    /// the cache does it as well.
+    ///
+    /// # Errors
+    /// Those of `fsync`.
+    pub fn sync(&self) -> std::io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), std::fs::File::sync_all)
+    }
+
+    /// Checks that all structures agree.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn validate(&self) {
+        for shard in &self.shards {
+            shard.validate();
+        }
+    }
+
+    #[inline]
+    fn listens(&self) -> bool {
+        self.listens.load(Acquire)
+    }
+
+    fn listener(&self) -> Option<Arc<dyn Listener>> {
+        if !self.listens() {
+            return None;
+        }
+        let listener = self.listener.read().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().map(|hidden| Arc::clone(&hidden.0))
+    }
+
+    fn tell(&self, shard: &Shard, leaving: Leaving<'_>) {
+        let listener = self.listener();
+        shard.tell(leaving, |value, cause| {
+            if let Some(listener) = listener {
+                listener.on_evict(value.key(), value, cause);
+            }
+        });
+    }
+
+    fn tell_value(&self, value: &Value<'_>, cause: Cause) {
+        if let Some(listener) = self.listener() {
+            listener.on_evict(value.key(), value, cause);
+        }
+    }
+
+    /// Brings the line of the index that a search for the key starts with into the caches.
+    fn prefetch(&self, key: &[u8]) {
+        let place = self.locate(key);
+        place.shard.spaces[place.space].index.prefetch(place.key);
+    }
+
+    #[inline]
+    fn locate(&self, key: &[u8]) -> Place<'_> {
+        let hash = self.hash.of(key);
+        let at = ((hash & 0xffff_ffff) * self.shards.len() as u64) >> 32;
+        Place { shard: &self.shards[at as usize], space: 0, key: Key32::new(hash) }
+    }
+
+    fn place(&self, key: &[u8]) -> Result<Place<'_>, Error> {
+        if key.len() > MAX_KEY || (key.is_empty() && !self.empty_keys) {
+            return Err(Error::Key { len: key.len() });
+        }
+        Ok(self.locate(key))
+    }
+}

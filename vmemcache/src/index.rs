@@ -1,0 +1,301 @@
+//! From hashes to tokens: a table of cache lines that is read without a lock.
+//!
+//! ```text
+//! bucket, 64 bytes:  10 tags of 16 bits | passed | unused | 10 tokens of 32 bits
+//! ```
+//!
+//! An entry is in its home bucket, or in the first one behind it that had room when it came. Each full bucket that it had
+//! to pass counts it in `passed`; so a search ends at the first bucket that nobody passed. Entries do not move while
+//! they live, except when the whole table is built anew in the other area; readers then find the state word changed,
+//! and look again before they say that something is missing.
+//!
+//! Of the hash 32 bits are kept: 16 in the tag, 16 in the slot. They suffice to build a table of any size without looking
+//! at keys.
+
+use crate::arena::{Array, Zeroed};
+use crate::error::Error;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+const LANES: usize = 10;
+const LOW_BITS: u64 = 0x0001_0001_0001_0001;
+const HIGH_BITS: u64 = LOW_BITS << 15;
+/// The lanes of the third word that are tags.
+const THIRD: u64 = 0xffff_ffff;
+const PASSED_SHIFT: u32 = 32;
+const PASSED_ONE: u64 = 1 << PASSED_SHIFT;
+const PASSED_MAX: u64 = 0xffff;
+
+const AREA: u64 = 1 << 63;
+
+/// Tenths of the lanes that are filled before the table grows, and after.
+const FULL: u64 = 90;
+const AFTER_GROWTH: u64 = 86;
+
+/// The part of a hash that the index uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Key32(u32);
+
+impl Key32 {
+    /// Of all bits of a hash the upper ones; the lower ones choose shards.
+    #[inline]
+    pub(crate) const fn new(hash: u64) -> Key32 {
+        Key32::join((hash >> 48) as u16, (hash >> 32) as u16)
+    }
+
+    #[inline]
+    const fn join(upper: u16, tag: u16) -> Key32 {
+        // Tag 0 is an empty lane.
+        let tag = if tag == 0 { 1 } else { tag };
+        Key32((upper as u32) << 16 | tag as u32)
+    }
+
+    /// What the slot keeps.
+    #[inline]
+    pub(crate) const fn upper(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[inline]
+    const fn tag(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline]
+    const fn home(self, buckets: u64) -> usize {
+        ((self.0 as u64 * buckets) >> 32) as usize
+    }
+}
+
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Bucket {
+    tags: [AtomicU64; 3],
+    tokens: [AtomicU32; LANES],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+// SAFETY: atomics of plain numbers; all zero is an empty bucket.
+unsafe impl Zeroed for Bucket {}
+
+/// The lanes of a word that hold `tag`, as their highest bits. Above a true one there may be false ones.
+#[inline]
+const fn matching(word: u64, tag: u16) -> u64 {
+    let different = word ^ (LOW_BITS * tag as u64);
+    different.wrapping_sub(LOW_BITS) & !different & HIGH_BITS
+}
+
+impl Bucket {
+    #[inline]
+    fn word(&self, index: usize) -> u64 {
+        self.tags[index].load(Acquire)
+    }
+
+    /// The lanes that hold `tag`; all words in one mask, so that no branch depends on which word it is.
+    #[inline]
+    fn lanes(&self, tag: u16) -> Lanes {
+        let word = |index| matching(self.word(index), tag);
+        Lanes(word(0) >> 15 | word(1) >> 14 | (word(2) & THIRD) >> 13)
+    }
+
+    /// Which tag is in a lane.
+    #[inline]
+    fn tag(&self, lane: usize) -> u16 {
+        (self.word(lane / 4) >> (lane % 4 * 16)) as u16
+    }
+
+    fn set_tag(&self, lane: usize, tag: u16) {
+        let (word, shift) = (self.word(lane / 4), lane % 4 * 16);
+        let cleared = word & !(0xffff << shift);
+        self.tags[lane / 4].store(cleared | u64::from(tag) << shift, Release);
+    }
+
+    #[inline]
+    fn passed(&self) -> bool {
+        (self.tags[2].load(Acquire) >> PASSED_SHIFT) & PASSED_MAX != 0
+    }
+
+    /// Puts a token into an empty lane. Under the lock.
+    fn put(&self, tag: u16, token: u32) -> bool {
+        let empty = self.lanes(0).find(|&lane| self.tag(lane) == 0);
+        let Some(lane) = empty else { return false };
+        self.tokens[lane].store(token, Relaxed);
+        self.set_tag(lane, tag);
+        true
+    }
+
+    /// Empties the lane of a token. Under the lock.
+    fn remove(&self, tag: u16, token: u32) -> bool {
+        let here =
+            |&lane: &usize| self.tag(lane) == tag && self.tokens[lane].load(Relaxed) == token;
+        let Some(lane) = self.lanes(tag).find(here) else { return false };
+        self.set_tag(lane, 0);
+        true
+    }
+
+    /// Counts an entry that passes by, or one less.
+    fn pass(&self, comes: bool) {
+        let word = self.tags[2].load(Relaxed);
+        let word = if comes { word + PASSED_ONE } else { word - PASSED_ONE };
+        self.tags[2].store(word, Release);
+    }
+}
+
+/// A set of lanes: bit 16 * (lane % 4) + lane / 4 for each.
+struct Lanes(u64);
+
+impl Iterator for Lanes {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < 64).then(|| (bit % 4) * 4 + bit / 16)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    areas: [Array<Bucket>; 2],
+    /// Number of buckets, and which area they are in.
+    state: AtomicU64,
+}
+
+impl Index {
+    /// An index that can grow up to `max` entries.
+    pub(crate) fn new(max: u32) -> Result<Index, Error> {
+        let buckets = Self::buckets_for(u64::from(max)) as usize + 1;
+        let areas = [Array::new(buckets)?, Array::new(buckets)?];
+        Ok(Index { areas, state: AtomicU64::new(1) })
+    }
+
+    const fn buckets_for(entries: u64) -> u64 {
+        entries * 100 / (LANES as u64 * AFTER_GROWTH) + 1
+    }
+
+    #[inline]
+    fn table(&self, state: u64) -> &[Bucket] {
+        &self.areas[usize::from(state & AREA != 0)]
+    }
+
+    /// Looks at the tokens that may belong to a hash until `found` gives something. May run at any time.
+    #[inline]
+    pub(crate) fn find<R>(&self, key: Key32, mut found: impl FnMut(u32) -> Option<R>) -> Option<R> {
+        let mut state = self.state.load(Acquire);
+        loop {
+            let buckets = state & !AREA;
+            let table = self.table(state);
+            let mut at = key.home(buckets);
+            for _ in 0..buckets {
+                let bucket = &table[at];
+                for lane in bucket.lanes(key.tag()) {
+                    if let Some(result) = found(bucket.tokens[lane].load(Acquire)) {
+                        return Some(result);
+                    }
+                }
+                if !bucket.passed() {
+                    break;
+                }
+                at = if at + 1 == buckets as usize { 0 } else { at + 1 };
+            }
+            let now = self.state.load(Acquire);
+            if now == state {
+                return None;
+            }
+            state = now;
+        }
+    }
+
+    /// Brings the home bucket of a hash into the caches.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: Key32) {
+        let state = self.state.load(Relaxed);
+        let bucket = &raw const self.table(state)[key.home(state & !AREA)];
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: a hint.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(bucket.cast());
+        }
+        #[cfg(any(not(target_arch = "x86_64"), miri))]
+        let _ = bucket;
+    }
+
+    /// Adds an entry; there is [room](Self::is_full). Under the lock.
+    pub(crate) fn insert(&self, key: Key32, token: u32) {
+        let state = self.state.load(Relaxed);
+        Self::insert_into(self.table(state), state & !AREA, key, token);
+    }
+
+    fn insert_into(table: &[Bucket], buckets: u64, key: Key32, token: u32) {
+        let mut at = key.home(buckets);
+        while !table[at].put(key.tag(), token) {
+            table[at].pass(true);
+            at = (at + 1) % buckets as usize;
+        }
+    }
+
+    /// Removes an entry; false when it is not there. Under the lock.
+    pub(crate) fn remove(&self, key: Key32, token: u32) -> bool {
+        let state = self.state.load(Relaxed);
+        let (table, buckets) = (self.table(state), state & !AREA);
+        let home = key.home(buckets);
+        let mut at = home;
+        while !table[at].remove(key.tag(), token) {
+            if !table[at].passed() {
+                return false;
+            }
+            at = (at + 1) % buckets as usize;
+            if at == home {
+                return false;
+            }
+        }
+        // After the lane is empty: a reader must not stop before an entry that is still there.
+        let mut passed = home;
+        while passed != at {
+            table[passed].pass(false);
+            passed = (passed + 1) % buckets as usize;
+        }
+        true
+    }
+
+    /// Whether it must [grow](Self::grow) before one more entry comes to `live` others.
+    #[inline]
+    pub(crate) fn is_full(&self, live: u32) -> bool {
+        let lanes = (self.state.load(Relaxed) & !AREA) * LANES as u64;
+        u64::from(live) * 100 >= lanes * FULL
+    }
+
+    /// Builds the table anew for `entries`. Under the lock. `upper` gives the upper hash of a token.
+    pub(crate) fn grow(&self, entries: u64, upper: impl Fn(u32) -> Option<u16>) {
+        let old = self.state.load(Relaxed);
+        let area = (old & AREA) ^ AREA;
+        let old_buckets = old & !AREA;
+        let (table, old_table) = (self.table(area), self.table(old));
+        let buckets = Self::buckets_for(entries).max(old_buckets + 1).min(table.len() as u64);
+        for bucket in &old_table[..old_buckets as usize] {
+            for lane in 0..LANES {
+                let tag = (bucket.tags[lane / 4].load(Relaxed) >> (lane % 4 * 16)) as u16;
+                if tag != 0 {
+                    let token = bucket.tokens[lane].load(Relaxed);
+                    if let Some(upper) = upper(token) {
+                        Self::insert_into(table, buckets, Key32::join(upper, tag), token);
+                    }
+                }
+            }
+        }
+        self.state.store(area | buckets, Release);
+        // Readers of the old table see it as it was, or empty; then the state word tells them to look again.
+        self.areas[usize::from(old & AREA != 0)].clear();
+    }
+
+    /// DRAM in bytes of the table in use.
+    pub(crate) fn memory(&self) -> u64 {
+        (self.state.load(Relaxed) & !AREA) * size_of::<Bucket>() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use super::*;
+use std::collections::HashMap;
+
+fn hash(n: u64) -> u64 {
+    (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+#[test]
+fn entries_come_and_go() {
+    let max: u32 = if cfg!(miri) { 60 } else { 20_000 };
+    let index = Index::new(max).unwrap();
+    let mut uppers: HashMap<u32, Key32> = HashMap::new();
+    let find = |n: u32| index.find(Key32::new(hash(n.into())), |token| (token == n).then_some(()));
+    for n in 0..max {
+        if index.is_full(uppers.len() as u32) {
+            index.grow(uppers.len() as u64 * 6 / 5 + 1, |token| {
+                uppers.get(&token).map(|key| key.upper())
+            });
+        }
+        let key = Key32::new(hash(n.into()));
+        uppers.insert(n, key);
+        index.insert(key, n);
+        if n % 3 == 0 {
+            let gone = n / 2;
+            assert_eq!(
+                index.remove(Key32::new(hash(gone.into())), gone),
+                uppers.remove(&gone).is_some()
+            );
+        }
+    }
+    for n in 0..max {
+        assert_eq!(find(n).is_some(), uppers.contains_key(&n), "{n}");
+    }
+    let full = uppers.len() as u64;
+    assert!(index.memory() <= full * 8 + 256, "{} bytes for {full}", index.memory());
+    for (n, key) in uppers {
+        assert!(index.remove(key, n));
+    }
+    let state = index.state.load(Relaxed);
+    for bucket in index.table(state) {
+        assert!((0..3).all(|word| bucket.word(word) == 0), "empty and passed by nobody");
+    }
+}
+
+#[test]
+fn equal_hashes_fill_many_buckets() {
+    let index = Index::new(200).unwrap();
+    index.grow(200, |_| None);
+    let key = Key32::new(!0);
+    for n in 0..100 {
+        index.insert(key, n);
+    }
+    assert_eq!(index.find(key, |token| (token == 99).then_some(token)), Some(99));
+    let mut seen = 0;
+    assert_eq!(
+        index.find(key, |_| -> Option<()> {
+            seen += 1;
+            None
+        }),
+        None
+    );
+    assert_eq!(seen, 100);
+}
+
+#[test]
+fn lanes_match_exactly_but_for_borrows() {
+    let word = 0x0005_0000_0005_1234;
+    assert_eq!(matching(word, 0x1234).trailing_zeros() / 16, 0);
+    assert_eq!(matching(word, 5).count_ones(), 2);
+    assert_eq!(matching(word, 0).trailing_zeros() / 16, 2);
+    assert_eq!(matching(word, 7), 0);
+}

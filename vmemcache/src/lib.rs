@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+mod arena;
+mod block;
+mod builder;
+mod cache;
+mod check;
+mod clock;
+mod error;
+mod events;
+mod flight;
+mod heap;
+mod index;
+pub mod policy;
+mod protect;
+mod read;
+mod restart;
+mod shard;
+mod slab;
+mod stats;
+
+pub use builder::{Builder, MIN_POOL, MIN_SHARD, Replacement};
+pub use cache::{Cache, Copied, Entries, Put};
+pub use error::Error;
+pub use events::{Cause, Listener};
+pub use read::{Slices, Value};
+pub use stats::Stats;
+
+pub use pmem_core::numa::{NodeMask, NumaPolicy};
+pub use pmem_core::source::{HugePageSize, OpenMode};
+
+/// The longest key in bytes.
+pub const MAX_KEY: usize = block::MAX_KEY;

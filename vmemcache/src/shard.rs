@@ -1,0 +1,286 @@
+//! One part of the cache: a heap, what lies in it, and a lock for all changes. Readers do without the lock.
+//!
+//! | file | what |
+//! |---|---|
+//! | `shard/read.rs` | finding and reading |
+//! | `shard/store.rs` | putting |
+//! | `shard/space.rs` | making room: allocation in one piece or several, eviction, reclaiming |
+//! | `shard/remove.rs` | removing |
+//! | `shard/rebuild.rs` | finding the entries again after a restart |
+
+mod read;
+mod rebuild;
+mod remove;
+mod space;
+mod store;
+
+use crate::block::{Header, Loc, Units};
+use crate::error::Error;
+use crate::events::Cause;
+use crate::heap::Heap;
+use crate::index::{Index, Key32};
+use crate::policy::{AnyPolicy, Entries, Policy, Token};
+use crate::protect::Fences;
+use crate::slab::{Slab, SlabState};
+use pmem_core::sync::{Mutex, MutexGuard, Rank};
+use std::sync::atomic::AtomicU8;
+
+pub(crate) use read::Found;
+pub(crate) use remove::{Leaving, Removal};
+pub(crate) use space::{KeyHash, Rules};
+pub(crate) use store::{Mode, Request, Stored};
+
+/// A set of entries with an order of replacement of its own: a namespace within a shard.
+#[derive(Debug)]
+pub(crate) struct Space {
+    pub(crate) index: Index,
+    pub(crate) slab: Slab,
+}
+
+/// What belongs to a [`Space`] and only the holder of the lock sees.
+#[derive(Debug)]
+pub(crate) struct SpaceState {
+    pub(crate) slab: SlabState,
+    /// None when nothing is ever replaced.
+    pub(crate) policy: Option<AnyPolicy>,
+    /// Keys and values in bytes.
+    pub(crate) payload: u64,
+    /// What the entries take of the heap.
+    pub(crate) units: u64,
+    /// What they may take.
+    pub(crate) quota: u64,
+}
+
+/// What only the holder of the lock sees.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) heap: Heap,
+    pub(crate) spaces: Vec<SpaceState>,
+    /// Entries that have left, in units, whose space may still be looked at.
+    limbo: Vec<Loc>,
+    limbo_units: u32,
+    /// Addresses that somebody looks at: scratch memory of reclaiming.
+    seen: Vec<usize>,
+    /// Guards that found no cell.
+    listed: Vec<Loc>,
+    /// Entries whose leaving is being told.
+    leaving: u32,
+    /// Entries that are being written without the lock.
+    drafts: u32,
+    pub(crate) counts: Counts,
+}
+
+/// Events that happen under the lock.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) inserted: u64,
+    pub(crate) replaced: u64,
+    pub(crate) left: [u64; Cause::COUNT],
+    pub(crate) chained: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) units: Units,
+    pub(crate) fences: Fences,
+    pub(crate) rules: Rules,
+    mark_max: u8,
+    /// No report of a hit may be dropped.
+    binding: bool,
+    pub(crate) spaces: Vec<Space>,
+    /// Keeps what readers need apart from the lock.
+    _apart: [u64; 16],
+    state: Mutex<State>,
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts {
+    pub(crate) units: Units,
+    pub(crate) heap: Heap,
+    pub(crate) fences: Fences,
+    pub(crate) rules: Rules,
+    pub(crate) policy: Option<crate::policy::Kind>,
+    /// Share of each space in the heap's units.
+    pub(crate) quotas: Vec<u64>,
+}
+
+impl Shard {
+    pub(crate) fn new(parts: Parts) -> Result<Shard, Error> {
+        let Parts { units, heap, fences, rules, policy, quotas } = parts;
+        let max = heap.total_units();
+        let (mut spaces, mut states) = (Vec::new(), Vec::new());
+        for quota in quotas {
+            let (slab, slab_state) = Slab::new(max)?;
+            spaces.push(Space { index: Index::new(max)?, slab });
+            let policy = policy.map(|kind| kind.build(quota * units.unit() as u64));
+            states.push(SpaceState { slab: slab_state, policy, payload: 0, units: 0, quota });
+        }
+        let any = states.first().and_then(|state| state.policy.as_ref());
+        Ok(Shard {
+            units,
+            fences,
+            rules,
+            mark_max: any.map_or(0, Policy::mark_max),
+            binding: any.is_some_and(Policy::reports_are_binding),
+            spaces,
+            _apart: [0; 16],
+            state: Mutex::new(
+                Rank::UNRANKED,
+                State {
+                    heap,
+                    spaces: states,
+                    limbo: Vec::new(),
+                    limbo_units: 0,
+                    seen: Vec::new(),
+                    listed: Vec::new(),
+                    leaving: 0,
+                    drafts: 0,
+                    counts: Counts::default(),
+                },
+            ),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The address that protects the entry at `loc`.
+    #[inline]
+    fn address(&self, loc: Loc) -> usize {
+        // SAFETY: only the address is used.
+        unsafe { self.units.at(loc, 0) }.addr()
+    }
+
+    /// What an entry takes of the heap.
+    ///
+    /// # Safety
+    /// An entry is there and does not go away.
+    pub(crate) unsafe fn entry_units(&self, loc: Loc, header: Header) -> u64 {
+        if !header.is_chained() {
+            return self.rules.entry_units(self.units, header);
+        }
+        // SAFETY: contract; the parts of a chain are as safe as its head.
+        unsafe {
+            let (mut next, units) = self.units.chain(loc, header);
+            let mut total = u64::from(units);
+            while next != 0 {
+                let (after, units) = self.units.chain(next, self.units.header(next));
+                total += u64::from(units);
+                next = after;
+            }
+            total
+        }
+    }
+
+    /// The units of an entry's first block.
+    ///
+    /// # Safety
+    /// As [`entry_units`](Self::entry_units).
+    pub(crate) unsafe fn first_block_units(&self, loc: Loc, header: Header) -> u32 {
+        if header.is_chained() {
+            // SAFETY: contract.
+            unsafe { self.units.chain(loc, header) }.1
+        } else {
+            self.rules.entry_units(self.units, header) as u32
+        }
+    }
+
+    /// Finds an entry under the lock.
+    fn find_locked(&self, space: usize, key: Key32, bytes: &[u8]) -> Option<Found> {
+        let Space { index, slab, .. } = &self.spaces[space];
+        index.find(key, |token| {
+            let slot = slab.get(token);
+            if slot.hash() != key.upper() {
+                return None;
+            }
+            let loc = slot.loc()?;
+            // SAFETY: under the lock no entry goes away.
+            let header = unsafe { self.units.header(loc) };
+            // SAFETY: as above.
+            let same = unsafe { self.units.key(loc, header) } == bytes;
+            same.then_some(Found { token, loc, header })
+        })
+    }
+
+    /// Checks all that can be checked.
+    ///
+    /// # Panics
+    /// When something is wrong.
+    pub(crate) fn validate(&self) {
+        let state = self.lock();
+        // SAFETY: under the lock blocks do not change.
+        let units_of = |loc, header| unsafe { self.first_block_units(loc, header) };
+        state.heap.validate(units_of);
+        let mut entries = std::collections::HashSet::new();
+        let limbo: std::collections::HashSet<Loc> = state.limbo.iter().copied().collect();
+        state.heap.walk(
+            |loc, header, _| {
+                if header.is_entry() && !limbo.contains(&loc) {
+                    entries.insert(loc);
+                }
+            },
+            units_of,
+        );
+        for (space, space_state) in state.spaces.iter().enumerate() {
+            let (mut live, mut payload, mut used) = (0, 0, 0);
+            for token in Slab::tokens(&space_state.slab) {
+                let Some(loc) = self.spaces[space].slab.get(token).loc() else { continue };
+                assert!(entries.remove(&loc), "token {token} names a block that is no entry");
+                // SAFETY: under the lock.
+                unsafe {
+                    let header = self.units.header(loc);
+                    payload += header.key_len() as u64 + header.value_len();
+                    used += self.entry_units(loc, header);
+                    let key = Key32::new(self.rules.hash.of(self.units.key(loc, header)));
+                    let found = self.spaces[space].index.find(key, |t| (t == token).then_some(()));
+                    assert!(found.is_some(), "token {token} is not in the index");
+                }
+                live += 1;
+            }
+            assert_eq!(
+                (live, payload, used),
+                (space_state.slab.live, space_state.payload, space_state.units)
+            );
+            if let Some(policy) = &space_state.policy {
+                assert!(policy.len() as u32 <= live && policy.len() as u32 + state.leaving >= live);
+                policy.validate(&View { shard: self, space });
+            }
+        }
+        assert!(entries.is_empty(), "{} entries without token", entries.len());
+    }
+}
+
+/// The entries of a space, as its policy sees them. Under the lock.
+struct View<'s> {
+    shard: &'s Shard,
+    space: usize,
+}
+
+impl View<'_> {
+    fn block(&self, token: Token) -> (Loc, Header) {
+        let loc = self.shard.spaces[self.space].slab.get(token.index()).loc();
+        let loc = loc.expect("policies know live entries only");
+        // SAFETY: live, and under the lock.
+        (loc, unsafe { self.shard.units.header(loc) })
+    }
+}
+
+impl Entries for View<'_> {
+    fn mark(&self, token: Token) -> &AtomicU8 {
+        &self.shard.spaces[self.space].slab.get(token.index()).mark
+    }
+
+    fn bytes(&self, token: Token) -> u64 {
+        let (loc, header) = self.block(token);
+        // SAFETY: live, and under the lock.
+        unsafe { self.shard.entry_units(loc, header) << self.shard.units.unit().trailing_zeros() }
+    }
+
+    fn hash(&self, token: Token) -> u64 {
+        let (loc, header) = self.block(token);
+        // SAFETY: live, and under the lock.
+        self.shard.rules.hash.of(unsafe { self.shard.units.key(loc, header) })
+    }
+}

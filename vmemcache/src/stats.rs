@@ -1,0 +1,107 @@
+//! Statistics: what is counted, and how without sharing.
+
+mod text;
+
+use crate::arena::{Array, Zeroed};
+use crate::error::Error;
+use crate::events::Cause;
+use crate::protect::{self, BLOCKS, Block};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What one thread counts. Two cache lines, because processors fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Stripe {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+// SAFETY: atomics of plain numbers.
+unsafe impl Zeroed for Stripe {}
+
+/// Hits and misses: each thread has counters of its own, and the last ones are for threads beyond.
+#[derive(Debug)]
+pub(crate) struct Counters(Array<Stripe>);
+
+impl Counters {
+    pub(crate) fn new() -> Result<Counters, Error> {
+        Array::new(BLOCKS + 1).map(Counters)
+    }
+
+    #[inline]
+    pub(crate) fn hit(&self, block: Option<&Block>) {
+        self.count(block, |stripe| &stripe.hits);
+    }
+
+    #[inline]
+    pub(crate) fn miss(&self) {
+        self.count(protect::block(), |stripe| &stripe.misses);
+    }
+
+    #[inline]
+    fn count(&self, block: Option<&Block>, which: impl Fn(&Stripe) -> &AtomicU64) {
+        match block {
+            Some(block) => {
+                let counter = which(&self.0[block.index()]);
+                counter.store(counter.load(Relaxed) + 1, Relaxed);
+            }
+            None => {
+                which(&self.0[BLOCKS]).fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Hits and misses of all threads.
+    pub(crate) fn sum(&self) -> (u64, u64) {
+        self.0.iter().fold((0, 0), |(hits, misses), stripe| {
+            (hits + stripe.hits.load(Relaxed), misses + stripe.misses.load(Relaxed))
+        })
+    }
+}
+
+/// A snapshot of a cache's statistics. Exact when no other thread uses the cache.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Gets that found something.
+    pub hits: u64,
+    /// Gets that found nothing.
+    pub misses: u64,
+    /// Entries that came in.
+    pub inserted: u64,
+    /// Values that took the place of others.
+    pub replaced: u64,
+    /// Entries that left, and values that were replaced, by cause; see [`Stats::left`].
+    pub left: [u64; Cause::COUNT],
+    /// Entries now.
+    pub entries: u64,
+    /// Keys and values now, in bytes.
+    pub payload_bytes: u64,
+    /// What the entries take of the pool, in bytes: payload, headers, rounding.
+    pub used_bytes: u64,
+    /// What is free for entries, in bytes.
+    pub free_bytes: u64,
+    /// What entries that have left still take because somebody reads them, in bytes.
+    pub pinned_bytes: u64,
+    /// Separate free regions.
+    pub free_regions: u64,
+    /// The size of the pool in bytes.
+    pub pool_bytes: u64,
+    /// DRAM for entries in bytes: index, slots, order.
+    pub metadata_bytes: u64,
+    /// Values that were stored in several pieces.
+    pub chained: u64,
+}
+
+impl Stats {
+    /// Entries that left for this reason.
+    pub fn left(&self, cause: Cause) -> u64 {
+        self.left[cause as usize]
+    }
+
+    /// Entries that left, for whatever reason; values that were replaced do not count.
+    pub fn evicted(&self) -> u64 {
+        self.left.iter().sum::<u64>() - self.left(Cause::Replaced)
+    }
+}

@@ -1,0 +1,148 @@
+//! Many threads on few keys: no mixture of values, nothing lost, nothing stale.
+
+mod support;
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::thread;
+use support::{Random, check_stamped, stamped};
+use vmemcache::policy::Kind;
+use vmemcache::{Builder, Cache};
+
+const STEPS: u64 = if cfg!(miri) { 60 } else { 30_000 };
+
+/// Writers put values that say which key they are for; readers check every byte.
+fn no_torn_value(builder: Builder) {
+    let cache = builder.anonymous().unwrap();
+    let stop = AtomicBool::new(false);
+    let found = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for seed in 0..2 {
+            let (cache, stop, found) = (&cache, &stop, &found);
+            scope.spawn(move || {
+                let mut random = Random::new(100 + seed);
+                let mut buffer = vec![0; 40_000];
+                while !stop.load(Relaxed) {
+                    let key = random.below(64).to_le_bytes();
+                    if random.below(2) == 0 {
+                        if let Some(value) = cache.get(&key) {
+                            assert_eq!(check_stamped(&value.to_cow()) % 64, u64::from(key[0]));
+                            found.fetch_add(1, Relaxed);
+                        }
+                    } else if let Some(read) = cache.read(&key, &mut buffer, 0) {
+                        assert_eq!(check_stamped(&buffer[..read.size]) % 64, u64::from(key[0]));
+                        found.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+        let writers: Vec<_> = (0..2)
+            .map(|seed| {
+                let cache = &cache;
+                scope.spawn(move || {
+                    let mut random = Random::new(seed);
+                    for step in 0..STEPS {
+                        let key = random.below(64);
+                        if random.below(8) == 0 {
+                            cache.remove(&key.to_le_bytes());
+                        } else {
+                            let len =
+                                8 + random.below(if step % 50 == 0 { 40_000 - 8 } else { 3000 });
+                            let value = stamped(random.next() / 64 * 64 + key, len as usize);
+                            cache.put(&key.to_le_bytes(), &value).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        stop.store(true, Relaxed);
+    });
+    cache.validate();
+    assert!(found.into_inner() > 0 || cfg!(miri));
+}
+
+#[test]
+fn no_torn_value_in_exact_caches() {
+    no_torn_value(Cache::builder().size(128 << 10).policy(Kind::Lru));
+}
+
+#[test]
+fn no_torn_value_in_batched_caches() {
+    for &kind in Kind::ALL {
+        no_torn_value(Cache::builder().size(128 << 10).policy(kind).exact_space(false));
+    }
+}
+
+/// A put that has returned is seen by every later get, in whatever thread: values of a key only rise.
+#[test]
+fn values_of_a_key_never_go_back() {
+    for exact in [true, false] {
+        let cache = Cache::builder().size(1 << 20).exact_space(exact).anonymous().unwrap();
+        let written: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(0)).collect();
+        let start = Barrier::new(4);
+        thread::scope(|scope| {
+            for writer in 0..2u64 {
+                let (cache, written, start) = (&cache, &written, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for version in 1..=STEPS {
+                        // Each writer has keys of its own.
+                        let key = version % 4 * 2 + writer;
+                        cache
+                            .put(
+                                &key.to_le_bytes(),
+                                &stamped(version, 8 + (version % 500) as usize),
+                            )
+                            .unwrap();
+                        written[key as usize].store(version, Release);
+                    }
+                });
+            }
+            for seed in 0..2 {
+                let (cache, written, start) = (&cache, &written, &start);
+                scope.spawn(move || {
+                    let mut random = Random::new(seed);
+                    start.wait();
+                    let mut seen = [0; 8];
+                    for _ in 0..STEPS {
+                        let key = random.below(8) as usize;
+                        let least = written[key].load(Acquire);
+                        match cache.get(&key.to_le_bytes()) {
+                            Some(value) => {
+                                let version = check_stamped(&value.to_cow());
+                                assert!(version >= least && version >= seen[key]);
+                                seen[key] = version;
+                            }
+                            // The cache has room for all, so what was put is there.
+                            None => assert_eq!((least, seen[key]), (0, 0)),
+                        }
+                    }
+                });
+            }
+        });
+        cache.validate();
+    }
+}
+
+#[test]
+fn one_of_many_puts_if_absent_wins() {
+    let cache = Cache::builder().size(4 << 20).anonymous().unwrap();
+    let wins = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (cache, wins) = (&cache, &wins);
+            scope.spawn(move || {
+                for key in 0..STEPS / 10 {
+                    if cache.put_if_absent(&key.to_le_bytes(), &stamped(thread, 20)).unwrap() {
+                        wins.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(wins.into_inner(), STEPS / 10);
+    assert_eq!(cache.stats().inserted, STEPS / 10);
+}
