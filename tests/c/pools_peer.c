@@ -5,6 +5,8 @@
  *   log-append-for-ever PATH        blk-write-for-ever PATH         (say a number after each acknowledged operation)
  *   log-verify-any PATH             blk-verify-any PATH LEAST       (after such a one was killed)
  *   blk-dump PATH                   (a sum over all blocks)
+ *   log-acked PATH ACKS COUNT       blk-acked PATH ACKS COUNT       (new pools; each operation, once acknowledged, adds a
+ *                                                                    record to the log ACKS)
  *
  * Record number i of a log has (i * 37 + seed) % 300 + 1 bytes of the value i + seed. Operation number i on blocks
  * writes, zeroes or spoils a block that depends on i and the seed; verifying replays them in memory.
@@ -61,6 +63,21 @@ static long records(long seed)
     }
 }
 
+static PMEMlogpool *make_log(const char *path)
+{
+    PMEMlogpool *log = pmemlog_create(path, strncmp(path, "/dev/", 5) == 0 ? 0 : PMEMLOG_MIN_POOL, 0600);
+    if (log == NULL)
+        fail("create", pmemlog_errormsg());
+    return log;
+}
+
+static void append_record(PMEMlogpool *log, long i)
+{
+    unsigned char bytes[300];
+    if (pmemlog_append(log, bytes, record(bytes, i, 0)) != 0)
+        fail("append", pmemlog_errormsg());
+}
+
 static int logs(int argc, char **argv)
 {
     const char *path = argv[2];
@@ -69,6 +86,16 @@ static int logs(int argc, char **argv)
         int result = pmemlog_check(path);
         if (result != 1)
             fail("check", pmemlog_errormsg());
+        return 0;
+    }
+    if (strcmp(command, "log-acked") == 0) {
+        PMEMlogpool *acks = make_log(argv[3]), *log = make_log(path);
+        for (long i = 0; i < count; i++) {
+            append_record(log, i);
+            append_record(acks, i);
+        }
+        pmemlog_close(log);
+        pmemlog_close(acks);
         return 0;
     }
     PMEMlogpool *log = strcmp(command, "log-create") == 0
@@ -175,6 +202,23 @@ static int blocks(int argc, char **argv)
         if (result < 0)
             fail("check", pmemblk_errormsg());
         return result != 1;
+    }
+    if (strcmp(command, "blk-acked") == 0) {
+        PMEMlogpool *acks = make_log(argv[3]);
+        PMEMblkpool *made =
+            pmemblk_create(path, 4096, strncmp(path, "/dev/", 5) == 0 ? 0 : PMEMBLK_MIN_POOL, 0600);
+        if (made == NULL)
+            fail("create", pmemblk_errormsg());
+        long long blocks_of_it = (long long)pmemblk_nblock(made), which;
+        for (long i = 0; i < count; i++) {
+            int what = operation(i, 0, blocks_of_it, &which);
+            if (apply(made, what, which) != 0)
+                fail("write", pmemblk_errormsg());
+            append_record(acks, i);
+        }
+        pmemblk_close(made);
+        pmemlog_close(acks);
+        return 0;
     }
     PMEMblkpool *pool = strcmp(command, "blk-create") == 0
                             ? pmemblk_create(path, (size_t)atoll(argv[3]), (size_t)atoll(argv[4]), 0600)

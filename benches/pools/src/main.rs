@@ -17,7 +17,8 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 const LOG_BYTES: usize = 64 << 20;
-const BLK_BYTES: usize = 128 << 20;
+/// What fits into the caches of a large processor, and what does not.
+const BLK_BYTES: [usize; 2] = [17 << 20, 128 << 20];
 
 struct Options {
     ours: PathBuf,
@@ -139,14 +140,14 @@ fn logs_of(options: &Options, libraries: [Log; 2]) -> Result<(), String> {
 }
 
 fn blocks_of(options: &Options, libraries: [Blk; 2]) -> Result<(), String> {
-    for size in [512, 4096] {
+    let sizes = [512, 4096].into_iter().flat_map(|size| BLK_BYTES.map(|bytes| (size, bytes)));
+    for (size, bytes) in sizes {
         let mut pools = Vec::new();
         for (number, library) in libraries.iter().enumerate() {
             let path = options.pools.join(format!("bench-blk-{number}"));
             // SAFETY: a C string.
-            let handle = unsafe {
-                (library.pmemblk_create)(c_path(&path)?.as_ptr(), size, BLK_BYTES, 0o600)
-            };
+            let handle =
+                unsafe { (library.pmemblk_create)(c_path(&path)?.as_ptr(), size, bytes, 0o600) };
             if handle.is_null() {
                 // SAFETY: no requirement.
                 return Err(text(unsafe { (library.pmemblk_errormsg)() }));
@@ -161,7 +162,7 @@ fn blocks_of(options: &Options, libraries: [Blk; 2]) -> Result<(), String> {
         let count = unsafe { (libraries[0].pmemblk_nblock)(handle(0)) } as u64;
         let data = vec![0x5a_u8; size];
         // Written to once: what is read then has data. With `msync` a part has to do.
-        let first = if std::env::var_os("PMEM_IS_PMEM_FORCE").is_some() { count } else { 2000 };
+        let first = if std::env::var_os("PMEM_IS_PMEM_FORCE").is_some() { count } else { 500 };
         for which in [0, 1] {
             for block in 0..first {
                 let block = block.cast_signed();
@@ -189,8 +190,18 @@ fn blocks_of(options: &Options, libraries: [Blk; 2]) -> Result<(), String> {
             assert_eq!(done, 0);
         };
         for threads in [1, 2] {
-            compare(options, &format!("read {size} B, random"), threads, &read);
-            compare(options, &format!("write {size} B, random"), threads, &write);
+            compare(
+                options,
+                &format!("read {size} B of {} MiB, random", bytes >> 20),
+                threads,
+                &read,
+            );
+            compare(
+                options,
+                &format!("write {size} B of {} MiB, random", bytes >> 20),
+                threads,
+                &write,
+            );
         }
     }
     Ok(())

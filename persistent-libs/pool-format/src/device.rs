@@ -74,6 +74,16 @@ fn shutdowns_of(region: &Path, modules: &Path) -> Result<Option<(String, u64)>, 
     Ok((!ids.is_empty()).then_some((ids, sum)))
 }
 
+/// Writes the buffers of the region under a device back, if it has any that a power cut may lose.
+pub(crate) fn deep_flush(file: &File) {
+    let Ok(Some(device)) = sysfs_device(file) else { return };
+    let Some(path) = region_of(&device).map(|region| region.join("deep_flush")) else { return };
+    if attribute(&path).is_ok_and(|text| text.is_some_and(|text| text != "0")) {
+        // As libpmem does: a region that refuses has other means, or none.
+        let _ = fs::write(path, "1");
+    }
+}
+
 /// Ranges of a part that its device cannot read.
 pub(crate) fn bad_blocks(file: &File) -> Result<Vec<BadBlock>, Errno> {
     let Some(device) = sysfs_device(file)? else { return Ok(Vec::new()) };

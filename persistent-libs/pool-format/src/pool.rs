@@ -58,8 +58,14 @@ impl Replica {
     fn store_state(&self, state: &ShutdownState) -> Result<()> {
         let offset = SHUTDOWN_STATE_OFFSET as u64;
         let written = self.mapping.write(offset, state.as_bytes());
-        let written = written
-            .and_then(|()| self.mapping.deep_persist(offset, size_of::<ShutdownState>() as u64));
+        let written = written.and_then(|()| match self.parts.first() {
+            // Devices know no `msync`.
+            Some(part) if part.is_device() => {
+                crate::device::deep_flush(part.file());
+                Ok(())
+            }
+            _ => self.mapping.deep_persist(offset, size_of::<ShutdownState>() as u64),
+        });
         written.map_err(|errno| Error::system("msync", self.parts[0].path(), errno))
     }
 }

@@ -113,6 +113,8 @@ pub(crate) const STEPS: &[Step] = &[
                 "dax",
                 "--test",
                 "durable",
+                "--test",
+                "power",
             ];
             must_count(cargo(runner, name, &arguments, &[])?)
         },

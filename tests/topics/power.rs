@@ -1,0 +1,139 @@
+//! Logs and blocks through power cuts: a virtual machine with a DAX file system and device DAX, whose caches forget what
+//! was not flushed (see `tests/dax-vm`), gives images of what a cut at many moments would have left. Each of them is
+//! opened, on this machine: what was acknowledged is there, what was under way is there as a whole or not at all.
+//!
+//! Without a way to such a machine the tests say so with NOT CHECKED.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use pmem_e2e::artifact::{Shape, compile};
+use pmem_e2e::capi::{Build, headers};
+use pmem_e2e::run::{SHORT, run};
+use pmem_e2e::scratch::Scratch;
+
+/// A boot and a run; on a busy machine ten times as long as on an idle one.
+const LIMIT: Duration = Duration::from_secs(400);
+/// Images of each kind.
+const CUTS: usize = 60;
+
+fn dax_vm(arguments: &[&str]) -> Command {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("dax-vm/dax-vm");
+    let mut command = Command::new(tool);
+    command.args(arguments).env("LD_LIBRARY_PATH", Build::Release.folder());
+    command
+}
+
+fn can_boot() -> bool {
+    for arguments in [&["check"][..], &["build", "--backports"]] {
+        let outcome = run(&mut dax_vm(arguments), LIMIT);
+        if outcome.code() != Some(0) {
+            eprintln!("NOT CHECKED: power cuts (dax-vm {arguments:?}: {})", outcome.ending());
+            return false;
+        }
+    }
+    true
+}
+
+fn program() -> PathBuf {
+    let include = format!("-I{}", headers().display());
+    let search = format!("-L{}", Build::Release.folder().display());
+    let arguments = [&*include, &search, "-lpmemlog", "-lpmemblk", "-pthread"];
+    compile("pools_peer", "pools_peer_power", Shape::Program, &arguments)
+}
+
+/// What a run of the program says, on this machine.
+fn peer(arguments: &[&str]) -> String {
+    let mut command = Command::new(program());
+    command.args(arguments).env("LD_LIBRARY_PATH", Build::Release.folder());
+    let outcome = run(&mut command, SHORT);
+    assert!(outcome.code() == Some(0), "{outcome}");
+    outcome.out().trim().to_owned()
+}
+
+/// Where the pool is: on a file system or the device itself. Acknowledgements are always in a file.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Ext4,
+    Device,
+}
+
+fn cuts(kind: &str, place: Place, operations: u32, every: u32) {
+    if !can_boot() {
+        return;
+    }
+    let program = program().display().to_string();
+    let scratch = Scratch::new("power");
+    let at = |name: &str| scratch.path().join(name).display().to_string();
+    let snapshots = at("snapshots");
+    fs::create_dir(&snapshots).expect("a directory");
+    let pool = if place == Place::Ext4 { "$DAXVM_PMEM0/pool" } else { "$DAXVM_DAX1" };
+    let script = format!("exec {program} {kind}-acked {pool} $DAXVM_PMEM0/acks {operations}");
+    let mut command = dax_vm(&["run", "--backports", "--accel", "tcg", "--cpus", "1"]);
+    command.args(["--fsdax", "ext4:64M", "--devdax=32M", "--cache", "lose"]);
+    command.args(["--snapshots", &snapshots, "--every", &every.to_string()]);
+    command.args(["--max", &CUTS.to_string(), "--timeout", "300", "--", "sh", "-c", &script]);
+    let outcome = run(&mut command, LIMIT);
+    assert!(outcome.code() == Some(0), "{}", outcome.ending());
+
+    let mut images: Vec<_> = fs::read_dir(&snapshots)
+        .expect("the images")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().ends_with("nvdimm0.img"))
+        .collect();
+    images.sort();
+    let (mut looked_at, mut last) = (0, 0);
+    for image in &images {
+        let (pool, acks) = (at("pool"), at("acks"));
+        let extract =
+            |arguments: &[&str]| run(dax_vm(&["extract"]).args(arguments), LIMIT).code() == Some(0);
+        let image = image.to_str().expect("UTF-8");
+        let device = image.replace("nvdimm0", "nvdimm1");
+        let have_pool = match place {
+            Place::Ext4 => extract(&[image, &pool, "/pool"]),
+            Place::Device => extract(&[&device, &pool]),
+        };
+        // Before they are made there is nothing to look at.
+        if !extract(&[image, &acks, "/acks"]) || !have_pool {
+            continue;
+        }
+        let sound = |path: &str| fs::read(path).is_ok_and(|bytes| bytes.get(8) == Some(&1));
+        if !sound(&pool) || !sound(&acks) {
+            continue; // no header yet
+        }
+        let acknowledged: u32 = peer(&["log-verify-any", &acks]).parse().expect("a number");
+        if kind == "log" {
+            let found: u32 = peer(&["log-verify-any", &pool]).parse().expect("a number");
+            assert!(found == acknowledged || found == acknowledged + 1, "{image}: {found}");
+        } else {
+            peer(&["blk-check", &pool]);
+            peer(&["blk-verify-any", &pool, &acknowledged.to_string()]);
+        }
+        looked_at += 1;
+        last = acknowledged;
+    }
+    println!("{} images, {looked_at} with a pool, the last after {last} operations", images.len());
+    assert!(looked_at >= CUTS * 2 / 3 && last > 0, "{looked_at} of {} images", images.len());
+}
+
+#[test]
+fn logs_on_a_dax_file_system() {
+    cuts("log", Place::Ext4, 100, 6);
+}
+
+#[test]
+fn blocks_on_a_dax_file_system() {
+    cuts("blk", Place::Ext4, 100, 8);
+}
+
+#[test]
+fn logs_on_a_device() {
+    cuts("log", Place::Device, 100, 6);
+}
+
+#[test]
+fn blocks_on_a_device() {
+    cuts("blk", Place::Device, 100, 8);
+}
