@@ -12,6 +12,10 @@ use std::ops::Deref;
 /// All bytes zero is a valid value, and nothing needs to be dropped.
 pub(crate) unsafe trait Zeroed {}
 
+/// Tables of at least so many bytes are in huge pages, where the system has them; what a half-used page wastes is small
+/// against the table when it is in use.
+const HUGE_FROM: usize = 64 << 20;
+
 /// `len` values, all zero at first.
 #[derive(Debug)]
 pub(crate) struct Array<T: Zeroed> {
@@ -25,6 +29,9 @@ impl<T: Zeroed> Array<T> {
         let bytes = len.saturating_mul(size_of::<T>()).max(1);
         let source = Source::anonymous(bytes).map_err(|cause| Error::Metadata { bytes, cause })?;
         debug_assert!(source.base().as_ptr().addr().is_multiple_of(align_of::<T>()));
+        if bytes >= HUGE_FROM {
+            source.advise_huge(0, source.len());
+        }
         Ok(Array { source, len, values: PhantomData })
     }
 

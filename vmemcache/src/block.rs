@@ -6,7 +6,7 @@
 //! ```text
 //!  63                    28 27            6 5          4       3       2    1         0
 //! +------------------------+---------------+----------+-------+-------+----+---------+----+
-//! | value length, or units | key length    |          |expires|chained|part|prev free|free|
+//! | value length, or units | key length    | unproven |expires|chained|part|prev free|free|
 //! +------------------------+---------------+----------+-------+-------+----+---------+----+
 //!
 //! entry    header [check] [expiry] [next, units] key value
@@ -32,6 +32,7 @@ const PREV_FREE: u64 = 1 << 1;
 const PART: u64 = 1 << 2;
 const CHAINED: u64 = 1 << 3;
 const EXPIRES: u64 = 1 << 4;
+const UNPROVEN: u64 = 1 << 5;
 const KEY_SHIFT: u32 = 6;
 const LEN_SHIFT: u32 = 28;
 
@@ -98,6 +99,21 @@ impl Header {
     #[inline]
     pub(crate) const fn expires(self) -> bool {
         self.0 & EXPIRES != 0
+    }
+
+    /// Found after a restart, and its content not looked at yet.
+    #[inline]
+    pub(crate) const fn is_unproven(self) -> bool {
+        self.0 & UNPROVEN != 0
+    }
+
+    pub(crate) const fn with_unproven(self, unproven: bool) -> Header {
+        Header(if unproven { self.0 | UNPROVEN } else { self.0 & !UNPROVEN })
+    }
+
+    /// What does not change while the entry lives.
+    pub(crate) const fn lasting(self) -> u64 {
+        self.0 & !(PREV_FREE | UNPROVEN)
     }
 
     pub(crate) const fn with_prev_free(self, free: bool) -> Header {

@@ -2,19 +2,23 @@
 
 use crate::block::Units;
 use crate::cache::Cache;
+use crate::check::Check;
 use crate::error::Error;
 use crate::events::Listener;
 use crate::heap::Heap;
 use crate::policy::{AnyPolicy, Kind, Policy};
 use crate::protect::Fences;
+use crate::restart::{HEAD, Superblock};
 use crate::shard::{KeyHash, Parts, Rules, Shard};
 use crate::slab::MAX_LOC;
 use pmem_core::errno::Errno;
 use pmem_core::error::Error as Cause;
 use pmem_core::numa::{NodeMask, NumaPolicy};
-use pmem_core::source::{HugePageSize, OpenMode, Source};
+use pmem_core::source::{HugePageSize, OpenMode, Source, SourceKind};
 use pmem_core::sys;
 use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -45,6 +49,7 @@ pub enum Replacement {
 /// | method | the values are |
 /// |---|---|
 /// | [`in_directory`](Self::in_directory) | in a file without a name; gone with the cache |
+/// | [`warm_file`](Self::warm_file) | in a file with a name, and there again after a restart |
 /// | [`on_device`](Self::on_device) | on a device-DAX node |
 /// | [`anonymous`](Self::anonymous) | in private memory |
 /// | [`memory_file`](Self::memory_file) | in a file in memory, of huge pages if wanted |
@@ -266,64 +271,185 @@ impl Builder {
     }
 
     fn over(&self, source: Source, size: usize) -> Result<Cache, Error> {
-        if source.needs_commit() {
-            source.commit_writable(0, source.len()).map_err(|errno| Error::NoMedium {
-                size,
-                cause: Cause::new("posix_fallocate", errno),
-            })?;
+        commit_fresh(&source, size)?;
+        let shape = self.shape(size, 0);
+        self.assemble(source, shape, None, false, None)
+    }
+
+    /// Makes a cache on a file that outlives it: entries that were complete when the process ended, however it ended, are there
+    /// when the file is opened again. An existing file keeps its size, number of shards and extent size; other settings
+    /// may change. The order of replacement starts anew.
+    ///
+    /// Keys and values have checksums, which are looked at when an entry is first read after a restart. After a loss of
+    /// power, entries may be missing, and entries that were removed shortly before may be there again;
+    /// [`Cache::sync`] is the point from which all is safe.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the file is something else, or of another version; else as
+    /// [`in_directory`](Self::in_directory).
+    pub fn warm_file(&self, path: impl AsRef<Path>) -> Result<Cache, Error> {
+        let path = path.as_ref();
+        let c_path = c_path(path)?;
+        let system = |error: io::Error| {
+            let errno = Errno(error.raw_os_error().unwrap_or(Errno::EIO.0));
+            Error::place(Some(path), Cause::new("open", errno))
+        };
+        let options =
+            File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = options.map_err(system)?;
+        let mut start = Vec::new();
+        (&file).take(HEAD as u64).read_to_end(&mut start).map_err(system)?;
+        let file_len = file.metadata().map_err(system)?.len();
+        let found = Superblock::from_bytes(&start, file_len, path)?;
+        let named = |size| {
+            Source::named_file(&c_path, size, OpenMode::Existing)
+                .map_err(|cause| Error::place(Some(path), cause))
+        };
+        let Some(found) = found else {
+            let size = self.size.unwrap_or(0);
+            self.check_size(size)?;
+            let source = named(size)?;
+            commit_fresh(&source, size)?;
+            let shape = self.shape(source.len(), HEAD);
+            let block = Superblock {
+                len: source.len() as u64,
+                shards: shape.shards as u32,
+                shift: shape.shift,
+                extent: shape.extent,
+                salt: shape.salt,
+            };
+            let base = source.base();
+            let cache = self.assemble(source, shape, Some(file), false, Some(path))?;
+            // Last, so that a crash before leaves a file that was never used.
+            let bytes = block.to_bytes();
+            // SAFETY: the first page is committed, and no heap's.
+            unsafe { base.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            return Ok(cache);
+        };
+        let source = named(0)?;
+        if (source.len() as u64) < found.len {
+            return Err(Error::Format { path: path.to_owned(), what: "it was cut" });
         }
+        let size = source.len();
+        source.commit(0, size).map_err(|errno| no_medium(size, errno))?;
+        let shape = Shape {
+            shards: found.shards as usize,
+            shift: found.shift,
+            extent: found.extent,
+            salt: found.salt,
+            ..self.shape(found.len as usize, HEAD)
+        };
+        let stride = (shape.len - HEAD) / shape.shards / 64 * 64;
+        if stride < MIN_SHARD / 2 || stride >> shape.shift > MAX_LOC as usize {
+            return Err(Error::Format { path: path.to_owned(), what: "its first page is damaged" });
+        }
+        self.assemble(source, shape, Some(file), true, Some(path))
+    }
+
+    /// How a pool of this size is divided, by the settings.
+    fn shape(&self, len: usize, head: usize) -> Shape {
         let is_exact = match self.replacement {
             Replacement::None => true,
             // A small policy of this kind, to ask it.
             Replacement::Policy(kind) => AnyPolicy::reports_are_binding(&kind.build(1 << 20)),
         };
-        let count = self.shards.unwrap_or_else(|| if is_exact { 1 } else { usual_shards(size) });
-        let exact_space = self.exact_space.unwrap_or(is_exact);
-        let mut seed = [0; 8];
-        sys::fill_random(&mut seed);
-        let hash = KeyHash::new(u64::from_le_bytes(seed));
-        let stride = size / count / 64 * 64;
-        let shards = (0..count)
-            .map(|at| self.shard(&source, at * stride, stride, exact_space, &hash))
-            .collect::<Result<Vec<_>, _>>()?;
-        Cache::new(source, shards, hash, self.empty_keys, self.listener.clone())
-    }
-
-    fn shard(
-        &self,
-        source: &Source,
-        start: usize,
-        len: usize,
-        exact_space: bool,
-        hash: &KeyHash,
-    ) -> Result<Shard, Error> {
+        let shards = self.shards.unwrap_or_else(|| if is_exact { 1 } else { usual_shards(len) });
+        let stride = (len - head) / shards / 64 * 64;
         let mut shift = 3;
-        while len >> shift > MAX_LOC as usize {
+        while stride >> shift > MAX_LOC as usize {
             shift += 1;
         }
-        // SAFETY: inside the source.
-        let units = Units::new(unsafe { source.base().add(start) }, shift, false);
-        // SAFETY: committed, and this shard's alone.
-        let heap = unsafe { Heap::new(units, 1, (len >> shift) as u32) };
-        let total = heap.total_units();
-        let extent = units.round_up(self.extent as u64).min(u64::from(total)) as u32;
-        let reserve = if exact_space {
-            0
-        } else {
-            (total / RESERVE_PART).min(units.round_up(RESERVE_BYTES) as u32).max(1)
-        };
-        Shard::new(Parts {
-            units,
-            heap,
-            fences: if exact_space { Fences::Equal } else { Fences::for_batches() },
-            rules: Rules { extent, contiguous: self.contiguous, reserve, hash: hash.clone() },
-            policy: match self.replacement {
-                Replacement::None => None,
-                Replacement::Policy(kind) => Some(kind),
-            },
-            quotas: vec![u64::from(total)],
-        })
+        let units = (stride >> shift) - 2;
+        let extent = self.extent.div_ceil(1 << shift).min(units) as u32;
+        let exact_space = self.exact_space.unwrap_or(is_exact);
+        let mut salt = [0; 8];
+        sys::fill_random(&mut salt);
+        Shape { len, head, shards, shift, extent, salt: u64::from_le_bytes(salt), exact_space }
     }
+
+    fn assemble(
+        &self,
+        source: Source,
+        shape: Shape,
+        file: Option<File>,
+        existing: bool,
+        path: Option<&Path>,
+    ) -> Result<Cache, Error> {
+        // The hash also chooses the shard, so it stays the same for a file.
+        let hash = KeyHash::new(shape.salt);
+        let stride = (shape.len - shape.head) / shape.shards / 64 * 64;
+        let mut shards = Vec::with_capacity(shape.shards);
+        for at in 0..shape.shards {
+            let checked = path.is_some();
+            // SAFETY: inside the source.
+            let start = unsafe { source.base().add(shape.head + at * stride) };
+            let units = Units::new(start, shape.shift, checked);
+            let end = (stride >> shape.shift) as u32;
+            // SAFETY: committed, and this shard's alone.
+            let heap = unsafe {
+                if existing { Heap::bare(units, 1, end) } else { Heap::new(units, 1, end) }
+            };
+            let total = heap.total_units();
+            let reserve = if shape.exact_space {
+                0
+            } else {
+                (total / RESERVE_PART).min(units.round_up(RESERVE_BYTES) as u32).max(1)
+            };
+            let shard = Shard::new(Parts {
+                units,
+                heap,
+                fences: if shape.exact_space { Fences::Equal } else { Fences::for_batches() },
+                rules: Rules {
+                    extent: shape.extent,
+                    contiguous: self.contiguous,
+                    reserve,
+                    check: checked.then(|| Check::new(shape.salt, at as u32)),
+                    hash: hash.clone(),
+                },
+                policy: match self.replacement {
+                    Replacement::None => None,
+                    Replacement::Policy(kind) => Some(kind),
+                },
+                quotas: vec![u64::from(total)],
+            })?;
+            if existing {
+                shard.rebuild();
+            }
+            shards.push(shard);
+        }
+        Cache::new(source, shards, hash, self.empty_keys, self.listener.clone(), file)
+    }
+}
+
+/// How a pool is divided.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Of the pool in bytes, and of what comes before the first heap.
+    len: usize,
+    head: usize,
+    shards: usize,
+    shift: u32,
+    /// In units.
+    extent: u32,
+    /// A random number of this pool.
+    salt: u64,
+    exact_space: bool,
+}
+
+/// Takes the space of a whole pool, so that nothing is missing later.
+fn commit_fresh(source: &Source, size: usize) -> Result<(), Error> {
+    if source.kind() != SourceKind::CallerRegion {
+        // Fewer misses of the address cache; a hint.
+        source.advise_huge(0, source.len());
+    }
+    if source.needs_commit() {
+        source.commit_writable(0, source.len()).map_err(|errno| no_medium(size, errno))?;
+    }
+    Ok(())
+}
+
+fn no_medium(size: usize, errno: Errno) -> Error {
+    Error::NoMedium { size, cause: Cause::new("posix_fallocate", errno) }
 }
 
 fn usual_shards(size: usize) -> usize {

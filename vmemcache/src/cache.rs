@@ -1,9 +1,14 @@
 //! The cache as its users see it.
 
+mod compute;
+mod many;
+
 use crate::block::{MAX_KEY, MAX_VALUE};
 use crate::builder::Builder;
+use crate::clock::now_ms;
 use crate::error::Error;
 use crate::events::{Cause, Listener};
+use crate::flight::Flights;
 use crate::index::Key32;
 use crate::policy::Policy;
 use crate::protect;
@@ -11,12 +16,13 @@ use crate::read::{Value, copy_pieces};
 use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, Stored};
 use crate::slab::{EXPIRES, Slab};
 use crate::stats::{Counters, Stats};
+pub use many::Entries;
 use pmem_core::source::Source;
 use pmem_core::sync::Backoff;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// A cache of byte strings whose keys and values lie in a large mapping of memory.
 ///
@@ -29,9 +35,19 @@ pub struct Cache {
     hash: KeyHash,
     empty_keys: bool,
     counters: Counters,
+    flights: Flights,
     listens: AtomicBool,
     listener: RwLock<Option<Hidden>>,
     source: Source,
+    /// The file that the cache survives in.
+    file: Option<std::fs::File>,
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        // Nobody is left to tell of a failure; what is not written is found to be incomplete.
+        let _ = self.sync();
+    }
 }
 
 /// A listener, which cannot be printed.
@@ -45,7 +61,7 @@ impl std::fmt::Debug for Hidden {
 }
 
 /// How long a put waits for guards of other threads when nothing else is left to evict.
-const PATIENCE_MS: u64 = 100;
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What [`Cache::read`] has copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,13 +102,16 @@ impl Cache {
         hash: KeyHash,
         empty_keys: bool,
         listener: Option<Arc<dyn Listener>>,
+        file: Option<std::fs::File>,
     ) -> Result<Cache, Error> {
         Ok(Cache {
             source,
+            file,
             shards,
             hash,
             empty_keys,
             counters: Counters::new()?,
+            flights: Flights::default(),
             listens: AtomicBool::new(listener.is_some()),
             listener: RwLock::new(listener.map(Hidden)),
         })
@@ -169,9 +188,8 @@ impl Cache {
         ttl: Option<Duration>,
     ) -> Result<Answer, Error> {
         let place = self.place(key)?;
-        let now = now_ms();
-        let expires =
-            ttl.map(|ttl| now.saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
+        let expires = ttl
+            .map(|ttl| now_ms().saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
         let mut request = Request {
             space: place.space,
             key: place.key,
@@ -179,10 +197,9 @@ impl Cache {
             value,
             mode,
             expires,
-            now,
             tell: false,
         };
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut guarded_since) = (Backoff::new(), None);
         loop {
             request.tell = self.listens();
             match place.shard.put(&request) {
@@ -204,8 +221,13 @@ impl Cache {
                     self.tell(place.shard, leaving);
                 }
                 Stored::Wait => backoff.snooze(),
-                Stored::Guarded if now_ms() < now + PATIENCE_MS => backoff.snooze(),
-                Stored::Guarded => return Err(self.full(key, value)),
+                Stored::Guarded => {
+                    let since = *guarded_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > PATIENCE {
+                        return Err(self.full(key, value));
+                    }
+                    backoff.snooze();
+                }
                 Stored::Full => return Err(self.full(key, value)),
             }
         }
@@ -230,12 +252,15 @@ impl Cache {
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
         let place = self.locate(key);
-        if let Some((found, value)) = place.shard.pin(place.space, place.key, key)
-            && !self.is_over(place, found)
-        {
-            place.shard.hit(place.space, found);
-            self.counters.hit();
-            return Some(value);
+        let block = protect::block();
+        if let Some((found, value)) = place.shard.pin(block, place.space, place.key, key) {
+            if self.is_good(place, found) {
+                place.shard.hit(place.space, found);
+                self.counters.hit(block);
+                return Some(value);
+            }
+            drop(value);
+            self.expire(place, found);
         }
         self.missed(key);
         None
@@ -251,8 +276,9 @@ impl Cache {
         };
         let cell = block.scratch();
         if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
-            if self.is_over(place, found) {
+            if !self.is_good(place, found) {
                 cell.store(0, Release);
+                self.expire(place, found);
             } else {
                 // SAFETY: protected by the cell.
                 let copied = unsafe {
@@ -260,7 +286,7 @@ impl Cache {
                 };
                 cell.store(0, Release);
                 place.shard.hit(place.space, found);
-                self.counters.hit();
+                self.counters.hit(Some(block));
                 return Some(Copied { copied, size: found.header.value_len() as usize });
             }
         }
@@ -268,11 +294,16 @@ impl Cache {
         None
     }
 
+    /// As [`get`](Self::get), but counts neither as a use nor in the statistics, and tells no listener.
+    pub fn peek(&self, key: &[u8]) -> Option<Value<'_>> {
+        let place = self.locate(key);
+        let (found, value) = place.shard.pin(protect::block(), place.space, place.key, key)?;
+        self.is_good(place, found).then_some(value)
+    }
+
     /// The length of a value in bytes. Counts neither as a use nor in the statistics.
     pub fn size_of(&self, key: &[u8]) -> Option<usize> {
-        let place = self.locate(key);
-        let (found, _pin) = place.shard.pin(place.space, place.key, key)?;
-        (!self.is_over(place, found)).then_some(found.header.value_len() as usize)
+        self.peek(key).map(|value| value.len())
     }
 
     /// Whether the key has a value. Counts neither as a use nor in the statistics.
@@ -282,12 +313,35 @@ impl Cache {
 
     /// Whether the time of a protected entry is over.
     #[inline]
-    fn is_over(&self, place: Place<'_>, found: Found) -> bool {
+    fn is_over(shard: &Shard, found: Found) -> bool {
         if !found.header.expires() {
             return false;
         }
         // SAFETY: protected by the caller.
-        unsafe { place.shard.expiry(found) }.is_some_and(|at| at <= now_ms())
+        unsafe { shard.expiry(found) }.is_some_and(|at| at <= now_ms())
+    }
+
+    /// Whether a protected entry may be shown: in time, and whole.
+    #[inline]
+    fn is_good(&self, place: Place<'_>, found: Found) -> bool {
+        self.is_shown(place.shard, found)
+    }
+
+    #[inline]
+    fn is_shown(&self, shard: &Shard, found: Found) -> bool {
+        // SAFETY: protected by the caller.
+        !Self::is_over(shard, found) && unsafe { shard.is_proven(0, found) }
+    }
+
+    /// Removes an entry that was found to be over.
+    #[cold]
+    fn expire(&self, place: Place<'_>, found: Found) {
+        let Place { shard, space, .. } = place;
+        if found.header.expires() {
+            let same = |loc| loc == found.loc;
+            let removal = shard.remove_at(space, found.token, Cause::Expired, self.listens(), same);
+            self.finish(shard, removal);
+        }
     }
 
     #[cold]
@@ -340,8 +394,8 @@ impl Cache {
         }
     }
 
-    /// Removes the entries whose time is over, and gives their number. Without it they leave as they get old, or when a get finds
-    /// them.
+    /// Removes the entries whose time is over, and gives their number. Without it they leave when a get finds them, or when
+    /// the policy chooses them.
     pub fn remove_expired(&self) -> usize {
         let (tell, now) = (self.listens(), now_ms());
         let mut removed = 0;
@@ -430,6 +484,15 @@ impl Cache {
         stats
     }
 
+    /// Writes a cache on a file to its medium, so that all entries survive a loss of power too. Does nothing for others. Dropping
+    /// the cache does it as well.
+    ///
+    /// # Errors
+    /// Those of `fsync`.
+    pub fn sync(&self) -> std::io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), std::fs::File::sync_all)
+    }
+
     /// Checks that all structures agree.
     ///
     /// # Panics
@@ -468,6 +531,12 @@ impl Cache {
         }
     }
 
+    /// Brings the line of the index that a search for the key starts with into the caches.
+    fn prefetch(&self, key: &[u8]) {
+        let place = self.locate(key);
+        place.shard.spaces[place.space].index.prefetch(place.key);
+    }
+
     #[inline]
     fn locate(&self, key: &[u8]) -> Place<'_> {
         let hash = self.hash.of(key);
@@ -481,9 +550,4 @@ impl Cache {
         }
         Ok(self.locate(key))
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_millis() as u64)
 }

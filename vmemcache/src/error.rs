@@ -45,6 +45,14 @@ pub enum Error {
         /// What the system said.
         cause: Cause,
     },
+    /// The file is no cache of this version, or damaged.
+    #[error("{} cannot be used: {what}; remove it, or name another file", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The medium has no space for the whole pool.
     #[error("no space for {size} bytes ({cause}); make the cache smaller or the place larger")]
     NoMedium {
@@ -94,6 +102,7 @@ impl Error {
             | Error::Extent { .. }
             | Error::Shards { .. }
             | Error::Policy(_)
+            | Error::Format { .. }
             | Error::Key { .. } => Errno::EINVAL,
             Error::Place { cause, .. }
             | Error::NoMedium { cause, .. }

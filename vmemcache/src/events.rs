@@ -20,11 +20,13 @@ pub enum Cause {
     Quota,
     /// The cache became smaller.
     Resized,
+    /// Its bytes had changed when the cache was opened again. Only counted: there is no value to tell of.
+    Damaged,
 }
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Cause; Cause::COUNT] = [
@@ -35,6 +37,7 @@ impl Cause {
         Cause::Cleared,
         Cause::Quota,
         Cause::Resized,
+        Cause::Damaged,
     ];
 
     /// The name in statistics.
@@ -47,6 +50,7 @@ impl Cause {
             Cause::Cleared => "cleared",
             Cause::Quota => "quota",
             Cause::Resized => "resized",
+            Cause::Damaged => "damaged",
         }
     }
 }

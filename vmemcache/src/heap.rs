@@ -50,6 +50,15 @@ impl Heap {
         heap
     }
 
+    pub(crate) fn first(&self) -> Loc {
+        self.first
+    }
+
+    /// Where the sentinel is.
+    pub(crate) fn end(&self) -> Loc {
+        self.end
+    }
+
     /// All units that blocks can have.
     pub(crate) fn total_units(&self) -> u32 {
         self.end - self.first

@@ -92,9 +92,23 @@ impl Bucket {
         self.tags[index].load(Acquire)
     }
 
+    /// The lanes that hold `tag`; all words in one mask, so that no branch depends on which word it is.
     #[inline]
-    fn lanes(word: u64, index: usize, tag: u16) -> u64 {
-        matching(word, tag) & if index == 2 { THIRD } else { !0 }
+    fn lanes(&self, tag: u16) -> Lanes {
+        let word = |index| matching(self.word(index), tag);
+        Lanes(word(0) >> 15 | word(1) >> 14 | (word(2) & THIRD) >> 13)
+    }
+
+    /// Which tag is in a lane.
+    #[inline]
+    fn tag(&self, lane: usize) -> u16 {
+        (self.word(lane / 4) >> (lane % 4 * 16)) as u16
+    }
+
+    fn set_tag(&self, lane: usize, tag: u16) {
+        let (word, shift) = (self.word(lane / 4), lane % 4 * 16);
+        let cleared = word & !(0xffff << shift);
+        self.tags[lane / 4].store(cleared | u64::from(tag) << shift, Release);
     }
 
     #[inline]
@@ -104,35 +118,20 @@ impl Bucket {
 
     /// Puts a token into an empty lane. Under the lock.
     fn put(&self, tag: u16, token: u32) -> bool {
-        for index in 0..3 {
-            let word = self.word(index);
-            let empty = Self::lanes(word, index, 0);
-            if empty != 0 {
-                let lane = empty.trailing_zeros() / 16;
-                self.tokens[index * 4 + lane as usize].store(token, Relaxed);
-                self.tags[index].store(word | u64::from(tag) << (lane * 16), Release);
-                return true;
-            }
-        }
-        false
+        let empty = self.lanes(0).find(|&lane| self.tag(lane) == 0);
+        let Some(lane) = empty else { return false };
+        self.tokens[lane].store(token, Relaxed);
+        self.set_tag(lane, tag);
+        true
     }
 
     /// Empties the lane of a token. Under the lock.
     fn remove(&self, tag: u16, token: u32) -> bool {
-        for index in 0..3 {
-            let word = self.word(index);
-            let mut lanes = Self::lanes(word, index, tag);
-            while lanes != 0 {
-                let lane = lanes.trailing_zeros() / 16;
-                let here = (word >> (lane * 16)) as u16 == tag;
-                if here && self.tokens[index * 4 + lane as usize].load(Relaxed) == token {
-                    self.tags[index].store(word & !(0xffff << (lane * 16)), Release);
-                    return true;
-                }
-                lanes &= lanes - 1;
-            }
-        }
-        false
+        let here =
+            |&lane: &usize| self.tag(lane) == tag && self.tokens[lane].load(Relaxed) == token;
+        let Some(lane) = self.lanes(tag).find(here) else { return false };
+        self.set_tag(lane, 0);
+        true
     }
 
     /// Counts an entry that passes by, or one less.
@@ -140,6 +139,20 @@ impl Bucket {
         let word = self.tags[2].load(Relaxed);
         let word = if comes { word + PASSED_ONE } else { word - PASSED_ONE };
         self.tags[2].store(word, Release);
+    }
+}
+
+/// A set of lanes: bit 16 * (lane % 4) + lane / 4 for each.
+struct Lanes(u64);
+
+impl Iterator for Lanes {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < 64).then(|| (bit % 4) * 4 + bit / 16)
     }
 }
 
@@ -177,17 +190,9 @@ impl Index {
             let mut at = key.home(buckets);
             for _ in 0..buckets {
                 let bucket = &table[at];
-                for index in 0..3 {
-                    let mut lanes = Bucket::lanes(bucket.word(index), index, key.tag());
-                    while lanes != 0 {
-                        let lane = index * 4 + lanes.trailing_zeros() as usize / 16;
-                        // The last false lane of the third word could be beyond the tokens.
-                        if let Some(token) = bucket.tokens.get(lane)
-                            && let Some(result) = found(token.load(Acquire))
-                        {
-                            return Some(result);
-                        }
-                        lanes &= lanes - 1;
+                for lane in bucket.lanes(key.tag()) {
+                    if let Some(result) = found(bucket.tokens[lane].load(Acquire)) {
+                        return Some(result);
                     }
                 }
                 if !bucket.passed() {
@@ -201,6 +206,21 @@ impl Index {
             }
             state = now;
         }
+    }
+
+    /// Brings the home bucket of a hash into the caches.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: Key32) {
+        let state = self.state.load(Relaxed);
+        let bucket = &raw const self.table(state)[key.home(state & !AREA)];
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: a hint.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(bucket.cast());
+        }
+        #[cfg(any(not(target_arch = "x86_64"), miri))]
+        let _ = bucket;
     }
 
     /// Adds an entry; there is [room](Self::is_full). Under the lock.

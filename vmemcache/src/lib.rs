@@ -1,22 +1,26 @@
-//! A cache of keys and values whose values lie in a large mapping of memory: tmpfs, persistent memory, CXL, huge pages.
+#![doc = include_str!("../README.md")]
 
 mod arena;
 mod block;
 mod builder;
 mod cache;
+mod check;
+mod clock;
 mod error;
 mod events;
+mod flight;
 mod heap;
 mod index;
 pub mod policy;
 mod protect;
 mod read;
+mod restart;
 mod shard;
 mod slab;
 mod stats;
 
 pub use builder::{Builder, MIN_POOL, MIN_SHARD, Replacement};
-pub use cache::{Cache, Copied, Put};
+pub use cache::{Cache, Copied, Entries, Put};
 pub use error::Error;
 pub use events::{Cause, Listener};
 pub use read::{Slices, Value};

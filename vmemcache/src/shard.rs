@@ -6,8 +6,10 @@
 //! | `shard/store.rs` | putting |
 //! | `shard/space.rs` | making room: allocation in one piece or several, eviction, reclaiming |
 //! | `shard/remove.rs` | removing |
+//! | `shard/rebuild.rs` | finding the entries again after a restart |
 
 mod read;
+mod rebuild;
 mod remove;
 mod space;
 mod store;

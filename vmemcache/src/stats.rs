@@ -1,9 +1,11 @@
 //! Statistics: what is counted, and how without sharing.
 
+mod text;
+
 use crate::arena::{Array, Zeroed};
 use crate::error::Error;
 use crate::events::Cause;
-use crate::protect::{self, BLOCKS};
+use crate::protect::{self, BLOCKS, Block};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -28,18 +30,18 @@ impl Counters {
     }
 
     #[inline]
-    pub(crate) fn hit(&self) {
-        self.count(|stripe| &stripe.hits);
+    pub(crate) fn hit(&self, block: Option<&Block>) {
+        self.count(block, |stripe| &stripe.hits);
     }
 
     #[inline]
     pub(crate) fn miss(&self) {
-        self.count(|stripe| &stripe.misses);
+        self.count(protect::block(), |stripe| &stripe.misses);
     }
 
     #[inline]
-    fn count(&self, which: impl Fn(&Stripe) -> &AtomicU64) {
-        match protect::block() {
+    fn count(&self, block: Option<&Block>, which: impl Fn(&Stripe) -> &AtomicU64) {
+        match block {
             Some(block) => {
                 let counter = which(&self.0[block.index()]);
                 counter.store(counter.load(Relaxed) + 1, Relaxed);

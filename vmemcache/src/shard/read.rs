@@ -2,9 +2,10 @@
 
 use super::{Shard, View};
 use crate::block::{Header, Loc};
+use crate::events::Cause;
 use crate::index::Key32;
 use crate::policy::{Policy, Token, touch};
-use crate::protect;
+use crate::protect::{self, Block};
 use crate::read::Value;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -15,6 +16,22 @@ pub(crate) struct Found {
     pub(crate) token: u32,
     pub(crate) loc: Loc,
     pub(crate) header: Header,
+}
+
+/// Whether two keys are equal. Most are short; they are compared without a call.
+#[inline]
+fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let eight = |bytes: &[u8], at: usize| bytes[at..].first_chunk().map(|&c| u64::from_ne_bytes(c));
+    match one.len() {
+        8..=16 => {
+            let end = one.len() - 8;
+            eight(one, 0) == eight(other, 0) && eight(one, end) == eight(other, end)
+        }
+        _ => one == other,
+    }
 }
 
 impl Shard {
@@ -47,13 +64,46 @@ impl Shard {
             // finds the cell before the block changes.
             let header = unsafe { self.units.header(loc) };
             // SAFETY: as above.
-            let same = unsafe { self.units.key(loc, header) } == bytes;
+            let same = same_bytes(unsafe { self.units.key(loc, header) }, bytes);
             same.then_some(Found { token, loc, header })
         });
         if found.is_none() {
             cell.store(0, Release);
         }
         found
+    }
+
+    /// Whether the content of an entry is as it was stored; looked at once after a restart. If not, the entry goes.
+    ///
+    /// # Safety
+    /// The entry is protected.
+    #[inline]
+    pub(crate) unsafe fn is_proven(&self, space: usize, found: Found) -> bool {
+        // SAFETY: forwarded.
+        !found.header.is_unproven() || unsafe { self.prove(space, found) }
+    }
+
+    #[cold]
+    unsafe fn prove(&self, space: usize, found: Found) -> bool {
+        let Found { token, loc, header } = found;
+        // SAFETY: contract.
+        let right = self
+            .rules
+            .check
+            .is_none_or(|check| unsafe { check.content_is_right(self.units, loc, header) });
+        if right {
+            let _state = self.lock();
+            if self.spaces[space].slab.get(token).loc() == Some(loc) {
+                // SAFETY: still the entry's block, under the lock.
+                unsafe {
+                    let header = self.units.header(loc).with_unproven(false);
+                    self.units.set_header(loc, header);
+                }
+            }
+        } else {
+            let _ = self.remove_at(space, token, Cause::Damaged, false, |at| at == loc);
+        }
+        right
     }
 
     /// Notes a hit for the policy.
@@ -91,13 +141,30 @@ impl Shard {
 
     /// Finds an entry and pins it.
     #[inline]
-    pub(crate) fn pin(&self, space: usize, key: Key32, bytes: &[u8]) -> Option<(Found, Value<'_>)> {
-        let Some(cell) = protect::block().and_then(protect::Block::guard_cell) else {
+    pub(crate) fn pin(
+        &self,
+        block: Option<&'static Block>,
+        space: usize,
+        key: Key32,
+        bytes: &[u8],
+    ) -> Option<(Found, Value<'_>)> {
+        let Some(cell) = block.and_then(Block::guard_cell) else {
             return self.pin_listed(space, key, bytes);
         };
         let found = self.find(space, key, bytes, cell)?;
         // SAFETY: found under the protection of the cell.
         Some((found, unsafe { Value::in_cell(self, found.loc, found.header, cell) }))
+    }
+
+    /// Pins the entry of a token, if there is one.
+    pub(crate) fn pin_token(&self, space: usize, token: u32) -> Option<(Found, Value<'_>)> {
+        // Empty slots need no lock to be seen.
+        self.spaces[space].slab.get(token).loc()?;
+        let mut state = self.lock();
+        let loc = self.spaces[space].slab.get(token).loc()?;
+        // SAFETY: live, and under the lock.
+        let header = unsafe { self.units.header(loc) };
+        Some((Found { token, loc, header }, self.pin_locked(&mut state, loc)))
     }
 
     #[cold]
@@ -114,7 +181,7 @@ impl Shard {
     pub(super) fn pin_locked(&self, state: &mut super::State, loc: Loc) -> Value<'_> {
         // SAFETY: under the lock.
         let header = unsafe { self.units.header(loc) };
-        match protect::block().and_then(protect::Block::guard_cell) {
+        match protect::block().and_then(Block::guard_cell) {
             Some(cell) => {
                 cell.store(self.address(loc), Release);
                 // SAFETY: nobody takes it away before the lock is given up.

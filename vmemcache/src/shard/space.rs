@@ -2,6 +2,7 @@
 
 use super::{Leaving, Shard, State, View};
 use crate::block::{Header, Loc, Units, WORD, chain_word};
+use crate::check::{CHECK_WORD, Check};
 use crate::events::Cause;
 use crate::policy::Policy;
 use crate::protect::{self, Fences, Protection};
@@ -39,6 +40,8 @@ pub(crate) struct Rules {
     pub(crate) contiguous: bool,
     /// What is kept free or in limbo, so that space is reclaimed in batches.
     pub(crate) reserve: u32,
+    /// Makes the checksums of caches that survive restarts.
+    pub(crate) check: Option<Check>,
     /// Hashes keys.
     pub(crate) hash: KeyHash,
 }
@@ -281,6 +284,11 @@ impl Shard {
             let header = self.units.header(loc);
             (header, self.entry_units(loc, header) as u32)
         };
+        if self.rules.check.is_some() {
+            // Gone for good, also if its space is not used again before a crash.
+            // SAFETY: entries of such caches have the word.
+            unsafe { self.units.word(loc, CHECK_WORD) }.store(0, Relaxed);
+        }
         if self.fences == Fences::Equal {
             self.fences.reclaimer();
             if protect::protection(self.address(loc)) == Protection::None

@@ -3,6 +3,8 @@
 use super::space::{Draft, Room};
 use super::{Found, Leaving, Shard, State, View};
 use crate::block::{Header, Loc};
+use crate::check::CHECK_WORD;
+use crate::clock::now_ms;
 use crate::events::Cause;
 use crate::index::Key32;
 use crate::policy::{Policy, Token, touch};
@@ -33,7 +35,6 @@ pub(crate) struct Request<'a> {
     pub(crate) mode: Mode,
     /// Milliseconds since 1970.
     pub(crate) expires: Option<u64>,
-    pub(crate) now: u64,
     /// Somebody listens.
     pub(crate) tell: bool,
 }
@@ -97,13 +98,16 @@ impl Shard {
 
     /// What the mode says about the entry that is there or not.
     fn refusal<'s>(&'s self, request: &Request<'_>) -> Option<Stored<'s>> {
+        if request.mode == Mode::Always {
+            return None;
+        }
         let found = self.find_locked(request.space, request.key, request.bytes);
         match (request.mode, found) {
             (Mode::Always, _) | (Mode::IfAbsent, None) => None,
             (Mode::IfPresent, None) => Some(Stored::Missing),
             (mode, Some(found)) => {
                 // SAFETY: under the lock.
-                let expired = unsafe { self.expiry(found) }.is_some_and(|at| at <= request.now);
+                let expired = unsafe { self.expiry(found) }.is_some_and(|at| at <= now_ms());
                 match mode {
                     Mode::IfAbsent if !expired => Some(Stored::Exists),
                     Mode::IfPresent if expired => Some(Stored::Missing),
@@ -131,6 +135,10 @@ impl Shard {
                 ptr::copy_nonoverlapping(piece.as_ptr(), start, len);
                 rest = behind;
             }
+            if let Some(check) = self.rules.check {
+                let word = check.word(self.units, loc, header);
+                self.units.word(loc, CHECK_WORD).store(word, Relaxed);
+            }
         }
     }
 
@@ -154,11 +162,18 @@ impl Shard {
         if let Some(old) = self.find_locked(space, request.key, request.bytes) {
             return self.swap(&mut state, space, old, loc, units, request);
         }
-        self.insert(&mut state, request, loc, units);
+        self.insert(&mut state, request, loc, units, request.value.len() as u64);
         Stored::Inserted
     }
 
-    fn insert(&self, state: &mut State, request: &Request<'_>, loc: Loc, units: u64) {
+    pub(super) fn insert(
+        &self,
+        state: &mut State,
+        request: &Request<'_>,
+        loc: Loc,
+        units: u64,
+        value_len: u64,
+    ) {
         let space = request.space;
         let parts = &self.spaces[space];
         let space_state = &mut state.spaces[space];
@@ -171,7 +186,7 @@ impl Shard {
         let token = parts.slab.take(&mut space_state.slab, request.key.upper(), flags);
         let token = token.expect("room was made for it");
         parts.slab.get(token).set_loc(loc);
-        space_state.payload += (request.bytes.len() + request.value.len()) as u64;
+        space_state.payload += request.bytes.len() as u64 + value_len;
         space_state.units += units;
         parts.index.insert(request.key, token);
         if let Some(policy) = &mut space_state.policy {

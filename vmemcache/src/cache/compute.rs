@@ -1,0 +1,70 @@
+//! Getting a value, or computing it once.
+
+use super::Cache;
+use crate::error::Error;
+use crate::read::Value;
+
+/// # Getting or computing
+impl Cache {
+    /// Gets a value; when there is none, computes and stores it. Of several threads that miss a key at once, one computes and
+    /// the others wait. When the computation fails, the next one tries.
+    ///
+    /// None when the entry left again between the two, which takes a cache that is much too small.
+    ///
+    /// # Errors
+    /// Those of `compute`, and of [`put`](Self::put).
+    ///
+    /// # Panics
+    /// When `compute` asks for the same key.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = vmemcache::Cache::builder().size(1 << 20).anonymous()?;
+    /// let value = cache.get_or_insert_with(b"6 * 7", || Ok::<_, vmemcache::Error>(b"42".to_vec()))?;
+    /// assert_eq!(value.unwrap().to_vec(), b"42");
+    /// # Ok::<(), vmemcache::Error>(())
+    /// ```
+    pub fn get_or_insert_with<V: AsRef<[u8]>, E: From<Error>>(
+        &self,
+        key: &[u8],
+        compute: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Option<Value<'_>>, E> {
+        loop {
+            if let Some(value) = self.get(key) {
+                return Ok(Some(value));
+            }
+            let Some(flight) = self.flights.start(key) else { continue };
+            // Somebody may have landed between the look and the start.
+            if self.contains(key) {
+                drop(flight);
+                continue;
+            }
+            self.put(key, compute()?.as_ref())?;
+            return Ok(self.peek(key));
+        }
+    }
+
+    /// As [`get_or_insert_with`](Self::get_or_insert_with), for a value that comes from a future. Needs no particular
+    /// runtime. When the returned future is dropped before its end, the next caller computes.
+    ///
+    /// # Errors
+    /// Those of `compute`, and of [`put`](Self::put).
+    pub async fn get_or_insert_async<V: AsRef<[u8]>, E: From<Error>>(
+        &self,
+        key: &[u8],
+        compute: impl Future<Output = Result<V, E>>,
+    ) -> Result<Option<Value<'_>>, E> {
+        loop {
+            if let Some(value) = self.get(key) {
+                return Ok(Some(value));
+            }
+            let Some(flight) = self.flights.start_async(key).await else { continue };
+            if self.contains(key) {
+                drop(flight);
+                continue;
+            }
+            self.put(key, compute.await?.as_ref())?;
+            return Ok(self.peek(key));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Caches that outlive their process: the file's first page, and finding the entries again.
+//!
+//! ```text
+//! file: | superblock, 4096 bytes | heap of shard 0 | heap of shard 1 | ...
+//! ```
+//!
+//! The superblock does not change while the cache is used, so an unclean end needs no repair of it. Entries are found by
+//! walking the blocks of each heap. Where a walk meets something that cannot be, it looks for the next entry whose header has
+//! the right checksum; all between is free space. What users stored is checked when it is first read.
+
+use crate::error::Error;
+use std::path::Path;
+
+/// Bytes before the first heap.
+pub(crate) const HEAD: usize = 4096;
+const MAGIC: [u8; 8] = *b"VMEMCACH";
+const VERSION: u32 = 1;
+const CHECKED: usize = 40;
+
+/// What one must know of a file to use it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Superblock {
+    /// Of the whole file in bytes.
+    pub(crate) len: u64,
+    pub(crate) shards: u32,
+    /// Units of the heaps are `1 << shift` bytes.
+    pub(crate) shift: u32,
+    /// Extents in units.
+    pub(crate) extent: u32,
+    /// A random number of the file.
+    pub(crate) salt: u64,
+}
+
+impl Superblock {
+    pub(crate) fn to_bytes(self) -> [u8; CHECKED + 4] {
+        let mut bytes = [0; CHECKED + 4];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.shards.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.len.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.shift.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.extent.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.salt.to_le_bytes());
+        let sum = crc32c::crc32c(&bytes[..CHECKED]);
+        bytes[CHECKED..].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the start of a file; none for a file that was never used.
+    pub(crate) fn from_bytes(
+        bytes: &[u8],
+        file_len: u64,
+        path: &Path,
+    ) -> Result<Option<Superblock>, Error> {
+        let wrong = |what| Err(Error::Format { path: path.to_owned(), what });
+        if bytes.iter().all(|&byte| byte == 0) {
+            return Ok(None);
+        }
+        if bytes.len() < CHECKED + 4 || bytes[..8] != MAGIC {
+            return wrong("it is no cache");
+        }
+        let u32_at = |at: usize| bytes[at..].first_chunk().map_or(0, |&b| u32::from_le_bytes(b));
+        let u64_at = |at: usize| bytes[at..].first_chunk().map_or(0, |&b| u64::from_le_bytes(b));
+        if u32_at(8) != VERSION {
+            return wrong("another version wrote it");
+        }
+        if crc32c::crc32c(&bytes[..CHECKED]) != u32_at(CHECKED) {
+            return wrong("its first page is damaged");
+        }
+        let block = Superblock {
+            len: u64_at(16),
+            shards: u32_at(12),
+            shift: u32_at(24),
+            extent: u32_at(28),
+            salt: u64_at(32),
+        };
+        if block.len > file_len || block.shards == 0 || block.shift < 3 || block.extent == 0 {
+            return wrong("it was cut");
+        }
+        Ok(Some(block))
+    }
+}

@@ -1,0 +1,202 @@
+//! Finding the entries of a heap again.
+
+use super::{Mode, Request, Shard, State};
+use crate::block::{Header, Loc, WORD};
+use crate::check::CHECK_WORD;
+use crate::clock::now_ms;
+use crate::index::Key32;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A block in use, as the walk found it.
+#[derive(Clone, Copy)]
+struct Block {
+    loc: Loc,
+    units: u32,
+    is_entry: bool,
+    keep: bool,
+}
+
+impl Shard {
+    /// Fills index and heap from what the memory holds. For a shard with a bare heap that nobody uses yet.
+    pub(crate) fn rebuild(&self) {
+        let mut state = self.lock();
+        let mut blocks = self.walk(&state);
+        self.claim_parts(&mut blocks);
+        for block in blocks.iter_mut().filter(|block| block.is_entry && block.keep) {
+            block.keep = self.adopt(&mut state, block.loc);
+        }
+        self.drop_unclaimed(&mut blocks);
+        self.lay_out(&mut state, &blocks);
+    }
+
+    /// The blocks in use. Parts are not kept until an entry claims them.
+    fn walk(&self, state: &State) -> Vec<Block> {
+        let (mut loc, end) = (state.heap.first(), state.heap.end());
+        let mut blocks = Vec::new();
+        let mut lost = false;
+        while loc < end {
+            // SAFETY: inside the heap.
+            let header = unsafe { self.units.header(loc) };
+            if let Some(units) = self.entry_at(loc, end, header) {
+                blocks.push(Block { loc, units, is_entry: true, keep: true });
+                lost = false;
+                loc += units;
+                continue;
+            }
+            // After something that cannot be, only an entry says where the blocks go on.
+            let units = header.units();
+            if lost || header.is_entry() || units == 0 || units > end - loc {
+                lost = true;
+                loc += 1;
+                continue;
+            }
+            if header.is_part() && !header.is_free() {
+                blocks.push(Block { loc, units, is_entry: false, keep: false });
+            }
+            loc += units;
+        }
+        blocks
+    }
+
+    /// The length in units of the entry's first block, if there is an entry with a right header.
+    fn entry_at(&self, loc: Loc, end: Loc, header: Header) -> Option<u32> {
+        let check = self.rules.check?;
+        let layout = self.units.layout(header);
+        let room = self.units.bytes(end - loc);
+        if !header.is_entry() || (layout.key + header.key_len()) as u64 > room {
+            return None;
+        }
+        // SAFETY: the words before the key are inside the heap.
+        if !unsafe { check.head_is_right(self.units, loc, header) } {
+            return None;
+        }
+        let units = if header.is_chained() {
+            // SAFETY: the word is there by the header, which is right.
+            let units = unsafe { self.units.chain(loc, header) }.1;
+            let least = self.units.round_up((layout.key + header.key_len()) as u64);
+            (u64::from(units) >= least).then_some(u64::from(units))?
+        } else {
+            self.rules.block_units(self.units, self.units.entry_len(header))
+        };
+        (units > 0 && units <= u64::from(end - loc)).then_some(units as u32)
+    }
+
+    /// Follows the chains: entries whose parts are not all there are not kept.
+    fn claim_parts(&self, blocks: &mut [Block]) {
+        let parts: HashMap<Loc, usize> = blocks
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| !b.is_entry)
+            .map(|(at, b)| (b.loc, at))
+            .collect();
+        for at in 0..blocks.len() {
+            let Block { loc, units, is_entry: true, .. } = blocks[at] else { continue };
+            // SAFETY: an entry with a right header.
+            let header = unsafe { self.units.header(loc) };
+            if !header.is_chained() {
+                continue;
+            }
+            // SAFETY: as above.
+            let mut next = unsafe { self.units.chain(loc, header) }.0;
+            let mut left = self.units.entry_len(header).saturating_sub(self.units.bytes(units));
+            let mut claimed = Vec::new();
+            while next != 0 {
+                let part = parts.get(&next).filter(|&&part| !blocks[part].keep);
+                let Some(&part) = part else { break };
+                let room = self.units.bytes(blocks[part].units);
+                if left == 0 || room <= 2 * WORD as u64 {
+                    break;
+                }
+                left = left.saturating_sub(room - 2 * WORD as u64);
+                blocks[part].keep = true;
+                claimed.push(part);
+                // SAFETY: a block with two words or more.
+                next = unsafe { self.units.word(next, 1) }.load(Relaxed) as Loc;
+            }
+            if next != 0 || left != 0 {
+                blocks[at].keep = false;
+                for part in claimed {
+                    blocks[part].keep = false;
+                }
+            }
+        }
+    }
+
+    /// Makes an entry known. False if it is not wanted: too old, or the key is there already.
+    fn adopt(&self, state: &mut State, loc: Loc) -> bool {
+        // SAFETY: an entry with a right header and all its parts.
+        unsafe {
+            let header = self.units.header(loc);
+            let key = self.units.key(loc, header);
+            let expires = self.expiry(super::Found { token: 0, loc, header });
+            let key32 = Key32::new(self.rules.hash.of(key));
+            let known = self.find_locked(0, key32, key).is_some();
+            let has_room = self.spaces[0].slab.has_room(&state.spaces[0].slab);
+            if known || !has_room || expires.is_some_and(|at| at <= now_ms()) {
+                return false;
+            }
+            self.units.set_header(loc, header.with_unproven(true));
+            let request = Request {
+                space: 0,
+                key: key32,
+                bytes: key,
+                value: &[],
+                mode: Mode::IfAbsent,
+                expires,
+                tell: false,
+            };
+            let units = self.entry_units(loc, header);
+            self.insert(state, &request, loc, units, header.value_len());
+        }
+        true
+    }
+
+    /// Entries that were not adopted keep no parts.
+    fn drop_unclaimed(&self, blocks: &mut [Block]) {
+        let mut kept: std::collections::HashSet<Loc> = std::collections::HashSet::new();
+        for block in blocks.iter().filter(|block| block.is_entry && block.keep) {
+            // SAFETY: an entry with a right header and all its parts.
+            unsafe {
+                let header = self.units.header(block.loc);
+                if header.is_chained() {
+                    let mut next = self.units.chain(block.loc, header).0;
+                    while next != 0 {
+                        kept.insert(next);
+                        next = self.units.word(next, 1).load(Relaxed) as Loc;
+                    }
+                }
+            }
+        }
+        for block in blocks.iter_mut().filter(|block| !block.is_entry) {
+            block.keep = kept.contains(&block.loc);
+        }
+    }
+
+    /// Makes free blocks of all that is not kept.
+    fn lay_out(&self, state: &mut State, blocks: &[Block]) {
+        let mut at = state.heap.first();
+        for block in blocks {
+            // SAFETY: blocks of the heap, in rising order; what is between them is nobody's.
+            unsafe {
+                if !block.keep {
+                    if block.is_entry {
+                        self.units.word(block.loc, CHECK_WORD).store(0, Relaxed);
+                    }
+                    continue;
+                }
+                let header = if block.is_entry {
+                    self.units.header(block.loc).with_prev_free(false)
+                } else {
+                    Header::part(block.units)
+                };
+                self.units.set_header(block.loc, header);
+                state.heap.add_free(at, block.loc - at);
+            }
+            at = block.loc + block.units;
+        }
+        let end = state.heap.end();
+        // SAFETY: as above; the sentinel is behind.
+        unsafe { state.heap.add_free(at, end - at) };
+    }
+}

@@ -1,0 +1,90 @@
+//! Statistics as text for other programs.
+
+use super::Stats;
+use crate::events::Cause;
+use std::fmt::Write;
+
+/// Name, whether it only rises, meaning, value.
+type Row = (&'static str, bool, &'static str, u64);
+
+impl Stats {
+    fn rows(&self) -> [Row; 13] {
+        [
+            ("hits", true, "Gets that found something.", self.hits),
+            ("misses", true, "Gets that found nothing.", self.misses),
+            ("inserted", true, "Entries that came in.", self.inserted),
+            ("replaced", true, "Values that took the place of others.", self.replaced),
+            ("chained", true, "Values stored in several pieces.", self.chained),
+            ("entries", false, "Entries now.", self.entries),
+            ("payload_bytes", false, "Keys and values.", self.payload_bytes),
+            ("used_bytes", false, "What entries take of the pool.", self.used_bytes),
+            ("free_bytes", false, "What is free for entries.", self.free_bytes),
+            ("pinned_bytes", false, "What readers keep from being freed.", self.pinned_bytes),
+            ("free_regions", false, "Separate free regions.", self.free_regions),
+            ("pool_bytes", false, "The size of the pool.", self.pool_bytes),
+            ("metadata_bytes", false, "DRAM for entries.", self.metadata_bytes),
+        ]
+    }
+
+    /// All numbers as a JSON object; those that left as an object `left` by cause.
+    pub fn to_json(&self) -> String {
+        let mut text = String::from("{");
+        for (name, _, _, value) in self.rows() {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "\"{name}\":{value},");
+        }
+        text.push_str("\"left\":{");
+        for (at, cause) in Cause::ALL.into_iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            let _ = write!(text, "{comma}\"{}\":{}", cause.name(), self.left(cause));
+        }
+        text.push_str("}}");
+        text
+    }
+
+    /// All numbers in the text format of Prometheus, as `vmemcache_...{cache="name"}`.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = vmemcache::Cache::builder().size(1 << 20).anonymous()?;
+    /// let text = cache.stats().to_prometheus("sessions");
+    /// assert!(text.contains("vmemcache_hits_total{cache=\"sessions\"} 0\n"));
+    /// # Ok::<(), vmemcache::Error>(())
+    /// ```
+    pub fn to_prometheus(&self, cache: &str) -> String {
+        let label = cache.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let mut text = String::new();
+        for (name, rises, help, value) in self.rows() {
+            let (suffix, kind) = if rises { ("_total", "counter") } else { ("", "gauge") };
+            let name = format!("vmemcache_{name}{suffix}");
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            let _ = writeln!(text, "{name}{{cache=\"{label}\"}} {value}");
+        }
+        let name = "vmemcache_left_total";
+        let _ = writeln!(text, "# HELP {name} Entries that left.\n# TYPE {name} counter");
+        for cause in Cause::ALL {
+            let (value, cause) = (self.left(cause), cause.name());
+            let _ = writeln!(text, "{name}{{cache=\"{label}\",cause=\"{cause}\"}} {value}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts() {
+        let mut stats = Stats { hits: 3, pool_bytes: 4096, ..Stats::default() };
+        stats.left[Cause::Capacity as usize] = 7;
+        let json = stats.to_json();
+        assert!(json.starts_with("{\"hits\":3,\"misses\":0,"));
+        assert!(json.ends_with("\"left\":{\"capacity\":7,\"explicit\":0,\"replaced\":0,\"expired\":0,\"cleared\":0,\"quota\":0,\"resized\":0,\"damaged\":0}}"));
+        let text = stats.to_prometheus("a\"b");
+        assert!(text.contains(
+            "# TYPE vmemcache_pool_bytes gauge\nvmemcache_pool_bytes{cache=\"a\\\"b\"} 4096\n"
+        ));
+        assert!(text.contains("vmemcache_left_total{cache=\"a\\\"b\",cause=\"capacity\"} 7\n"));
+    }
+}

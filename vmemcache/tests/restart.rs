@@ -1,0 +1,279 @@
+//! Caches on files: what is there after a clean end, after a kill, and when the file was damaged.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Random, check_stamped, stamped};
+use vmemcache::policy::Kind;
+use vmemcache::{Builder, Cache, Cause, Error};
+
+/// A file that goes when the test ends.
+struct TestFile(PathBuf);
+
+impl TestFile {
+    fn new(name: &str) -> TestFile {
+        let path = Path::new("/dev/shm").join(format!("vmemcache-{name}-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        TestFile(path)
+    }
+}
+
+impl Drop for TestFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn builder() -> Builder {
+    Cache::builder().size(1 << 20).policy(Kind::Lru)
+}
+
+/// Opens a cache whose last user has just gone; a child of another test may hold a copy of its descriptor for a moment.
+fn open(builder: &Builder, file: &TestFile) -> Cache {
+    let start = Instant::now();
+    loop {
+        match builder.warm_file(&file.0) {
+            Err(error) if error.errno() == libc::EWOULDBLOCK && start.elapsed().as_secs() < 10 => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result.unwrap(),
+        }
+    }
+}
+
+/// A stream that fills the cache with small and large values, also in pieces, and removes some.
+fn fill(cache: &Cache, seed: u64, steps: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut random = Random::new(seed);
+    for step in 0..steps {
+        let key = random.below(1500);
+        let len = if random.below(30) == 0 { random.below(100_000) } else { random.below(2000) };
+        let value = stamped(step << 16 | key, 8 + len as usize);
+        if random.below(10) == 0 {
+            cache.remove(&key.to_le_bytes());
+        } else {
+            cache.put(&key.to_le_bytes(), &value).unwrap();
+        }
+    }
+    (0..1500u64)
+        .filter_map(|key: u64| Some((key, cache.get(&key.to_le_bytes())?.to_vec())))
+        .collect()
+}
+
+#[test]
+fn everything_is_there_after_a_clean_end() {
+    for (shards, exact) in [(1, true), (4, false)] {
+        let file = TestFile::new(&format!("clean{shards}"));
+        let builder = builder().shards(shards).exact_space(exact);
+        let mut expected: Vec<(u64, Vec<u8>)> = vec![];
+        for round in 0..4 {
+            let cache = open(&builder, &file);
+            cache.validate();
+            assert_eq!(cache.len(), expected.len(), "round {round}");
+            for (key, value) in &expected {
+                let found = cache.get(&key.to_le_bytes()).map(|found| found.to_vec());
+                assert!(
+                    found.as_ref() == Some(value),
+                    "round {round}: {key}, {} bytes, {found:?}",
+                    value.len()
+                );
+            }
+            assert_eq!(cache.stats().left(Cause::Damaged), 0);
+            expected = fill(&cache, round, 3000);
+            assert!(cache.stats().chained > 0, "some values are in pieces");
+        }
+    }
+}
+
+#[test]
+fn times_go_on() {
+    let file = TestFile::new("times");
+    let cache = open(&builder(), &file);
+    cache.put_with_ttl(b"short", b"1", Duration::from_millis(30)).unwrap();
+    cache.put_with_ttl(b"long", b"2", Duration::from_secs(1000)).unwrap();
+    drop(cache);
+    std::thread::sleep(Duration::from_millis(40));
+    let cache = open(&builder(), &file);
+    assert!(cache.get(b"short").is_none());
+    assert_eq!(cache.get(b"long").unwrap().to_vec(), b"2");
+    assert_eq!(cache.len(), 1);
+}
+
+/// Runs in a process of its own: puts, and says so, until it is killed.
+#[test]
+#[ignore = "a part of the next test"]
+fn victim() {
+    let (Ok(path), Ok(first)) = (std::env::var("VICTIM_FILE"), std::env::var("VICTIM_FIRST"))
+    else {
+        panic!("started by the test of kills only");
+    };
+    let cache = Cache::builder().policy(Kind::Lru).warm_file(path).unwrap();
+    let mut out = std::io::stdout().lock();
+    for version in first.parse::<u64>().unwrap().. {
+        let key = version % 40;
+        if version % 7 == 0 {
+            cache.remove(&key.to_le_bytes());
+            writeln!(out, "\n- {key} {version}").unwrap();
+        } else {
+            let len = if version % 50 == 0 { 60_000 } else { 8 + version % 3000 };
+            cache.put(&key.to_le_bytes(), &stamped(version, len as usize)).unwrap();
+            writeln!(out, "\n+ {key} {version}").unwrap();
+        }
+    }
+}
+
+/// Whatever the victim has said to be there is there, unless something newer is.
+#[test]
+fn kills() {
+    const ROUNDS: u64 = 200;
+    let file = TestFile::new("kill");
+    drop(builder().size(2 << 20).warm_file(&file.0).unwrap());
+    let mut said = vec![(0, true); 40];
+    let mut random = Random::new(5);
+    let mut version = 1;
+    let mut seen = 0;
+    for round in 0..ROUNDS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "victim", "--nocapture"])
+            .env("VICTIM_FILE", &file.0)
+            .env("VICTIM_FIRST", version.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let enough = 1 + random.below(300);
+        let mut count = 0;
+        let mut note = |line: &str| {
+            let mut words = line.split(' ');
+            let (Some(sign @ ("+" | "-")), Some(key), Some(v)) =
+                (words.next(), words.next(), words.next())
+            else {
+                return false;
+            };
+            let (Ok(key), Ok(v)) = (key.parse::<usize>(), v.parse::<u64>()) else { return false };
+            said[key] = (v, sign == "+");
+            version = version.max(v + 1);
+            true
+        };
+        while count < enough {
+            count += u64::from(note(&lines.next().expect("the victim lives").unwrap()));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it had said before it died.
+        for line in lines.map_while(Result::ok) {
+            note(&line);
+        }
+        version += 10;
+        let cache = open(&Cache::builder().policy(Kind::Lru), &file);
+        cache.validate();
+        for (key, &(v, present)) in said.iter().enumerate() {
+            let found =
+                cache.get(&(key as u64).to_le_bytes()).map(|value| check_stamped(&value.to_cow()));
+            match found {
+                Some(stamp) => {
+                    assert_eq!(stamp % 40, key as u64);
+                    assert!(stamp >= v && (present || stamp > v), "round {round}: {stamp} for {v}");
+                    seen += 1;
+                }
+                // The next operation may have removed it, and not have said so any more.
+                None => assert!(
+                    !present || v == 0 || (v + 40) >= version - 10 - 40,
+                    "round {round}: {key} is lost"
+                ),
+            }
+        }
+        assert_eq!(cache.stats().left(Cause::Damaged), 0, "what is found is whole");
+    }
+    assert!(seen > ROUNDS * 10, "{seen} entries found");
+}
+
+#[test]
+fn damage_is_found_or_harmless() {
+    let file = TestFile::new("flips");
+    let cache = open(&builder(), &file);
+    let expected = fill(&cache, 9, 4000);
+    drop(cache);
+    let image = fs::read(&file.0).unwrap();
+    let mut random = Random::new(3);
+    let (mut lost, mut found) = (0, 0);
+    for round in 0..300 {
+        let mut damaged = image.clone();
+        for _ in 0..1 + random.below(40) {
+            // Behind the superblock; that is another test.
+            let at = 4096 + random.below(damaged.len() as u64 - 4096) as usize;
+            match random.below(3) {
+                0 => damaged[at] ^= 1 << random.below(8),
+                1 => damaged[at..].iter_mut().take(8).for_each(|byte| *byte = random.next() as u8),
+                _ => damaged[at..].iter_mut().take(3000).for_each(|byte| *byte = 0),
+            }
+        }
+        fs::write(&file.0, &damaged).unwrap();
+        let cache = open(&builder(), &file);
+        cache.validate();
+        for (key, value) in &expected {
+            match cache.get(&key.to_le_bytes()) {
+                Some(got) => {
+                    assert!(got.to_vec() == *value, "round {round}: a wrong value for {key}");
+                    found += 1;
+                }
+                None => lost += 1,
+            }
+        }
+        // And it can be used on.
+        fill(&cache, round, 50);
+        cache.validate();
+    }
+    assert!(lost > 300 && found > 10 * lost, "{lost} lost, {found} found");
+}
+
+#[test]
+fn other_files_are_refused() {
+    let file = TestFile::new("other");
+    let format = |what: &str| matches!(builder().warm_file(&file.0), Err(Error::Format { what: w, .. }) if w == what);
+    fs::write(&file.0, b"something of value").unwrap();
+    assert!(format("it is no cache"));
+    assert_eq!(fs::read(&file.0).unwrap(), b"something of value", "and not touched");
+    fs::remove_file(&file.0).unwrap();
+    drop(builder().warm_file(&file.0).unwrap());
+    let raw = || fs::File::options().write(true).open(&file.0).unwrap();
+    raw().write_all_at(&[2], 8).unwrap();
+    assert!(format("another version wrote it"));
+    raw().write_all_at(&[1], 8).unwrap();
+    assert!(builder().warm_file(&file.0).is_ok());
+    for at in 12..44 {
+        let byte = fs::read(&file.0).unwrap()[at];
+        raw().write_all_at(&[byte ^ 0x10], at as u64).unwrap();
+        assert!(format("its first page is damaged"), "byte {at}");
+        raw().write_all_at(&[byte], at as u64).unwrap();
+    }
+    raw().set_len(500_000).unwrap();
+    assert!(format("it was cut"));
+    let in_use = TestFile::new("in-use");
+    let _cache = builder().warm_file(&in_use.0).unwrap();
+    let again = builder().warm_file(&in_use.0).unwrap_err();
+    assert_eq!(again.errno(), libc::EWOULDBLOCK);
+}
+
+#[test]
+fn a_million_entries_are_found_quickly() {
+    let entries: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    let file = TestFile::new("million");
+    let builder = Cache::builder().size(entries as usize * 160).policy(Kind::Lru);
+    let cache = open(&builder, &file);
+    for key in 0..entries {
+        cache.put(&key.to_le_bytes(), &stamped(key, 100)).unwrap();
+    }
+    drop(cache);
+    let start = Instant::now();
+    let cache = open(&builder, &file);
+    let took = start.elapsed();
+    println!("{entries} entries in {took:?}");
+    assert_eq!(cache.len() as u64, entries);
+    assert!(took < Duration::from_secs(1) || cfg!(debug_assertions), "{took:?}");
+}
