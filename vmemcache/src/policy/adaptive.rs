@@ -13,8 +13,9 @@ mod windowed;
 ///
 /// # The queues
 ///
-/// New entries go into the *window*, a queue of a share of the capacity. What leaves it is either hit meanwhile, and
-/// goes round once more, or it is evicted and leaves a *ghost*: a few bits that tell that this key was here, and when. A
+/// New entries go into the *window*, which has a share of the capacity, in two halves. At the end of each half an entry
+/// that was hit in it goes round once more, from the start; one that was not hit goes on to the older half, and at its end it
+/// is evicted and leaves a *ghost*: a few bits that tell that this key was here, and when. A
 /// key that comes back while its ghost is known may go into the *main* queue, which has the rest of the capacity.
 /// There, entries that were hit go round, losing one of at most three counted hits each time.
 ///
@@ -32,7 +33,7 @@ mod windowed;
 /// # The share of the window
 ///
 /// No share is right everywhere. Almost none suits loops and independent references, a tenth or more suits objects that
-/// are used in bursts, and with all of the capacity the policy is CLOCK, hence close to LRU, which is best where
+/// are used in bursts, and with all of the capacity the policy is a CLOCK of two generations, hence close to LRU, which is best where
 /// each key is used a few times and never again. So four miniatures of the policy with shares of 1, 10, 40 and 100 per
 /// cent run beside it, on a sample of the keys, as caches of as many entries as the sample's part of the real one
 /// ("miniature simulation": C. Waldspurger et al., USENIX ATC 2017). All four see the same requests, so their hits can be
@@ -132,7 +133,8 @@ impl Policy for Adaptive {
         let hash = spread(entries.hash(token));
         self.fit_shadows();
         let sampled = self.sample(hash);
-        self.queues.insert(token, hash, entries.bytes(token), &self.split);
+        entries.mark(token).store(0, Relaxed);
+        self.queues.insert(token, hash, entries, &self.split);
         // Before there are miniatures, all that is known of their sample is that it will be part of this one.
         let flag = sampled || (self.shadows.is_none() && shadows::may_be_sampled(hash));
         self.queues.set_flag(token, flag);

@@ -188,7 +188,7 @@ impl Miniature {
         self.slab.ids[token.index() as usize] = id;
         self.slab.mark(token).store(0, Relaxed);
         self.index.insert(id, token);
-        self.queues.insert(token, spread(u64::from(id)), 1, &self.split);
+        self.queues.insert(token, spread(u64::from(id)), &self.slab, &self.split);
         false
     }
 

@@ -6,8 +6,12 @@ use crate::policy::ghost::Ghosts;
 use crate::policy::queues::Queues;
 use crate::policy::{ARMED, COUNT, Entries, Token, spread};
 
-const WINDOW: usize = 0;
-const MAIN: usize = 1;
+/// The newer and the older half of the window.
+const YOUNG: usize = 0;
+const OLD: usize = 1;
+const MAIN: usize = 2;
+/// Entries that an insertion moves from the newer to the older half, at most.
+const AGED_PER_INSERTION: usize = 4;
 pub(super) const MARK_MAX: u8 = 3;
 
 /// What window and main queue are to have of the capacity.
@@ -35,7 +39,7 @@ struct Round {
 
 #[derive(Debug)]
 pub(super) struct Windowed {
-    queues: Queues<2>,
+    queues: Queues<3>,
     ghosts: Ghosts,
     /// Time: insertions so far.
     clock: u32,
@@ -53,11 +57,15 @@ impl Windowed {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queues.len(WINDOW) + self.queues.len(MAIN)
+        self.queues.len(YOUNG) + self.queues.len(OLD) + self.queues.len(MAIN)
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.queues.bytes(WINDOW) + self.queues.bytes(MAIN)
+        self.window_bytes() + self.queues.bytes(MAIN)
+    }
+
+    fn window_bytes(&self) -> u64 {
+        self.queues.bytes(YOUNG) + self.queues.bytes(OLD)
     }
 
     pub(super) fn is_tracked(&self, token: Token) -> bool {
@@ -73,14 +81,43 @@ impl Windowed {
     }
 
     /// Lets in an entry, whose mark the caller sets.
-    pub(super) fn insert(&mut self, token: Token, hash: u64, bytes: u64, split: &Split) {
+    pub(super) fn insert<E: Entries>(
+        &mut self,
+        token: Token,
+        hash: u64,
+        entries: &E,
+        split: &Split,
+    ) {
         self.clock = self.clock.wrapping_add(1);
         self.ghosts.tick();
         let queue = match self.ghosts.take(hash) {
             Some(away) if self.admits(away, split) => MAIN,
-            _ => WINDOW,
+            _ => YOUNG,
         };
-        self.queues.push(queue, token, bytes);
+        self.queues.push(queue, token, entries.bytes(token));
+        self.age(entries, split);
+    }
+
+    /// Keeps the newer half of the window to a half. What was hit there becomes new again, so that marks in the older half
+    /// tell of hits since then, also while the cache fills.
+    fn age<E: Entries>(&mut self, entries: &E, split: &Split) {
+        for _ in 0..AGED_PER_INSERTION {
+            if self.queues.bytes(YOUNG) <= split.window / 2 {
+                return;
+            }
+            let Some(front) = self.queues.front(YOUNG) else { return };
+            let hit = entries.mark(front).load(Relaxed) & COUNT > 0;
+            if hit {
+                self.set_mark(front, 0, entries);
+            }
+            let to = if hit { YOUNG } else { OLD };
+            self.queues.requeue(YOUNG, to, front, entries.bytes(front));
+        }
+    }
+
+    fn set_mark<E: Entries>(&self, token: Token, count: u8, entries: &E) {
+        let armed = if self.queues.flag(token) { ARMED } else { 0 };
+        entries.mark(token).store(count | armed, Relaxed);
     }
 
     fn admits(&self, away: u32, split: &Split) -> bool {
@@ -97,41 +134,36 @@ impl Windowed {
         // For as long as two turnovers: the admission test decides which of them count. Few of those that are older than one
         // and a half pass it, so that there are places for that many.
         self.ghosts.fit(self.len(), |entries| (entries * 3 / 2, 2 * entries));
-        let mut refused = [0; 2];
+        let mut refused = [0; 3];
         loop {
-            let window = refused[WINDOW] < self.queues.len(WINDOW);
-            let main = refused[MAIN] < self.queues.len(MAIN);
-            let queue = match (window, main) {
-                (false, false) => return None,
-                (true, true) if self.queues.bytes(WINDOW) < split.window => MAIN,
-                (true, _) => WINDOW,
-                (false, true) => MAIN,
-            };
+            let left = |queue: usize| refused[queue] < self.queues.len(queue);
+            let main_first = self.window_bytes() < split.window && left(MAIN);
+            let order = if main_first { [MAIN, OLD, YOUNG] } else { [OLD, YOUNG, MAIN] };
+            let queue = order.into_iter().find(|&queue| left(queue))?;
             let front = self.queues.front(queue).expect("a queue that is not empty");
             let bytes = entries.bytes(front);
-            let mark = entries.mark(front);
-            let count = mark.load(Relaxed) & COUNT;
-            let (next, to) = if count > 0 {
-                // After a refusal nothing changes queues, so that every entry is offered.
-                let fills = self.queues.bytes(MAIN) < split.main && refused == [0; 2];
-                if queue == WINDOW {
-                    (0, if fills { MAIN } else { WINDOW })
-                } else {
-                    (count - 1, MAIN)
+            let count = entries.mark(front).load(Relaxed) & COUNT;
+            let (next, to) = if count == 0 {
+                if accept(front) {
+                    self.queues.pop(queue, front, bytes);
+                    if queue != MAIN {
+                        self.ghosts.put(spread(entries.hash(front)));
+                    }
+                    self.look_at_round();
+                    return Some(front);
                 }
-            } else if accept(front) {
-                self.queues.pop(queue, front, bytes);
-                if queue == WINDOW {
-                    self.ghosts.put(spread(entries.hash(front)));
-                }
-                self.look_at_round();
-                return Some(front);
-            } else {
                 refused[queue] += 1;
                 (MARK_MAX, queue)
+            } else if queue == MAIN {
+                (count - 1, MAIN)
+            } else if refused != [0; 3] {
+                // After a refusal nothing changes queues, so that every entry is offered.
+                (0, queue)
+            } else {
+                let fills = self.queues.bytes(MAIN) < split.main;
+                (0, if fills { MAIN } else { YOUNG })
             };
-            let armed = if self.queues.flag(front) { ARMED } else { 0 };
-            mark.store(next | armed, Relaxed);
+            self.set_mark(front, next, entries);
             self.queues.requeue(queue, to, front, bytes);
             self.look_at_round();
         }
