@@ -2,6 +2,8 @@
 
 mod compute;
 mod many;
+#[cfg(test)]
+mod tests;
 
 use crate::block::{MAX_KEY, MAX_VALUE};
 use crate::builder::Builder;
