@@ -1,5 +1,6 @@
 //! The allocators of the matrix: what is preloaded, and with which settings.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -30,8 +31,12 @@ pub struct Allocator {
 impl Allocator {
     /// The same with one more setting.
     fn with(mut self, name: &str, value: &str) -> Allocator {
-        self.settings.push((name.to_owned(), value.to_owned()));
         self.description = format!("{}, {name}={value}", self.description);
+        self.set(name, value)
+    }
+
+    fn set(mut self, name: &str, value: &str) -> Allocator {
+        self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -258,10 +263,30 @@ pub fn candidates(places: &Places) -> Vec<Candidate> {
         let hardened = column(name, &places.memory, "lazy", lazy, "never");
         all.push(hardened.map(|allocator| allocator.with("VMMALLOC_HARDEN", level)));
     }
+    // In anonymous memory, of all nodes.
+    if let Some(nodes) = nodes_with_memory() {
+        for (name, huge_pages) in
+            [("vmmalloc-anonymous", "never"), ("vmmalloc-anonymous-huge", "advise")]
+        {
+            let anonymous = column(name, &places.memory, "lazy", lazy, huge_pages);
+            all.push(anonymous.map(|allocator| {
+                let description = format!(
+                    "libvmmalloc, lazy, {lazy} pool on nodes {nodes}, huge pages: {huge_pages}"
+                );
+                Allocator { description, ..allocator }.set("VMMALLOC_NODES", &nodes)
+            }));
+        }
+    }
     if let Some(huge) = &places.huge {
         all.push(column("vmmalloc-huge", huge, "lazy", lazy, "advise"));
     }
     all
+}
+
+/// As the kernel lists them; `None` where it does not.
+fn nodes_with_memory() -> Option<String> {
+    let list = fs::read_to_string("/sys/devices/system/node/has_memory").ok()?;
+    Some(list.trim().to_owned()).filter(|list| !list.is_empty())
 }
 
 /// The wanted allocators; all that are there when none is named.

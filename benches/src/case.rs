@@ -128,7 +128,8 @@ pub fn comparable(output: &[u8]) -> Vec<u8> {
         return output.to_owned();
     }
     let text = String::from_utf8_lossy(output);
-    let differs = |field: &&str| field.starts_with("rss_") || field.starts_with("work_");
+    let differs =
+        |field: &&str| ["rss_", "work_", "pages_"].iter().any(|start| field.starts_with(start));
     let kept: Vec<&str> = text.split_whitespace().filter(|field| !differs(field)).collect();
     kept.join(" ").into_bytes()
 }
@@ -142,6 +143,13 @@ pub struct Growth {
     pub rss_bytes: u64,
     /// Largest resident growth per 1,000 live bytes in steady state.
     pub rss_worst_permille: u64,
+    /// Resident bytes at the end of the churn, before the rest that may follow it.
+    #[serde(default)]
+    pub rss_churn_bytes: u64,
+    /// Of the pages that hold a byte of a live block: no allocator that leaves blocks where they are can
+    /// take less.
+    #[serde(default)]
+    pub pages_bytes: u64,
 }
 
 /// The value of a `name=value` field that a workload printed.
@@ -157,6 +165,8 @@ pub fn growth(output: &[u8]) -> Option<Growth> {
         live_bytes: field(output, "live_bytes")?,
         rss_bytes: field(output, "rss_bytes")?,
         rss_worst_permille: field(output, "rss_worst_permille")?,
+        rss_churn_bytes: field(output, "rss_churn_bytes")?,
+        pages_bytes: field(output, "pages_bytes")?,
     })
 }
 
@@ -206,7 +216,7 @@ pub fn workloads(program: &Path, scale: f64, seed: u64) -> Result<Vec<Case>> {
 mod tests {
     use super::*;
 
-    const LINE: &[u8] = b"workload=long-run ops=9 checksum=00ff work_us=70 live_bytes=1000 rss_bytes=1250 rss_worst_permille=1300\n";
+    const LINE: &[u8] = b"workload=long-run ops=9 checksum=00ff work_us=70 live_bytes=1000 rss_bytes=1250 rss_worst_permille=1300 rss_churn_bytes=1400 pages_bytes=1100\n";
 
     #[test]
     fn times_and_sizes_are_no_part_of_the_comparison() {
@@ -216,7 +226,13 @@ mod tests {
 
     #[test]
     fn growth_is_read_where_it_is_printed() {
-        let expected = Growth { live_bytes: 1000, rss_bytes: 1250, rss_worst_permille: 1300 };
+        let expected = Growth {
+            live_bytes: 1000,
+            rss_bytes: 1250,
+            rss_worst_permille: 1300,
+            rss_churn_bytes: 1400,
+            pages_bytes: 1100,
+        };
         assert_eq!(growth(LINE), Some(expected));
         assert_eq!(growth(b"workload=pair16 ops=1 checksum=0"), None);
         assert_eq!(work_us(LINE), Some(70));

@@ -39,6 +39,10 @@ pub struct Cell {
     pub committed_bytes: Option<f64>,
     /// Resident growth per 1,000 live bytes in steady state, worst, median of the runs.
     pub growth_permille: Option<f64>,
+    /// Growth of the resident set at the end of the churn, before the rest.
+    pub churn_bytes: Option<f64>,
+    /// Of pages that hold a live byte.
+    pub pages_bytes: Option<f64>,
     /// Why runs did not count.
     pub failure: Option<String>,
 }
@@ -175,6 +179,8 @@ fn cell(matrix: &Matrix, case: &str, allocator: &str, reference: &Series<'_>) ->
         resident_bytes: growth(&series, |growth| growth.rss_bytes),
         committed_bytes: live_bytes.and(pool).map(|stats| stats.committed_bytes as f64),
         growth_permille: growth(&series, |growth| growth.rss_worst_permille),
+        churn_bytes: growth(&series, |growth| growth.rss_churn_bytes),
+        pages_bytes: growth(&series, |growth| growth.pages_bytes),
         failure,
     }
 }

@@ -68,8 +68,9 @@ fn read_to_end(file: Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
 
 /// Reads a number that consists of decimal digits only.
 pub(crate) fn parse_decimal(text: &[u8]) -> Option<u64> {
-    if !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(text).ok()?.parse().ok()
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let first = digit(text.first()?)?;
+    text.iter()
+        .skip(1)
+        .try_fold(first, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?))
 }

@@ -29,6 +29,8 @@ pub struct Variables {
 /// A log; of the library that it is a static of.
 pub struct Log {
     library: &'static str,
+    /// The version of its interface.
+    version: &'static str,
     level: AtomicU32,
     columns: AtomicUsize,
     file: UnsafeCell<Option<Descriptor>>,
@@ -50,11 +52,12 @@ fn number(text: Option<&CStr>) -> u32 {
 }
 
 impl Log {
-    /// A log of nothing, to standard error.
+    /// A log of nothing, to standard error; of a library whose interface has this version.
     #[must_use]
-    pub const fn new(library: &'static str) -> Log {
+    pub const fn new(library: &'static str, version: &'static str) -> Log {
         Log {
             library,
+            version,
             level: AtomicU32::new(0),
             columns: AtomicUsize::new(0),
             file: UnsafeCell::new(None),
@@ -88,7 +91,7 @@ impl Log {
             self.line((1, file!(), line!(), "open"), text, &print);
         };
         say(format_args!("pid {}: program: {program}", sys::process_id()));
-        say(format_args!("{} version 1.1", self.library));
+        say(format_args!("{} version {}", self.library, self.version));
         say(format_args!("src version: {}", env!("CARGO_PKG_VERSION")));
     }
 
@@ -154,6 +157,74 @@ impl Log {
     }
 }
 
+/// Logs one line at a level, in a crate with a [`library_log`](crate::library_log). Compiled away without the
+/// crate's feature `log`.
+#[macro_export]
+#[expect(clippy::crate_in_macro_def, reason = "the log is that of the crate that uses the macro")]
+macro_rules! log_line {
+    ($level:literal, $function:literal, $($text:tt)*) => {
+        if cfg!(feature = "log") {
+            crate::log::line($level, file!(), line!(), $function, format_args!($($text)*));
+        }
+    };
+}
+
+/// Defines the log of a library, to be used in its module `log`: `open`, called once when the library starts; `line`,
+/// for [`log_line`](crate::log_line); and `write`, for text that has no level.
+///
+/// With the crate's feature `log` (the debug twin) lines are handed to `print` and `write` goes to the log file.
+/// Without it there is no log, and `write` goes to standard error.
+#[macro_export]
+macro_rules! library_log {
+    ($library:literal, $version:literal, $variables:expr, get: $get:path, print: $print:path) => {
+        #[cfg(not(feature = "log"))]
+        mod imp {
+            pub(crate) fn open() {}
+
+            #[inline(always)]
+            pub(crate) fn line(_: u32, _: &str, _: u32, _: &str, _: core::fmt::Arguments<'_>) {}
+
+            pub(crate) fn write(text: &[u8]) {
+                $crate::fmt::write_stderr(text);
+            }
+        }
+
+        #[cfg(feature = "log")]
+        mod imp {
+            use $crate::log::{Log, Variables};
+
+            static LOG: Log = Log::new($library, $version);
+
+            pub(crate) fn open() {
+                const VARIABLES: Variables = $variables;
+                // The environment of a program with more rights than its caller is not to be trusted.
+                if !$crate::sys::is_secure() {
+                    // SAFETY: the library is starting; this is called once, and nobody logs yet.
+                    unsafe { LOG.open(&VARIABLES, $get, $print) };
+                }
+            }
+
+            pub(crate) fn line(
+                level: u32,
+                file: &str,
+                line: u32,
+                function: &str,
+                text: core::fmt::Arguments<'_>,
+            ) {
+                if LOG.has(level) {
+                    LOG.line((level, file, line, function), text, $print);
+                }
+            }
+
+            pub(crate) fn write(text: &[u8]) {
+                LOG.write(text);
+            }
+        }
+
+        pub(crate) use imp::{line, open, write};
+    };
+}
+
 fn open_file(name: &CStr) -> Result<Descriptor, Errno> {
     let mut path = StackBuf::<4096>::new();
     path.push_bytes(name.to_bytes());
@@ -177,7 +248,7 @@ mod tests {
 
     fn logged(level: &'static CStr, columns: &'static CStr, text: &str) -> String {
         let variables = Variables { level: c"L", file: c"F", columns: c"C" };
-        let log = Log::new("libx");
+        let log = Log::new("libx", "2.3");
         let out = RefCell::new(String::new());
         let print = |line: &CStr| out.borrow_mut().push_str(line.to_str().unwrap());
         let get = |name: &'static CStr| match name.to_bytes() {

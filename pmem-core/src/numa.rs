@@ -1,6 +1,10 @@
 //! NUMA nodes: fixed-size sets, the topology as sysfs tells it, and memory policies.
 
+mod free;
+
 use core::ffi::CStr;
+
+pub use free::available_bytes;
 
 use crate::errno::Errno;
 use crate::file;
@@ -126,7 +130,8 @@ fn node_number(text: &[u8]) -> Result<usize, Errno> {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum NumaPolicy {
     /// Only the given nodes. When they are full the kernel does what it does when all memory is:
-    /// it ends a process. Nothing can be tried first, so the size must be one that fits.
+    /// it ends a process. So a source asks first what they have left
+    /// ([`available_bytes`]), and refuses what is more.
     Bind,
     /// The given nodes first, others when they are full.
     Preferred,

@@ -13,7 +13,8 @@
 //! | kind | backing | commit | purge |
 //! |---|---|---|---|
 //! | directory, named file, memfd | shared file mapping | `fallocate`, else populate | punches a hole |
-//! | anonymous, on nodes | private zero pages | nothing to do | `MADV_DONTNEED` |
+//! | anonymous | private zero pages | nothing to do | `MADV_DONTNEED` |
+//! | on nodes | private zero pages | populate | `MADV_DONTNEED` |
 //! | device DAX | whole device | nothing to do | not possible |
 //! | caller's region | whatever the caller mapped | nothing to do | not done |
 //!
@@ -32,6 +33,7 @@ mod home;
 mod open;
 mod purge;
 mod range;
+mod room;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -39,6 +41,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use crate::file::Descriptor;
 use crate::region::Region;
 use chunks::Chunks;
+use room::Room;
 
 pub use crate::file::OpenMode;
 pub use crate::region::{parse_hint, prefer_addresses_from};
@@ -95,6 +98,10 @@ pub struct Source {
     /// bringing pages in costs no input or output.
     in_memory: bool,
     huge: Option<HugePageSize>,
+    /// Whether the pages come from chosen nodes.
+    on_nodes: bool,
+    /// Where only these nodes will do: what they have left.
+    room: Option<Room>,
     /// Only held for its drop, which unmaps; none for a caller's region.
     _region: Option<Region>,
     file: Option<Descriptor>,
@@ -159,7 +166,7 @@ impl Source {
     /// nothing.
     #[must_use]
     pub fn needs_commit(&self) -> bool {
-        self.kind.is_file()
+        self.kind.is_file() || self.on_nodes
     }
 
     /// Does the source still have the descriptor of its file? The program may have closed it.

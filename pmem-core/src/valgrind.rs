@@ -12,6 +12,17 @@ const CHANGE_ERR_DISABLEMENT: usize = 0x1801;
 const MEMCHECK: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16;
 const MAKE_MEM_NOACCESS: usize = MEMCHECK;
 const MAKE_MEM_UNDEFINED: usize = MEMCHECK + 1;
+/// Those of helgrind.
+const HELGRIND: usize = (b'H' as usize) << 24 | (b'G' as usize) << 16;
+const HELGRIND_UNTRACK: usize = HELGRIND + 0x127;
+const HELGRIND_TRACK: usize = HELGRIND + 0x128;
+/// Those of drd.
+const DRD: usize = (b'D' as usize) << 24 | (b'R' as usize) << 16;
+const DRD_START_SUPPRESSION: usize = DRD + 2;
+const DRD_FINISH_SUPPRESSION: usize = DRD + 3;
+
+/// Helgrind's, understood by DRD as well.
+const CLEAN_MEMORY: usize = HELGRIND;
 
 /// Makes a request; `default` is the answer outside of valgrind.
 #[inline(always)]
@@ -59,6 +70,10 @@ pub fn is_running() -> bool {
 }
 
 /// A block of `len` bytes was handed out, with `redzone` unused bytes on both sides of it.
+///
+/// Inlined, as all of a request is: valgrind shows users where a block comes from, and every frame in between is one too
+/// many.
+#[inline(always)]
 pub fn block_allocated(block: *const u8, len: usize, redzone: usize) {
     request(0, MALLOCLIKE_BLOCK, [block.addr(), len, redzone, 0]);
 }
@@ -78,6 +93,32 @@ pub fn allow_undefined(start: *const u8, len: usize) {
     request(0, MAKE_MEM_UNDEFINED, [start.addr(), len, 0, 0]);
 }
 
+/// Helgrind and drd take no notice of the range from now on. For memory whose users synchronise by atomic operations and
+/// futexes, which those tools do not understand.
+pub fn ignore_races(start: *const u8, len: usize) {
+    request(0, HELGRIND_UNTRACK, [start.addr(), len, 0, 0]);
+    request(0, DRD_START_SUPPRESSION, [start.addr(), len, 0, 0]);
+}
+
+/// Ends [`ignore_races`].
+pub fn notice_races(start: *const u8, len: usize) {
+    request(0, HELGRIND_TRACK, [start.addr(), len, 0, 0]);
+    request(0, DRD_FINISH_SUPPRESSION, [start.addr(), len, 0, 0]);
+}
+
+/// Whether the tool is memcheck, which watches bytes. Others watch threads.
+#[must_use]
+pub fn is_memcheck() -> bool {
+    // Of no bytes at all; memcheck answers, others do not.
+    request(0, MAKE_MEM_UNDEFINED, [0; 4]) != 0
+}
+
+/// The range is memory that no thread has touched, for tools that watch the order of accesses.
+#[inline(never)]
+pub fn forget_accesses(start: *const u8, len: usize) {
+    request(0, CLEAN_MEMORY, [start.addr(), len, 0, 0]);
+}
+
 /// While it lives, nothing that the calling thread does is reported.
 #[derive(Debug)]
 pub struct Silence(());
@@ -85,6 +126,7 @@ pub struct Silence(());
 impl Silence {
     /// Begins.
     #[must_use]
+    #[inline(never)]
     pub fn new() -> Silence {
         request(0, CHANGE_ERR_DISABLEMENT, [1, 0, 0, 0]);
         Silence(())
@@ -98,6 +140,7 @@ impl Default for Silence {
 }
 
 impl Drop for Silence {
+    #[inline(never)]
     fn drop(&mut self) {
         request(0, CHANGE_ERR_DISABLEMENT, [usize::MAX, 0, 0, 0]);
     }
@@ -116,6 +159,10 @@ mod tests {
             block_freed(block.as_ptr(), 0);
             forbid(block.as_ptr(), 64);
             allow_undefined(block.as_ptr(), 64);
+            ignore_races(block.as_ptr(), 64);
+            notice_races(block.as_ptr(), 64);
+            forget_accesses(block.as_ptr(), 64);
+            assert!(!is_memcheck());
             drop(Silence::new());
         }
         assert_eq!(request(4711, 0, [0; 4]) == 4711, !valgrind || cfg!(miri));

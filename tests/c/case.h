@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -190,7 +191,7 @@ __attribute__((unused)) static long nonzero_at(const void *block, size_t size)
 }
 
 /* The protection and sharing flags ("rw-s") of the mapping that holds an address, and whether it shows a
- * file of VMMALLOC_POOL_DIR. */
+ * file of VMMALLOC_POOL_DIR, or VMMALLOC_DEVICE. */
 struct place {
     char flags[5];
     int in_pool;
@@ -200,7 +201,8 @@ __attribute__((unused)) static struct place place_of(const void *address)
 {
     static char text[1 << 16];
     struct place place = {"", 0};
-    const char *dir = getenv("VMMALLOC_POOL_DIR");
+    const char *device = getenv("VMMALLOC_DEVICE");
+    const char *dir = device != NULL ? device : getenv("VMMALLOC_POOL_DIR");
     uintptr_t wanted = (uintptr_t)address;
     int fd = open("/proc/self/maps", O_RDONLY);
     size_t held = 0;
@@ -235,11 +237,24 @@ __attribute__((unused)) static struct place place_of(const void *address)
     return place;
 }
 
-/* Whether the bytes come from the pool file. A run without a pool says yes: there the C library is the
+/* Whether the memory has a NUMA policy of its own. */
+__attribute__((unused)) static int has_policy(const void *address)
+{
+    const unsigned long of_address = 2;
+    int mode = 0;
+    CHECK(syscall(SYS_get_mempolicy, &mode, NULL, 0UL, address, of_address) == 0);
+    return mode != 0;
+}
+
+/* Whether the bytes come from the pool's file, device or nodes. A run without a pool says yes: there the C library is the
  * allocator, and the cases only show that they are right themselves. */
 __attribute__((unused)) static int in_pool(const void *address)
 {
-    return getenv("VMMALLOC_POOL_DIR") == NULL || place_of(address).in_pool;
+    if (getenv("VMMALLOC_NODES") != NULL)
+        return has_policy(address);
+    if (getenv("VMMALLOC_POOL_DIR") == NULL && getenv("VMMALLOC_DEVICE") == NULL)
+        return 1;
+    return place_of(address).in_pool;
 }
 
 #define CHECK_IN_POOL(pointer)                                                               \

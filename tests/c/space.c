@@ -136,9 +136,7 @@ CASE(eight_threads_fill_the_file_system)
     for (int i = 0; i < 8; i++)
         JOIN(thread[i]);
     struct link *chain = NULL;
-    /* ext4 is slow to give back what was punched out of a file while it writes the file: under load
-     * megabytes are missing for a while. */
-    CHECK_GE(fill_and_write(&chain, 10000, SIZE_MAX / 2), 14 * MIB);
+    CHECK_GE(fill_and_write(&chain, 10000, SIZE_MAX / 2), 17 * MIB);
     free_chain(&chain);
 }
 
@@ -180,7 +178,7 @@ CASE(another_file_takes_the_rest)
     set_check(&set, 2);
     close(fd);
     struct link *chain = NULL;
-    CHECK_GE(fill_and_write(&chain, 10000, SIZE_MAX / 2), 9 * MIB);
+    CHECK_GE(fill_and_write(&chain, 10000, SIZE_MAX / 2), 12 * MIB);
     free_chain(&chain);
 }
 
@@ -258,6 +256,37 @@ CASE(preallocated_space_stays_ours)
     int more = take_the_rest();
     CHECK_GE(fill_and_write(&chain, 1000, SIZE_MAX / 2), first / 100 * 98);
     free_chain(&chain);
+    close(more);
+    close(fd);
+}
+
+/* The same on a disk file system, where the last blocks may be missing for records of its own. */
+CASE(preallocated_space_on_a_full_disk)
+{
+    struct link *chain = NULL;
+    int fd = take_the_rest();
+    size_t size = pool_bytes() / 10 * 9;
+    char *block = OK(malloc(size));
+    /* Every second page, in an order that makes most records. */
+    for (size_t start = 0; start < 8; start += 2) {
+        for (size_t at = start * 4096; at < size; at += 8 * 4096)
+            block[at] = 1;
+        sync();
+    }
+    for (size_t at = 4096; at < size; at += 2 * 4096)
+        block[at] = 1;
+    free(block);
+    size_t first = fill_and_write(&chain, 1000, SIZE_MAX / 2);
+    CHECK_GE(first, pool_bytes() / 10 * 9);
+    CHECK_EQ(fsync(fd), 0);
+    sync();
+    for (struct link *block = chain; block != NULL; block = block->next)
+        memset(block + 1, 0x55, 1000 - sizeof *block);
+    free_chain(&chain);
+    write_all_that_can_be_had();
+    malloc_trim(0);
+    int more = take_the_rest();
+    write_all_that_can_be_had();
     close(more);
     close(fd);
 }

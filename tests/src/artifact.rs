@@ -57,7 +57,10 @@ pub fn library() -> &'static Path {
 /// When the build fails, with cargo's output.
 pub fn launcher() -> &'static Path {
     static LAUNCHER: OnceLock<PathBuf> = OnceLock::new();
-    LAUNCHER.get_or_init(|| build("e2e").join("vmmalloc"))
+    LAUNCHER.get_or_init(|| match env::var_os("PMEM_TEST_LAUNCHER") {
+        Some(path) => PathBuf::from(path),
+        None => build("e2e").join("vmmalloc"),
+    })
 }
 
 /// The library as it ships: built with the `release` profile on first use.

@@ -35,7 +35,8 @@ impl Build {
     /// Lets a command find this build, and removes what would steer it.
     pub fn choose(self, command: &mut Command) -> &mut Command {
         for (name, _) in env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"VMEM_") {
+            let bytes = name.as_encoded_bytes();
+            if bytes.starts_with(b"VMEM_") || bytes.starts_with(b"VMEMCACHE_") {
                 command.env_remove(name);
             }
         }
@@ -43,7 +44,7 @@ impl Build {
     }
 }
 
-/// The destination of the installation.
+/// The destination of the installation; `PMEM_TEST_CAPI` names another one, where nothing can be built.
 ///
 /// # Panics
 ///
@@ -51,6 +52,9 @@ impl Build {
 pub fn installed() -> &'static Path {
     static DONE: OnceLock<PathBuf> = OnceLock::new();
     DONE.get_or_init(|| {
+        if let Some(path) = env::var_os("PMEM_TEST_CAPI") {
+            return fs::canonicalize(path).expect("the folder that PMEM_TEST_CAPI names");
+        }
         let destination = artifact::target_dir().join("e2e-capi");
         let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["run", "--quiet", "-p", "xtask", "--target-dir"])
@@ -83,9 +87,24 @@ pub fn headers() -> PathBuf {
 /// When the compiler rejects it.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
+    program_with("vmem", name)
+}
+
+/// The program made from `c/NAME.c`, linked with a library.
+///
+/// # Panics
+///
+/// When the compiler rejects it.
+#[must_use]
+pub fn program_with(library: &str, name: &str) -> PathBuf {
     let include = format!("-I{}", headers().display());
     let search = format!("-L{}", Build::Release.folder().display());
     // For runs that only list the cases; LD_LIBRARY_PATH comes first.
     let runpath = format!("-Wl,--enable-new-dtags,-rpath,{}", Build::Release.folder().display());
-    artifact::compile(name, name, Shape::Program, &[&include, &search, &runpath, "-lvmem"])
+    artifact::compile(
+        name,
+        name,
+        Shape::Program,
+        &[&include, &search, &runpath, &format!("-l{library}")],
+    )
 }

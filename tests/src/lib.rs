@@ -7,6 +7,7 @@
 //! ```text
 //! topics/*.rs  one test binary per topic
 //!    |
+//! compare      runs a program plain and in a pool, and compares
 //! cases        runs every case of a C program in a process of its own, names the failing ones
 //! preload      the environment of one pool, applied to a command
 //! run          timeout, captured output, exit signal
@@ -25,6 +26,8 @@
 pub mod artifact;
 pub mod capi;
 pub mod cases;
+pub mod compare;
+pub mod core_file;
 pub mod json;
 pub mod mount;
 pub mod preload;

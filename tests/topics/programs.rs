@@ -6,94 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use pmem_e2e::artifact::{Shape, compile, find, need, program};
+use pmem_e2e::artifact::{Shape, compile, need, program};
+use pmem_e2e::compare::{LIMIT, command, compare, compare_cleaned, script, served};
 use pmem_e2e::preload::{Pool, plain};
 use pmem_e2e::run::{Outcome, SHORT, Server, await_value, run};
 use pmem_e2e::scratch::Scratch;
-
-const LIMIT: Duration = Duration::from_secs(120);
-
-/// A pool large enough for every process of a program.
-fn roomy() -> Pool {
-    Pool::lazy(1024).with_reports()
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
-}
-
-/// Runs what `make` gives twice, each time in an empty working directory: plain and in a pool. Exit code
-/// and output must be equal after `clean`, and `allocator`, a program of the run, must have used the pool.
-fn compare_cleaned(allocator: &str, make: impl Fn() -> Command, clean: impl Fn(String) -> String) {
-    let run_in = |prepare: &dyn Fn(&mut Command)| -> (Option<i32>, String, String) {
-        let work = Scratch::new("work");
-        let mut command = make();
-        prepare(&mut command);
-        command.current_dir(work.path()).env("HOME", work.path()).env("TMPDIR", work.path());
-        let outcome = run(&mut command, LIMIT);
-        assert!(outcome.status.is_some(), "{outcome}");
-        let place = work.path().display().to_string();
-        let clean = |text: String| clean(text.replace(&place, "WORK"));
-        (outcome.code(), clean(outcome.out()), clean(outcome.err()))
-    };
-    let expected = run_in(&|command| {
-        plain(command);
-    });
-    assert_eq!(expected.0, Some(0), "fails without a pool already: {expected:?}");
-    let pool = roomy();
-    let found = run_in(&|command| {
-        pool.preload(command);
-    });
-    assert!(expected == found, "{}", difference(&expected, &found));
-    served(&pool, allocator);
-}
-
-fn compare(allocator: &str, make: impl Fn() -> Command) {
-    compare_cleaned(allocator, make, |text| text);
-}
-
-/// The first differing line of two runs.
-fn difference(
-    expected: &(Option<i32>, String, String),
-    found: &(Option<i32>, String, String),
-) -> String {
-    let lines = expected.1.lines().chain(expected.2.lines());
-    let others = found.1.lines().chain(found.2.lines());
-    let first = lines.zip(others).find(|(a, b)| a != b);
-    format!(
-        "exit codes {:?} and {:?}; first difference {first:?}; in the pool it printed\n{}\n{}",
-        expected.0, found.0, found.1, found.2
-    )
-}
-
-/// A process called `name` was served from the pool.
-fn served(pool: &Pool, name: &str) {
-    let reports = pool.reports();
-    let found: u64 = reports
-        .iter()
-        .filter(|r| r.program().rsplit('/').next().is_some_and(|p| p.starts_with(name)))
-        .map(|r| r.number("allocations"))
-        .sum();
-    let programs: Vec<_> = reports.iter().map(|r| r.program().to_owned()).collect();
-    assert!(found > 10, "{name} made {found} allocations in the pool; reports of {programs:?}");
-}
-
-fn command(name: &str, package: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(need(name, package));
-    command.args(arguments);
-    command
-}
-
-/// `name` if the machine has it: programs a test may do without.
-fn optional(name: &str) -> Option<PathBuf> {
-    let found = find(name);
-    if found.is_none() {
-        println!("NOT CHECKED: {name} is not installed");
-    }
-    found
-}
 
 #[test]
 fn bash_with_substitutions_and_jobs() {
@@ -273,69 +191,6 @@ fn jq_lua_and_awk() {
         command.arg(script("awk.awk"));
         command
     });
-}
-
-#[test]
-fn node() {
-    let Some(node) = optional("node") else { return };
-    compare("node", || {
-        let mut command = Command::new(&node);
-        command.arg(script("node.js"));
-        command
-    });
-}
-
-#[test]
-fn java() {
-    let (Some(java), Some(_)) = (optional("java"), optional("javac")) else { return };
-    compare("java", || {
-        let mut command = Command::new(&java);
-        // It reads a source file as a program; the interpreter alone saves the time of the compilers.
-        command.args(["-Xint", "-Xmx64m", "-XX:-UsePerfData"]).arg(script("Work.java"));
-        command
-    });
-}
-
-#[test]
-fn postgres() {
-    let Some(folder) = postgres_folder() else {
-        println!("NOT CHECKED: postgres is not installed");
-        return;
-    };
-    let open = Scratch::new("open");
-    let (copy, library) = (open.path().join("postgres.sh"), open.path().join("libvmmalloc.so"));
-    // The server runs as another user, who need not be able to read this folder.
-    fs::copy(script("postgres.sh"), &copy).expect("a copy of the script");
-    fs::copy(pmem_e2e::artifact::library(), &library).expect("a copy of the library");
-    for path in [open.path(), &copy, &library] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our file");
-    }
-    let run_in = |prepare: &dyn Fn(&mut Command)| {
-        let work = Scratch::new("postgres");
-        let mut command = Command::new("bash");
-        prepare(&mut command);
-        command.current_dir(work.path()).arg(&copy).arg(&folder);
-        run(&mut command, LIMIT).success().out()
-    };
-    let expected = run_in(&|command| {
-        plain(command);
-    });
-    assert_eq!(expected.lines().count(), 15, "{expected}");
-    let pool = roomy();
-    for dir in [pool.dir(), pool.report_dir()] {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).expect("our directory");
-    }
-    let found = run_in(&|command| {
-        pool.preload(command).env("LD_PRELOAD", &library);
-    });
-    assert_eq!(found, expected);
-    served(&pool, "postgres");
-}
-
-/// Debian keeps the server's programs out of the path.
-fn postgres_folder() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    versions.flatten().map(|v| v.path().join("bin")).find(|bin| bin.join("postgres").is_file())
 }
 
 #[test]

@@ -11,20 +11,27 @@ use pmem_e2e::procfs::{maps_of, storage_of};
 use pmem_e2e::run::{SHORT, Server, await_value, run};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const PREALLOCATED: &str = "preallocated_space_stays_ours";
+/// Cases for preallocated pools.
+const PREALLOCATED: &str = "preallocated";
 
 #[test]
 fn a_tmpfs_smaller_than_the_pool() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::lazy(64).at(mount.path());
-    Cases::of(&program("space")).limit(LIMIT).only(|name| name != PREALLOCATED).run(&pool);
+    Cases::of(&program("space"))
+        .limit(LIMIT)
+        .only(|name| !name.starts_with(PREALLOCATED))
+        .run(&pool);
 }
 
 #[test]
 fn a_tmpfs_smaller_than_the_pool_with_purging_at_once() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::lazy(64).at(mount.path()).set("VMMALLOC_PURGE_MS", "0");
-    Cases::of(&program("space")).limit(LIMIT).only(|name| name != PREALLOCATED).run(&pool);
+    Cases::of(&program("space"))
+        .limit(LIMIT)
+        .only(|name| !name.starts_with(PREALLOCATED))
+        .run(&pool);
 }
 
 /// Space is taken 2 MiB at a time there, and the last of it may not be enough for that.
@@ -35,7 +42,10 @@ fn a_tmpfs_of_huge_pages_smaller_than_the_pool() {
         return;
     };
     let pool = Pool::lazy(64).at(mount.path()).set("VMMALLOC_HUGEPAGE", "advise");
-    Cases::of(&program("space")).limit(LIMIT).only(|name| name != PREALLOCATED).run(&pool);
+    Cases::of(&program("space"))
+        .limit(LIMIT)
+        .only(|name| !name.starts_with(PREALLOCATED))
+        .run(&pool);
 }
 
 #[test]
@@ -62,14 +72,32 @@ fn an_ext4_smaller_than_the_pool() {
     let what = "a full ext4";
     let Some(mount) = Mount::ext4(28, &["-O", "^has_journal"], "rw", what) else { return };
     let pool = Pool::lazy(64).at(mount.path());
-    Cases::of(&program("space")).limit(LIMIT).only(|name| name != PREALLOCATED).run(&pool);
+    Cases::of(&program("space"))
+        .limit(LIMIT)
+        .only(|name| !name.starts_with(PREALLOCATED))
+        .run(&pool);
 }
 
 #[test]
 fn preallocated_space_stays_ours() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::prealloc(16).at(mount.path());
-    Cases::of(&program("space")).limit(LIMIT).only(|name| name == PREALLOCATED).run(&pool);
+    Cases::of(&program("space"))
+        .limit(LIMIT)
+        .only(|name| name == "preallocated_space_stays_ours")
+        .run(&pool);
+}
+
+#[test]
+fn preallocated_space_on_a_full_disk() {
+    for options in [&["-O", "^has_journal", "-b", "1024"][..], &["-b", "4096"]] {
+        let Some(mount) = Mount::ext4(40, options, "rw", "a full ext4") else { return };
+        let pool = Pool::prealloc(16).at(mount.path());
+        Cases::of(&program("space"))
+            .limit(LIMIT)
+            .only(|name| name == "preallocated_space_on_a_full_disk")
+            .run(&pool);
+    }
 }
 
 /// A lazy pool costs nothing until it is used, whatever its size.

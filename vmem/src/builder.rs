@@ -191,9 +191,10 @@ impl PoolBuilder {
         self.finish(attempt, || Source::memfd(self.checked_size(attempt)?, huge))
     }
 
-    /// Makes a pool in private memory that comes from the given NUMA nodes. Private memory is not
-    /// taken beforehand: with [`NumaPolicy::Bind`] and a size that the nodes do not have, the kernel
-    /// ends a process when they are full, as it does when all memory is.
+    /// Makes a pool in private memory that comes from the given NUMA nodes; it is taken before it is
+    /// handed out. With [`NumaPolicy::Bind`] an allocation fails when the nodes have none left. Only
+    /// what a fork makes parent and child copy cannot be refused: on full nodes the kernel then
+    /// ends a process.
     ///
     /// # Errors
     /// [`Error::Nodes`], and those of [`anonymous`](Self::anonymous).

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use pmem_core::source::Source;
+use pmem_core::valgrind;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
@@ -28,6 +29,9 @@ impl<T: Zeroed> Array<T> {
     pub(crate) fn new(len: usize) -> Result<Array<T>, Error> {
         let bytes = len.saturating_mul(size_of::<T>()).max(1);
         let source = Source::anonymous(bytes).map_err(|cause| Error::Metadata { bytes, cause })?;
+        if valgrind::is_running() {
+            valgrind::ignore_races(source.base().as_ptr(), source.len());
+        }
         debug_assert!(source.base().as_ptr().addr().is_multiple_of(align_of::<T>()));
         if bytes >= HUGE_FROM {
             source.advise_huge(0, source.len());

@@ -16,6 +16,7 @@ use pmem_core::error::Error as Cause;
 use pmem_core::numa::{NodeMask, NumaPolicy};
 use pmem_core::source::{HugePageSize, OpenMode, Source, SourceKind};
 use pmem_core::sys;
+use pmem_core::valgrind;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -71,6 +72,7 @@ pub struct Builder {
     shards: Option<usize>,
     replacement: Replacement,
     extent: usize,
+    least_entry: usize,
     contiguous: bool,
     exact_space: Option<bool>,
     empty_keys: bool,
@@ -84,6 +86,7 @@ impl Default for Builder {
             shards: None,
             replacement: Replacement::Policy(Kind::Adaptive),
             extent: 1,
+            least_entry: 1,
             contiguous: false,
             exact_space: None,
             empty_keys: false,
@@ -130,6 +133,13 @@ impl Builder {
     /// entry always make room for another of about the same size.
     pub fn extent_size(mut self, bytes: usize) -> Builder {
         self.extent = bytes;
+        self
+    }
+
+    /// What an entry with a value takes at least, in bytes. Default: 8. If it is more than small entries need, one of them always
+    /// makes room for another, at the price of wasted space. Has no effect on [`warm_file`](Self::warm_file).
+    pub fn least_entry(mut self, bytes: usize) -> Builder {
+        self.least_entry = bytes;
         self
     }
 
@@ -375,6 +385,9 @@ impl Builder {
         existing: bool,
         path: Option<&Path>,
     ) -> Result<Cache, Error> {
+        if valgrind::is_running() {
+            valgrind::ignore_races(source.base().as_ptr(), source.len());
+        }
         // The hash also chooses the shard, so it stays the same for a file.
         let hash = KeyHash::new(shape.salt);
         let stride = (shape.len - shape.head) / shape.shards / 64 * 64;
@@ -390,6 +403,8 @@ impl Builder {
                 if existing { Heap::bare(units, 1, end) } else { Heap::new(units, 1, end) }
             };
             let total = heap.total_units();
+            // A file must be read in the same way again.
+            let least = if checked { 1 } else { units.round_up(self.least_entry as u64) };
             let reserve = if shape.exact_space {
                 0
             } else {
@@ -401,6 +416,7 @@ impl Builder {
                 fences: if shape.exact_space { Fences::Equal } else { Fences::for_batches() },
                 rules: Rules {
                     extent: shape.extent,
+                    least: least.min(u64::from(total)) as u32,
                     contiguous: self.contiguous,
                     reserve,
                     check: checked.then(|| Check::new(shape.salt, at as u32)),

@@ -2,6 +2,7 @@
 
 mod compute;
 mod many;
+mod raw;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use crate::flight::Flights;
 use crate::index::Key32;
 use crate::policy::Policy;
 use crate::protect;
-use crate::read::{Value, copy_pieces};
+use crate::read::Value;
 use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, Stored};
 use crate::slab::{EXPIRES, Slab};
 use crate::stats::{Counters, Stats};
@@ -272,29 +273,8 @@ impl Cache {
     /// Copies a value from byte `offset` on into a buffer, as much as there is and fits.
     #[inline]
     pub fn read(&self, key: &[u8], buffer: &mut [u8], offset: usize) -> Option<Copied> {
-        let place = self.locate(key);
-        let Some(block) = protect::block() else {
-            let value = self.get(key)?;
-            return Some(Copied { copied: value.copy_to(buffer, offset), size: value.len() });
-        };
-        let cell = block.scratch();
-        if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
-            if !self.is_good(place, found) {
-                cell.store(0, Release);
-                self.expire(place, found);
-            } else {
-                // SAFETY: protected by the cell.
-                let copied = unsafe {
-                    copy_pieces(place.shard.units.pieces(found.loc, found.header), buffer, offset)
-                };
-                cell.store(0, Release);
-                place.shard.hit(place.space, found);
-                self.counters.hit(Some(block));
-                return Some(Copied { copied, size: found.header.value_len() as usize });
-            }
-        }
-        self.missed(key);
-        None
+        // SAFETY: the buffer has this room.
+        unsafe { self.read_raw(key, buffer.as_mut_ptr(), buffer.len(), offset) }
     }
 
     /// As [`get`](Self::get), but counts neither as a use nor in the statistics, and tells no listener.

@@ -110,30 +110,47 @@ impl<'c> Value<'c> {
     /// Copies from byte `offset` of the value on, as much as there is and fits. Gives how much.
     #[inline]
     pub fn copy_to(&self, buffer: &mut [u8], offset: usize) -> usize {
-        // SAFETY: pinned.
-        unsafe { copy_pieces(self.shard.units.pieces(self.loc, self.header), buffer, offset) }
+        // SAFETY: the buffer has this room.
+        unsafe { self.copy_raw(buffer.as_mut_ptr(), buffer.len(), offset) }
+    }
+
+    /// As [`copy_to`](Self::copy_to), to memory that need not have a value yet.
+    ///
+    /// # Safety
+    /// At `buffer` is room for `room` bytes, or for as much of the value as there is.
+    #[inline]
+    pub(crate) unsafe fn copy_raw(&self, buffer: *mut u8, room: usize, offset: usize) -> usize {
+        // SAFETY: pinned; the room is the caller's word.
+        unsafe {
+            let pieces = self.shard.units.pieces(self.loc, self.header);
+            copy_pieces(pieces, buffer, room, offset)
+        }
     }
 }
 
-/// Copies pieces from byte `offset` on into a buffer.
+/// Copies pieces from byte `offset` on into a buffer with `room` bytes.
 ///
 /// # Safety
-/// The pieces can be read.
+/// The pieces can be read. The buffer has the room, or as much of it as the pieces need.
 #[inline]
-pub(crate) unsafe fn copy_pieces(pieces: Pieces, buffer: &mut [u8], offset: usize) -> usize {
+pub(crate) unsafe fn copy_pieces(
+    pieces: Pieces,
+    buffer: *mut u8,
+    room: usize,
+    offset: usize,
+) -> usize {
     let (mut skip, mut copied) = (offset, 0);
     for (start, len) in pieces {
-        if copied == buffer.len() {
+        if copied == room {
             break;
         }
         if skip >= len {
             skip -= len;
             continue;
         }
-        let rest = &mut buffer[copied..];
-        let count = rest.len().min(len - skip);
+        let count = (room - copied).min(len - skip);
         // SAFETY: `count` bytes are in the piece behind `skip`, by the caller's word, and fit into the buffer.
-        unsafe { std::ptr::copy_nonoverlapping(start.add(skip), rest.as_mut_ptr(), count) };
+        unsafe { std::ptr::copy_nonoverlapping(start.add(skip), buffer.add(copied), count) };
         copied += count;
         skip = 0;
     }

@@ -159,7 +159,7 @@ impl Shard {
     /// An entry is there and does not go away.
     pub(crate) unsafe fn entry_units(&self, loc: Loc, header: Header) -> u64 {
         if !header.is_chained() {
-            return self.rules.block_units(self.units, self.units.entry_len(header));
+            return self.rules.entry_units(self.units, header);
         }
         // SAFETY: contract; the parts of a chain are as safe as its head.
         unsafe {
@@ -183,7 +183,7 @@ impl Shard {
             // SAFETY: contract.
             unsafe { self.units.chain(loc, header) }.1
         } else {
-            self.rules.block_units(self.units, self.units.entry_len(header)) as u32
+            self.rules.entry_units(self.units, header) as u32
         }
     }
 

@@ -1,16 +1,29 @@
 //! What the environment asks for. Pure: no system call, no global state.
 //!
 //! The variables of the contract (`VMMALLOC_POOL_DIR`, `_POOL_SIZE`, `_FORK`) are read exactly as the
-//! reference reads them; sizes with suffixes are accepted where it would refuse the value. Our own
+//! reference reads them; sizes with suffixes are accepted where it would refuse the value. One of
+//! `VMMALLOC_NODES` and `VMMALLOC_DEVICE` takes the place of the directory. Our own
 //! variables must hold one of the words they know; an empty one counts as unset.
 
 use core::ffi::CStr;
 use core::fmt;
 use pmem_core::env::{parse_size, parse_size_atoll};
+use pmem_core::numa::{NodeMask, NumaPolicy};
 use vmem_engine::fork::{DEFAULT_HOME_MS, ForkMode};
 use vmem_engine::{
     Harden, HugePages, Overflow, PurgePolicy, config::DEFAULT_PURGE_MS, config::MIN_POOL_BYTES,
 };
+
+/// What the pool is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place<'a> {
+    /// A file without a name in this directory.
+    Directory(&'a CStr),
+    /// A device-DAX node.
+    Device(&'a CStr),
+    /// Anonymous memory of NUMA nodes.
+    Nodes { nodes: NodeMask, policy: NumaPolicy, list: &'a CStr },
+}
 
 /// When the pool takes its space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +46,9 @@ pub(crate) enum Format {
 /// All settings, checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config<'a> {
-    pub(crate) directory: &'a CStr,
-    /// Bytes, at least 14 MiB, not rounded.
-    pub(crate) size: u64,
+    pub(crate) place: Place<'a>,
+    /// Bytes, at least 14 MiB, not rounded. Only a device has one of its own.
+    pub(crate) size: Option<u64>,
     pub(crate) fork: ForkMode,
     /// Milliseconds within which pages come back to the pool after a fork.
     pub(crate) home_ms: Option<u32>,
@@ -62,6 +75,10 @@ pub(crate) enum Invalid<'a> {
     SizeBelowMinimum(u64),
     /// `VMMALLOC_FORK` is not 0 to 3.
     Fork(i32),
+    /// A device has no room for the copies of `VMMALLOC_FORK` 2.
+    CopyOfDevice,
+    /// Nodes and a device.
+    TwoPlaces,
     /// One of our own variables has a value it does not know.
     Choice { name: &'static CStr, value: &'a CStr, known: &'static str },
 }
@@ -76,6 +93,10 @@ impl fmt::Display for Invalid<'_> {
                 "VMMALLOC_POOL_SIZE value is less than minimum ({size} < {MIN_POOL_BYTES})"
             ),
             Invalid::Fork(number) => write!(f, "incorrect VMMALLOC_FORK value ({number})"),
+            Invalid::CopyOfDevice => f.write_str(
+                "VMMALLOC_FORK 2 copies the pool, and VMMALLOC_DEVICE has no room for that: use 1 or 3",
+            ),
+            Invalid::TwoPlaces => f.write_str("VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other"),
             Invalid::Choice { name, value, known } => write!(
                 f,
                 "incorrect {} value ({}), must be {known}",
@@ -91,16 +112,22 @@ impl<'a> Config<'a> {
     pub(crate) fn read(
         get: impl Fn(&'static CStr) -> Option<&'a CStr>,
     ) -> Result<Config<'a>, Invalid<'a>> {
-        let directory = get(c"VMMALLOC_POOL_DIR").ok_or(Invalid::Missing("VMMALLOC_POOL_DIR"))?;
-        let size = get(c"VMMALLOC_POOL_SIZE").ok_or(Invalid::Missing("VMMALLOC_POOL_SIZE"))?;
-        let size = pool_size(size)?;
+        let choice = Choices { get: &get };
+        let place = choice.place()?;
+        let size = match (place, get(c"VMMALLOC_POOL_SIZE")) {
+            (_, Some(text)) => Some(pool_size(text)?),
+            (Place::Device(_), None) => None,
+            (_, None) => return Err(Invalid::Missing("VMMALLOC_POOL_SIZE")),
+        };
         let fork = match get(c"VMMALLOC_FORK") {
             None => ForkMode::Private,
             Some(text) => fork_mode(text)?,
         };
-        let choice = Choices { get };
+        if fork == ForkMode::Copy && matches!(place, Place::Device(_)) {
+            return Err(Invalid::CopyOfDevice);
+        }
         Ok(Config {
-            directory,
+            place,
             size,
             fork,
             home_ms: choice.home()?,
@@ -132,7 +159,7 @@ impl<'a> Config<'a> {
             dump: choice.one_of(
                 c"VMMALLOC_DUMP",
                 "0 or 1",
-                true,
+                false,
                 &[(c"0", false), (c"1", true)],
             )?,
             report: choice.one_of(
@@ -196,6 +223,33 @@ impl<'a, G: Fn(&'static CStr) -> Option<&'a CStr>> Choices<G> {
         match words.iter().find(|(word, _)| *word == value) {
             Some((_, meaning)) => Ok(*meaning),
             None => Err(Invalid::Choice { name, value, known }),
+        }
+    }
+
+    fn place(&self) -> Result<Place<'a>, Invalid<'a>> {
+        const NODES: &CStr = c"VMMALLOC_NODES";
+        match (self.value(NODES), self.value(c"VMMALLOC_DEVICE")) {
+            (Some(_), Some(_)) => Err(Invalid::TwoPlaces),
+            (None, Some(device)) => Ok(Place::Device(device)),
+            (None, None) => {
+                let directory = (self.get)(c"VMMALLOC_POOL_DIR");
+                directory.map(Place::Directory).ok_or(Invalid::Missing("VMMALLOC_POOL_DIR"))
+            }
+            (Some(list), None) => {
+                let (policy, numbers) = match list.to_bytes().strip_prefix(b"prefer:") {
+                    Some(numbers) => (NumaPolicy::Preferred, numbers),
+                    None => (NumaPolicy::Bind, list.to_bytes()),
+                };
+                let nodes = NodeMask::parse_list(numbers).ok().filter(|nodes| !nodes.is_empty());
+                match nodes {
+                    Some(nodes) => Ok(Place::Nodes { nodes, policy, list }),
+                    None => Err(Invalid::Choice {
+                        name: NODES,
+                        value: list,
+                        known: "a list of nodes such as 0-1,3, or prefer: and a list",
+                    }),
+                }
+            }
         }
     }
 

@@ -13,11 +13,13 @@
 use core::ffi::{c_char, c_int};
 use pmem_core::align::{PAGE_SIZE, align_down, checked_align_up};
 use pmem_core::errno::Errno;
+use pmem_core::error::Error;
+use pmem_core::log_line;
 use pmem_core::source::{Source, parse_hint, prefer_addresses_from};
 use pmem_core::sys;
-use vmem_engine::{Overflow, Pool, PoolOptions, config::MIN_POOL_BYTES, memcheck};
+use vmem_engine::{Overflow, Pool, PoolOptions, Runtime, config::MIN_POOL_BYTES, memcheck};
 
-use crate::config::{Config, Space};
+use crate::config::{Config, Place, Space};
 use crate::refusal::refuse;
 use crate::runtime::HEAP;
 use crate::{environment, fork, log, passive, stats};
@@ -54,32 +56,71 @@ pub(crate) fn start() -> Option<Pool> {
     {
         prefer_addresses_from(address);
     }
+    if config.overflow == Overflow::Dram {
+        HEAP.runtime().allow_overflow(config.harden);
+    }
     let pool = match make_pool(&config) {
         Ok(pool) => pool,
-        Err(errno) => refuse(format_args!("vmem pool creation failed: {errno}")),
+        Err(error) => instead_of_pool(&config, &error),
     };
     fork::install(config.fork, config.home_ms);
+    #[cfg(feature = "log")]
+    stats::install_log(environment::get(c"VMMALLOC_LOG_STATS"));
     if memcheck::is_on() {
         HEAP.runtime().watch(pool);
         return None;
-    }
-    if config.overflow == Overflow::Dram {
-        HEAP.runtime().allow_overflow(config.harden);
     }
     if let Some(format) = config.report {
         HEAP.count_calls();
         stats::install(format, config.report_file);
     }
-    log!(2, "start", "initialization completed");
+    log_line!(2, "start", "initialization completed");
     Some(pool)
 }
 
-fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
-    let source = Source::in_directory(config.directory, pool_len(config)?);
-    let source = source.map_err(|error| {
-        log!(1, "util_tmpfile", "{error}");
-        error.errno
-    })?;
+/// What a process does whose pool cannot be made: it ends, unless another process has the device (they inherit
+/// the variables) and a heap may go on in ordinary memory.
+#[cold]
+fn instead_of_pool(config: &Config<'_>, error: &Error) -> Pool {
+    let is_used = error.operation == "flock";
+    let overflow = if is_used { HEAP.runtime().create_overflow() } else { None };
+    if let Some(pool) = overflow {
+        log_line!(
+            1,
+            "start",
+            "the device is in use by another process: the heap is in ordinary memory"
+        );
+        return pool;
+    }
+    let (name, value, remedy) = match config.place {
+        Place::Directory(_) => refuse(format_args!("vmem pool creation failed: {}", error.errno)),
+        Place::Device(path) => {
+            ("VMMALLOC_DEVICE", path, "name a device-DAX node that can be read and written")
+        }
+        Place::Nodes { list, .. } if error.operation == "mbind" => {
+            ("VMMALLOC_NODES", list, "name nodes that have memory")
+        }
+        Place::Nodes { list, .. } => {
+            ("VMMALLOC_NODES", list, "make the pool smaller, or name nodes with more free memory")
+        }
+    };
+    let value = value.to_bytes().escape_ascii();
+    if is_used {
+        refuse(format_args!(
+            "{name} {value} is in use by another process; \
+             with VMMALLOC_OVERFLOW=dram this one goes on in ordinary memory"
+        ));
+    }
+    refuse(format_args!("vmem pool creation failed: {name} {value}: {}; {remedy}", error.errno))
+}
+
+fn make_pool(config: &Config<'_>) -> Result<Pool, Error> {
+    let source = make_source(config)?;
+    if cfg!(feature = "log")
+        && let Some(name) = source.former_name(&mut [0; 1024])
+    {
+        log_line!(3, "util_tmpfile_mkstemp", "unlinked file is \"{}\"", name.escape_ascii());
+    }
     if !config.dump {
         source.dont_dump(true);
     }
@@ -95,16 +136,31 @@ fn make_pool(config: &Config<'_>) -> Result<Pool, Errno> {
         // The address of the pool is known in many places, and would make a first block there reachable.
         options.head_bytes = PAGE_SIZE;
     }
-    Pool::create(source, &options).map_err(|e| e.errno)
+    Pool::create(source, &options)
 }
 
-/// Length of the pool's file: the size asked for in whole pages, or less where that is allowed.
-fn pool_len(config: &Config<'_>) -> Result<usize, Errno> {
+fn make_source(config: &Config<'_>) -> Result<Source, Error> {
+    let len = pool_len(config)?;
+    match config.place {
+        Place::Directory(directory) => Source::in_directory(directory, file_len(config, len)?)
+            .inspect_err(|error| log_line!(1, "util_tmpfile", "{error}")),
+        Place::Device(path) => Source::device_dax_up_to(path, len),
+        Place::Nodes { nodes, policy, .. } => Source::anonymous_on_nodes(len, &nodes, policy),
+    }
+}
+
+/// The size asked for in whole pages; without one, more than any device has.
+fn pool_len(config: &Config<'_>) -> Result<usize, Error> {
     // More pages than the engine counts. Asking the file system first would give its answer to a
     // question that is moot.
     const LONGEST: usize = (u32::MAX as usize) * PAGE_SIZE;
-    let len = usize::try_from(config.size).ok().and_then(|size| checked_align_up(size, PAGE_SIZE));
-    let len = len.filter(|&len| len <= LONGEST).ok_or(Errno::EINVAL)?;
+    let Some(size) = config.size else { return Ok(LONGEST) };
+    let len = usize::try_from(size).ok().and_then(|size| checked_align_up(size, PAGE_SIZE));
+    len.filter(|&len| len <= LONGEST).ok_or(Error::new("size", Errno::EINVAL))
+}
+
+/// Length of the pool's file: as asked for, or less where that is allowed.
+fn file_len(config: &Config<'_>, len: usize) -> Result<usize, Error> {
     // Beyond this limit the kernel would raise SIGXFSZ.
     let limit = usize::try_from(sys::limit_file_size()).unwrap_or(usize::MAX);
     if len <= limit {
@@ -115,6 +171,6 @@ fn pool_len(config: &Config<'_>) -> Result<usize, Errno> {
     if config.space == Space::Lazy && capped >= MIN_POOL_BYTES {
         Ok(capped)
     } else {
-        Err(Errno::EFBIG)
+        Err(Error::new("size", Errno::EFBIG))
     }
 }

@@ -19,15 +19,16 @@ pub(crate) static HEAP: Heap<Interposer> = Heap::new(Interposer {
 
 /// See the module text.
 pub(crate) struct Interposer {
-    /// Whether a full pool overflows into anonymous memory, and what that does to find errors: a
-    /// [`Harden`], or [`NO_OVERFLOW`].
+    /// Whether a full pool overflows into anonymous memory, and what that does to find errors: one more
+    /// than a [`Harden`], or [`NO_OVERFLOW`].
     overflow: AtomicU8,
     /// Under valgrind the heap has no pool, so that every call comes to us; the blocks are in this one.
     watched: Watched,
     watch: Watch,
 }
 
-const NO_OVERFLOW: u8 = u8::MAX;
+/// Zero, as all that a heap begins with: it takes no room in the library's file.
+const NO_OVERFLOW: u8 = 0;
 
 /// A pool that is there from some time on.
 struct Watched {
@@ -61,9 +62,19 @@ impl Interposer {
         self.watched().filter(|pool| pool.contains(pointer))
     }
 
+    /// What is told of the watched pool.
+    #[cfg(feature = "log")]
+    pub(crate) fn listing(&self) -> Option<vmem_engine::Listing> {
+        self.watched().map(|pool| vmem_engine::Listing {
+            stats: pool.stats(),
+            large: pool.whole_page_blocks(),
+            refused: 0,
+        })
+    }
+
     /// Lets a full pool overflow into anonymous memory that is hardened as the pool is.
     pub(crate) fn allow_overflow(&self, harden: Harden) {
-        self.overflow.store(harden as u8, Ordering::Relaxed);
+        self.overflow.store(harden as u8 + 1, Ordering::Relaxed);
     }
 }
 
@@ -86,7 +97,7 @@ impl Runtime for Interposer {
         let allowed = self.overflow.load(Ordering::Relaxed);
         let harden = [Harden::Off, Harden::Checks, Harden::Poison]
             .into_iter()
-            .find(|&harden| harden as u8 == allowed)?;
+            .find(|&harden| harden as u8 + 1 == allowed)?;
         let options = PoolOptions { harden, ..PoolOptions::default() };
         let mut len = usize::try_from(sys::machine_memory()).unwrap_or(0).max(MIN_POOL_BYTES);
         // A limit on address space (ulimit -v) may leave less.

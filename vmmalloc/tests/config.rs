@@ -5,7 +5,8 @@
 #[path = "../src/config.rs"]
 mod config;
 
-use config::{Config, Format, Invalid, Space};
+use config::{Config, Format, Invalid, Place, Space};
+use pmem_core::numa::{NodeMask, NumaPolicy};
 use std::ffi::CStr;
 use vmem_engine::fork::ForkMode;
 use vmem_engine::{HugePages, Overflow, PurgePolicy};
@@ -29,15 +30,15 @@ fn text(result: Result<Config<'static>, Invalid<'static>>) -> String {
 #[test]
 fn defaults() {
     let config = with(c"OTHER", c"x").unwrap();
-    assert_eq!(config.directory, c"/pool");
-    assert_eq!(config.size, 14 << 20);
+    assert_eq!(config.place, Place::Directory(c"/pool"));
+    assert_eq!(config.size, Some(14 << 20));
     assert_eq!(config.fork, ForkMode::Private);
     assert_eq!(config.space, Space::Prealloc);
     assert_eq!(config.overflow, Overflow::Fail);
     assert_eq!(config.purge, PurgePolicy::AfterMs(1000));
     assert_eq!(config.home_ms, Some(1000));
     assert_eq!(config.huge_pages, HugePages::Never);
-    assert!(config.dump);
+    assert!(!config.dump);
     assert_eq!((config.report, config.report_file), (None, None));
 }
 
@@ -49,9 +50,10 @@ fn what_is_required() {
     assert_eq!(text(read(&[])), missing("VMMALLOC_POOL_DIR"));
     assert_eq!(text(read(&[size])), missing("VMMALLOC_POOL_DIR"));
     assert_eq!(text(read(&[dir])), missing("VMMALLOC_POOL_SIZE"));
-    assert_eq!(read(&[size, dir]).unwrap().size, 16 << 20);
+    assert_eq!(read(&[size, dir]).unwrap().size, Some(16 << 20));
     // An empty directory name is a matter of opening it.
-    assert_eq!(read(&[(c"VMMALLOC_POOL_DIR", c""), size]).unwrap().directory, c"");
+    let empty = read(&[(c"VMMALLOC_POOL_DIR", c""), size]).unwrap();
+    assert_eq!(empty.place, Place::Directory(c""));
 }
 
 #[test]
@@ -70,7 +72,7 @@ fn sizes() {
         (c"16MiB", 16 << 20),
         (c"0x1000000", 16 << 20),
     ] {
-        assert_eq!(size(value), Ok(expected), "{value:?}");
+        assert_eq!(size(value), Ok(Some(expected)), "{value:?}");
     }
     for (value, shown) in [
         (c"14680063", 14_680_063),
@@ -138,7 +140,7 @@ fn our_own_variables() {
     assert_eq!(dram.overflow, Overflow::Dram);
     let huge = with(c"VMMALLOC_HUGEPAGE", c"advise").unwrap();
     assert_eq!(huge.huge_pages, HugePages::Advise);
-    assert!(!with(c"VMMALLOC_DUMP", c"0").unwrap().dump);
+    assert!(with(c"VMMALLOC_DUMP", c"1").unwrap().dump);
     assert_eq!(with(c"VMMALLOC_STATS", c"json").unwrap().report, Some(Format::Json));
     assert_eq!(with(c"VMMALLOC_STATS", c"text").unwrap().report, Some(Format::Text));
     let file = with(c"VMMALLOC_STATS_FILE", c"/tmp/report-").unwrap();
@@ -181,4 +183,53 @@ fn nonsense_in_our_own_variables_is_named() {
     // Empty is unset.
     assert_eq!(with(c"VMMALLOC_SPACE", c"").unwrap().space, Space::Prealloc);
     assert_eq!(with(c"VMMALLOC_STATS_FILE", c"").unwrap().report_file, None);
+}
+
+#[test]
+fn nodes_take_the_place_of_the_directory() {
+    let size = (c"VMMALLOC_POOL_SIZE", c"16M");
+    let nodes = |value: &'static CStr| {
+        read(&[(c"VMMALLOC_NODES", value), size, (c"VMMALLOC_POOL_DIR", c"/not/read")])
+            .map(|config| config.place)
+    };
+    for (list, numbers, policy) in [
+        (c"1", &b"1"[..], NumaPolicy::Bind),
+        (c"0-1,3", b"0-1,3", NumaPolicy::Bind),
+        (c"prefer:2-3", b"2-3", NumaPolicy::Preferred),
+    ] {
+        let nodes_of = NodeMask::parse_list(numbers).unwrap();
+        assert_eq!(nodes(list), Ok(Place::Nodes { nodes: nodes_of, policy, list }), "{list:?}");
+    }
+    assert_eq!(nodes(c""), Ok(Place::Directory(c"/not/read")));
+    for list in [c"x", c"1-", c"3-2", c"1024", c"prefer", c"prefer:", c"prefer: x", c" ", c"bind:1"]
+    {
+        let shown = list.to_bytes().escape_ascii();
+        let text = text(read(&[(c"VMMALLOC_NODES", list), size]));
+        let start =
+            format!("incorrect VMMALLOC_NODES value ({shown}), must be a list of nodes such as");
+        assert!(text.starts_with(&start), "{text}");
+    }
+    assert_eq!(
+        read(&[(c"VMMALLOC_NODES", c"0")]).unwrap_err(),
+        Invalid::Missing("VMMALLOC_POOL_SIZE")
+    );
+}
+
+#[test]
+fn a_device_takes_the_place_of_the_directory_and_has_a_size() {
+    let device = (c"VMMALLOC_DEVICE", c"/dev/dax0.0");
+    let config = read(&[device]).unwrap();
+    assert_eq!((config.place, config.size), (Place::Device(c"/dev/dax0.0"), None));
+    assert_eq!(read(&[device, (c"VMMALLOC_POOL_SIZE", c"1G")]).unwrap().size, Some(1 << 30));
+    let small = read(&[device, (c"VMMALLOC_POOL_SIZE", c"1")]);
+    assert_eq!(small.unwrap_err(), Invalid::SizeBelowMinimum(1));
+    let empty = [(c"VMMALLOC_DEVICE", c""), (c"VMMALLOC_POOL_SIZE", c"14M")];
+    assert_eq!(read(&empty).unwrap_err(), Invalid::Missing("VMMALLOC_POOL_DIR"));
+    for mode in [c"0", c"1", c"3"] {
+        assert!(read(&[device, (c"VMMALLOC_FORK", mode)]).is_ok());
+    }
+    let copy = text(read(&[device, (c"VMMALLOC_FORK", c"2")]));
+    assert!(copy.contains("use 1 or 3"), "{copy}");
+    let two = text(read(&[device, (c"VMMALLOC_NODES", c"0")]));
+    assert_eq!(two, "VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other");
 }

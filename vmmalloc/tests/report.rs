@@ -78,6 +78,7 @@ fn json_tells_what_the_program_did() {
     assert!(json.starts_with('{') && json.ends_with("}\n") && json.lines().count() == 1, "{json}");
     assert_eq!(number(&json, "pid"), u64::from(std::process::id()));
     assert!(json.contains("\"program\":\"report-"), "{json}");
+    assert!(json.contains("\"medium\":\"memory\","), "{json}");
     for (name, value) in [
         ("pool_bytes", 64 << 20),
         ("allocations", 12),

@@ -76,9 +76,15 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
             options.only.is_empty() || options.only.iter().any(|name| name == workload.name)
         })
         .collect();
-    let found: Vec<(&Workload, Result<Tools, String>)> =
-        chosen.into_iter().map(|workload| (workload, workload.tools())).collect();
-    check_enough(&found, !options.only.is_empty())?;
+    let look = || chosen.iter().map(|&workload| (workload, workload.tools())).collect();
+    let mut found: Vec<(&Workload, Result<Tools, String>)> = look();
+    if !enough(&found, !options.only.is_empty()) {
+        deps::install(&missing(&found))?;
+        found = look();
+        if !enough(&found, !options.only.is_empty()) {
+            return Err(Stop::Failed("programs of the demo are missing still".into()));
+        }
+    }
 
     let bench = Bench::set_up(&options)?;
     let mut rows = Vec::new();
@@ -112,24 +118,20 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     verdict(&rows)
 }
 
-/// Refuses to speak of a machine that has too few of the programs.
-fn check_enough(found: &[(&Workload, Result<Tools, String>)], chosen: bool) -> Result<(), Stop> {
+/// Whether these are programs enough to speak of a machine.
+fn enough(found: &[(&Workload, Result<Tools, String>)], chosen: bool) -> bool {
     let present = found.iter().filter(|(_, tools)| tools.is_ok()).count();
-    let needed = if chosen { found.len() } else { MIN_PROGRAMS };
-    if present >= needed {
-        return Ok(());
-    }
+    present >= if chosen { found.len() } else { MIN_PROGRAMS }
+}
+
+/// The packages of programs that are not here.
+fn missing(found: &[(&Workload, Result<Tools, String>)]) -> Vec<&'static deps::Package> {
     let packages: Vec<&str> = found
         .iter()
         .filter(|(_, tools)| tools.is_err())
         .flat_map(|(workload, _)| workload.packages.split(' '))
         .collect();
-    let wanted: Vec<&deps::Package> =
-        deps::PACKAGES.iter().filter(|package| packages.contains(&package.name)).collect();
-    Err(Stop::Missing(format!(
-        "{present} of the demo's programs are on this machine and {needed} are needed; install more with\n  {}",
-        deps::install_command(&wanted)
-    )))
+    deps::PACKAGES.iter().filter(|package| packages.contains(&package.name)).collect()
 }
 
 fn verdict(rows: &[Row]) -> Result<(), Stop> {

@@ -101,23 +101,30 @@ fn fragmentation(text: &mut String, matrix: &Matrix, row: &Row) {
     let mib = |bytes: Option<f64>| number(bytes.map(|bytes| bytes / f64::from(1 << 20)), 1);
     let _ = writeln!(
         text,
-        "### Fragmentation, case {}\n\nAt the end of the run: live bytes as requested; what a pool has committed, or how much the \
-         resident set grew; their ratio. Of a preallocated pool everything is committed. The last column is the largest growth of the resident set per live byte in \
-         steady state.\n\n\
-         | allocator | live MiB | committed MiB | resident MiB | ratio | worst |\n|---|---:|---:|---:|---:|---:|",
+        "### Fragmentation, case {}\n\nLive bytes as requested; what a pool has committed for them at the end, or how much the \
+         resident set grew; their ratio. Of a preallocated pool everything is committed. Then, per live byte: the pages that hold a \
+         live byte, below which no allocator can come that leaves blocks where they are; the growth of the resident set at the end of \
+         the churn, before the rest; its largest growth in steady state.\n\n\
+         | allocator | live MiB | committed MiB | resident MiB | ratio | live pages | before the rest | worst |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|",
         row.case
     );
     for (allocator, cell) in matrix.allocators.iter().zip(&row.cells) {
         let held = cell.held();
         let ratio = held.zip(cell.live_bytes).map(|(held, live)| held / live);
+        let per_live = |bytes: Option<f64>| {
+            number(bytes.zip(cell.live_bytes).map(|(bytes, live)| bytes / live), 2)
+        };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             allocator.name,
             mib(cell.live_bytes),
             mib(cell.committed_bytes),
             mib(cell.resident_bytes),
             number(ratio, 2),
+            per_live(cell.pages_bytes),
+            per_live(cell.churn_bytes),
             number(cell.growth_permille.map(|permille| permille / 1000.0), 2),
         );
     }
@@ -244,12 +251,20 @@ mod tests {
                 live_bytes: 10 << 20,
                 rss_bytes: 25 << 20,
                 rss_worst_permille: 3000,
+                rss_churn_bytes: 29 << 20,
+                pages_bytes: 12 << 20,
             });
         }
         matrix.pools[0].stats.committed_bytes = 20 << 20;
         let text = render(&matrix);
         assert!(text.contains("### Fragmentation, case lua"), "{text}");
-        assert!(text.contains("| mimalloc | 10.0 | – | 25.0 | 2.50 | 3.00 |"), "{text}");
-        assert!(text.contains("| vmmalloc | 10.0 | 20.0 | 25.0 | 2.00 | 3.00 |"), "{text}");
+        assert!(
+            text.contains("| mimalloc | 10.0 | – | 25.0 | 2.50 | 1.20 | 2.90 | 3.00 |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| vmmalloc | 10.0 | 20.0 | 25.0 | 2.00 | 1.20 | 2.90 | 3.00 |"),
+            "{text}"
+        );
     }
 }

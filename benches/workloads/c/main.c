@@ -52,7 +52,7 @@ static const struct preset presets[] = {
     {"simple", "program-like", &workload_simple, {.min = 16, .max = 1 * KIB, .ops = 12000000}},
     {"tree", "program-like", &workload_tree, {.count = 21, .ops = 4}},
     {"long-run", "program-like", &workload_long_run, {.min = 32, .max = 256 * KIB, .size = 32 * MIB, .ops = 16}},
-    {"fragmentation", "fragmentation", &workload_long_run, {.min = 32, .max = 256 * KIB, .size = 64 * MIB, .ops = 1500}},
+    {"fragmentation", "fragmentation", &workload_long_run, {.min = 32, .max = 256 * KIB, .size = 64 * MIB, .count = 12000, .ops = 1500}},
     {"start", "program-like", &workload_start, {.ops = 300}},
     {"server", "threads", &workload_server, {.threads = 2, .min = 8, .max = 1000, .slots = 5000, .count = 50000, .ops = 80}},
     {"handover64", "threads", &workload_handover, {.threads = 2, .size = 64, .count = 128, .ops = 8000000}},
@@ -116,6 +116,11 @@ void *own_pages(size_t bytes)
     if (pages == MAP_FAILED)
         fail("cannot map bookkeeping memory");
     return pages;
+}
+
+void give_own_pages(void *pages, size_t bytes)
+{
+    munmap(pages, bytes);
 }
 
 void run_threads(uint64_t threads, void *(*body)(void *), void *arguments, size_t stride)
@@ -264,8 +269,10 @@ int main(int argc, char **argv)
     printf("workload=%s ops=%" PRIu64 " checksum=%016" PRIx64 " work_us=%" PRIu64, argv[1], outcome.ops,
            outcome.checksum, cpu_time() - before);
     if (outcome.live_bytes)
-        printf(" live_bytes=%" PRIu64 " rss_bytes=%" PRIu64 " rss_worst_permille=%" PRIu64,
-               outcome.live_bytes, outcome.rss_bytes, outcome.rss_worst);
+        printf(" live_bytes=%" PRIu64 " rss_bytes=%" PRIu64 " rss_worst_permille=%" PRIu64
+               " rss_churn_bytes=%" PRIu64 " pages_bytes=%" PRIu64 " pages_churn_bytes=%" PRIu64,
+               outcome.live_bytes, outcome.rss_bytes, outcome.rss_worst, outcome.rss_churn,
+               outcome.pages_bytes, outcome.pages_churn);
     putchar('\n');
     return fflush(stdout) == 0 ? 0 : 1;
 }

@@ -32,6 +32,9 @@ struct outcome {
     uint64_t live_bytes; /* requested bytes alive at the end; 0 where it does not matter */
     uint64_t rss_bytes;  /* growth of the resident set that holds them */
     uint64_t rss_worst;  /* largest resident growth per 1,000 live bytes after the first phases */
+    uint64_t rss_churn;  /* growth of the resident set before the rest at the end */
+    uint64_t pages_bytes; /* of pages that hold a live byte, at the end */
+    uint64_t pages_churn; /* the same before the rest */
 };
 
 struct workload {
@@ -61,6 +64,7 @@ uint64_t resident_bytes(void);
 
 /* Bookkeeping memory that does not come from malloc, zeroed and touched. */
 void *own_pages(size_t bytes);
+void give_own_pages(void *pages, size_t bytes);
 
 /* Runs `body` on `threads` threads with arguments `arguments + i * stride` and waits for all of them. */
 void run_threads(uint64_t threads, void *(*body)(void *), void *arguments, size_t stride);

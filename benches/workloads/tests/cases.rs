@@ -82,6 +82,8 @@ fn the_long_run_reports_what_is_alive_and_what_it_takes() {
     let (live, resident) = (field("live_bytes="), field("rss_bytes="));
     assert!(live >= 32 << 20, "{text}");
     assert!(resident >= live, "{text}");
+    let pages = field("pages_bytes=");
+    assert!((live..=resident).contains(&pages) && pages.is_multiple_of(4096), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Allocating space before it is used, so that a full medium shows as an error and never as
 //! `SIGBUS`.
 
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::Source;
@@ -12,7 +13,8 @@ use crate::sys::{self, Advice, Fd, SignalBlock};
 const ROOM_FOR_RECORDS: u64 = 4 << 20;
 
 impl Source {
-    /// Allocates space for a range; afterwards touching these bytes can never raise `SIGBUS`.
+    /// Allocates space for a range; afterwards touching these bytes can never raise `SIGBUS`. Memory on
+    /// chosen nodes is brought in at once.
     ///
     /// Content that the range has stays. The descriptor is used if it still is ours, else the
     /// mapping itself; so programs that close all descriptors do no harm. On an error a part of
@@ -27,6 +29,9 @@ impl Source {
         self.injected_fault()?;
         if len == 0 || !self.needs_commit() {
             return Ok(());
+        }
+        if self.on_nodes {
+            return self.commit_on_nodes(address, len);
         }
         // A descriptor knows nothing of what the mapping was advised: it would take small pages.
         if self.in_memory && self.wants_huge.load(Relaxed) {
@@ -62,6 +67,9 @@ impl Source {
             return self.commit(offset, len);
         }
         let address = self.range(offset, len)?;
+        if self.on_nodes {
+            return self.commit(offset, len).inspect_err(|_| self.take_back(offset, len));
+        }
         if self.in_memory {
             self.injected_fault()?;
         } else {
@@ -81,6 +89,18 @@ impl Source {
             // Not known to the kernel, or forbidden by a sandbox.
             Err(_) if self.in_memory => self.commit(offset, len),
             Err(_) => Ok(()),
+        }
+    }
+
+    fn commit_on_nodes(&self, address: NonNull<u8>, len: usize) -> Result<(), Errno> {
+        if let Some(room) = &self.room {
+            room.take(len)?;
+        }
+        // SAFETY: inside our own range; populating changes no content.
+        match unsafe { sys::advise(address, len, Advice::PopulateWrite) } {
+            Err(errno @ Errno::ENOMEM) => Err(errno),
+            // Not known to the kernel, or forbidden by a sandbox: pages come as they are touched.
+            _ => Ok(()),
         }
     }
 

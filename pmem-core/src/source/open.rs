@@ -1,10 +1,12 @@
 //! Making sources.
 
 use core::ffi::CStr;
+use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::chunks::Chunks;
+use super::room::Room;
 use super::{OpenMode, Source, SourceKind};
 use crate::align::{PAGE_SIZE, align_down, checked_align_up, is_aligned};
 use crate::dax;
@@ -62,6 +64,19 @@ impl Source {
         file::extend_to(fd, len as u64)?;
         let source = Source::over_file(SourceKind::Directory, file, fd, len, granule())?;
         Ok(Source { directory: Some(directory), starts_zeroed: true, ..source })
+    }
+
+    /// The name that a file of [`in_directory`](Self::in_directory) had for a moment, on a file system that knows no
+    /// files without one; written to `buffer`. `None` on others.
+    #[must_use]
+    pub fn former_name<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let (fd, _) = self.file.as_ref().and_then(Descriptor::verified)?;
+        let mut link = StackBuf::<40>::new();
+        write!(link, "/proc/self/fd/{}", fd.raw()).ok()?;
+        let len = sys::read_link_at(Fd::CURRENT_DIRECTORY, link.as_c_str()?, buffer).ok()?;
+        let path = buffer.get(..len)?.strip_suffix(b" (deleted)")?;
+        let name = path.rsplit(|&byte| byte == b'/').next()?;
+        name.starts_with(b"vmem.").then_some(path)
     }
 
     /// A file with a name. It is made longer, if need be, never shorter, and locked against a
@@ -145,7 +160,10 @@ impl Source {
         Ok(Source { _region: Some(region), starts_zeroed: true, in_memory: true, ..source })
     }
 
-    /// Private zero pages that come from the given NUMA nodes.
+    /// Private zero pages that come from the given NUMA nodes. Memory is taken when it is committed, and
+    /// with [`NumaPolicy::Bind`] refused (`ENOMEM`) when the nodes have none left. Pages that a fork
+    /// has made common to two processes are copied when either writes to them: that cannot
+    /// be refused.
     ///
     /// # Errors
     /// Operation `mbind`: `EINVAL` for no node or for nodes without memory, `ENOSYS` without NUMA
@@ -161,7 +179,8 @@ impl Source {
         let source = Source::anonymous(max_len)?;
         // SAFETY: the range is the new source's own.
         unsafe { bind(source.base, source.len, policy, nodes) }.map_err(Error::of("mbind"))?;
-        Ok(source)
+        let room = (policy == NumaPolicy::Bind).then(|| Room::new(*nodes));
+        Ok(Source { on_nodes: true, room, ..source })
     }
 
     /// A whole device-DAX node, for example `/dev/dax0.0`; locked against a second user. What it
@@ -172,6 +191,15 @@ impl Source {
     /// `EWOULDBLOCK` when another process uses it; `sysfs`: the device is not described;
     /// `mmap`: `ENOMEM`, ...
     pub fn device_dax(path: &CStr) -> Result<Source, Error> {
+        Source::device_dax_up_to(path, usize::MAX)
+    }
+
+    /// As [`device_dax`](Self::device_dax), but no more than the first `max_len` bytes of it. The rest is not
+    /// for others: the device is locked as a whole.
+    ///
+    /// # Errors
+    /// As there; operation `size`: `EINVAL` for a `max_len` below the device's alignment.
+    pub fn device_dax_up_to(path: &CStr, max_len: usize) -> Result<Source, Error> {
         let open = |access| {
             let fd = sys::open_at(Fd::CURRENT_DIRECTORY, path, OpenFlags::new(access))?;
             // SAFETY: opened just now.
@@ -190,7 +218,11 @@ impl Source {
         lock(fd)?;
         let granule = device.align.max(granule());
         let size = usize::try_from(device.size).map_err(|_| Error::new("mmap", Errno::ENOMEM))?;
-        Source::over_file(SourceKind::DeviceDax, file, fd, align_down(size, granule), granule)
+        let len = align_down(size.min(max_len), granule);
+        if len == 0 {
+            return Err(Error::new("size", Errno::EINVAL));
+        }
+        Source::over_file(SourceKind::DeviceDax, file, fd, len, granule)
     }
 
     /// Memory that the caller has mapped; a length that is no multiple of the granule is rounded
@@ -222,7 +254,9 @@ impl Source {
         let region = map_shared(fd, len, granule.max(BASE_ALIGNMENT))?;
         let source = Source::bare(kind, region.base(), len, granule);
         let in_memory = granule == self::granule() && sys::is_on_tmpfs(fd);
-        Ok(Source { _region: Some(region), file: Some(file), in_memory, ..source })
+        let source = Source { _region: Some(region), file: Some(file), in_memory, ..source };
+        source.repeat_advice(source.base, len);
+        Ok(source)
     }
 
     fn bare(kind: SourceKind, base: NonNull<u8>, len: usize, granule: usize) -> Source {
@@ -234,6 +268,8 @@ impl Source {
             kind,
             starts_zeroed: false,
             huge: None,
+            on_nodes: false,
+            room: None,
             _region: None,
             in_memory: false,
             file: None,

@@ -1,5 +1,6 @@
 //! Space is there before it is used: a full medium is an error, never SIGBUS.
 
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -7,8 +8,9 @@ use std::time::Duration;
 use pmem_core::errno::Errno;
 use pmem_core::source::{Purged, Source};
 
-use crate::tmpfs::SmallTmpfs;
-use crate::{MIB, child, stamp, stamped};
+use crate::{MIB, stamp, stamped};
+use pmem_test_support::child;
+use pmem_test_support::tmpfs::SmallTmpfs;
 
 #[test]
 fn a_full_file_system_is_an_error() {
@@ -217,4 +219,28 @@ fn errno_is_left_alone() {
     let _ = source.resident_bytes();
     drop(source);
     assert_eq!(Errno::last(), expect);
+}
+
+/// Stores to committed pages take no blocks for the holes between them: on a disk file system pages come in
+/// pieces that can be larger than what was committed.
+#[test]
+fn stores_take_no_space_outside_of_what_is_committed() {
+    const RUN: usize = MIB / 16;
+    let directory = CString::new(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for directory in [directory.as_c_str(), c"/dev/shm"] {
+        let source = Source::in_directory(directory, 64 * MIB).unwrap();
+        let runs = || (0..source.len()).step_by(2 * RUN);
+        for value in 1..4 {
+            for at in runs() {
+                source.commit_writable(at, RUN).unwrap();
+                stamp(&source, at, RUN, value);
+            }
+            assert!(runs().all(|at| stamped(&source, at, RUN, value)));
+            let (taken, committed) = (source.resident_bytes(), 32 * MIB as u64);
+            assert!(taken < committed + committed / 8, "{taken} bytes at {directory:?}");
+        }
+        assert!(runs().all(|at| source.purge(at, RUN) == Purged::Zeroed));
+        let taken = source.resident_bytes();
+        assert!(taken < MIB as u64 / 4, "{taken} bytes are left at {directory:?}");
+    }
 }

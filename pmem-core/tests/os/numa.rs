@@ -1,7 +1,8 @@
 //! Memory from chosen nodes.
 
+use pmem_core::errno::Errno;
 use pmem_core::numa::{self, NodeMask, NumaPolicy};
-use pmem_core::source::Source;
+use pmem_core::source::{Purged, Source};
 use pmem_core::sys;
 
 use crate::{MIB, stamp};
@@ -28,4 +29,31 @@ fn bound_memory_comes_from_its_node() {
             assert!(line.contains(name), "{line}");
         }
     }
+}
+
+#[test]
+fn memory_on_nodes_is_there_once_it_is_committed() {
+    let nodes = numa::nodes_with_memory().unwrap();
+    for policy in [NumaPolicy::Bind, NumaPolicy::Preferred, NumaPolicy::Interleave] {
+        let source = Source::anonymous_on_nodes(4 * MIB, &nodes, policy).unwrap();
+        assert!(source.needs_commit());
+        assert_eq!(source.resident_bytes(), 0);
+        source.commit(0, MIB).unwrap();
+        source.commit_writable(2 * MIB, MIB).unwrap();
+        assert!(source.resident_bytes() >= 2 * MIB as u64, "{policy:?}");
+        assert_eq!(source.purge(0, 4 * MIB), Purged::Zeroed);
+        assert_eq!(source.resident_bytes(), 0);
+    }
+}
+
+/// Without asking first the out-of-memory killer would end a process.
+#[test]
+fn more_than_bound_nodes_have_is_refused() {
+    let nodes = numa::nodes_with_memory().unwrap();
+    let machine = usize::try_from(sys::machine_memory()).unwrap() / MIB * MIB;
+    let source = Source::anonymous_on_nodes(2 * machine, &nodes, NumaPolicy::Bind).unwrap();
+    assert_eq!(source.commit(0, 2 * machine), Err(Errno::ENOMEM));
+    assert_eq!(source.commit_writable(0, machine), Err(Errno::ENOMEM));
+    assert_eq!(source.resident_bytes(), 0);
+    source.commit(machine, MIB).unwrap();
 }

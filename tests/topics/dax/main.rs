@@ -10,6 +10,7 @@
 mod fork;
 mod huge;
 mod media;
+mod medium;
 mod nodes;
 mod place;
 mod preload;
@@ -17,6 +18,7 @@ mod process;
 mod quota;
 mod room;
 mod vm;
+mod vmem_pools;
 mod work;
 
 use std::env;
@@ -68,6 +70,17 @@ const TESTS: &[Test] = tests![
     preload::the_heap_of_a_program_forks_on_dax,
     preload::a_full_file_system_is_enomem,
     preload::a_device_is_refused_as_a_directory,
+    medium::the_heap_of_a_program_is_on_its_nodes,
+    medium::a_full_bound_node_is_enomem_and_a_preferred_one_is_followed_by_others,
+    medium::programs_fork_on_nodes_and_devices,
+    medium::the_heap_of_a_program_is_on_the_device,
+    medium::a_device_serves_the_first_process_of_a_tree,
+    medium::a_child_does_not_keep_the_device,
+    medium::a_device_in_use_is_refused_in_words,
+    medium::the_launcher_names_what_is_wrong_with_nodes_and_devices,
+    vmem_pools::the_contract_holds_on_ext4,
+    vmem_pools::the_contract_holds_on_xfs,
+    vmem_pools::a_device_is_a_pool_as_a_whole,
     quota::a_quota_of_ext4_is_none_and_no_signal,
     quota::a_quota_of_xfs_is_none_and_no_signal,
 ];

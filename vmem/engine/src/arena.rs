@@ -9,6 +9,7 @@
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
 mod moving;
+mod punching;
 
 use crate::config::{
     COMMIT_STEP_FRACTION, COMMIT_STEP_MAX, COMMIT_STEP_MIN, HUGE_PAGES, IDLE_MS, PAGE_SHIFT,
@@ -63,6 +64,7 @@ pub(crate) enum Forking {
 /// Counters of an arena, in pages.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct PageCounts {
+    /// Pages of runs that are in use, without those of slabs that were given back.
     pub(crate) live: usize,
     pub(crate) committed: usize,
     /// Committed pages of free extents.
@@ -120,6 +122,8 @@ pub(crate) struct Arena {
     first_page: usize,
     /// Pages come and go in units of a huge page where that is possible.
     in_huge_pages: bool,
+    /// The file system holds space for every page, but pages must still be written before use.
+    reserved: AtomicBool,
 }
 
 impl Arena {
@@ -155,6 +159,7 @@ impl Arena {
             born_ms: sys::monotonic_ms(),
             first_page: head_pages,
             in_huge_pages,
+            reserved: AtomicBool::new(false),
         };
         let pages = arena.map.pages() - head_pages;
         let all = arena.meta.lock().take_extent();
@@ -184,8 +189,16 @@ impl Arena {
         }
     }
 
-    /// Commits every page: from then on allocation cannot fail for want of backing.
+    /// Takes the space of every page now.
+    ///
+    /// On a disk file system that is a reservation: the pages count as committed when they have been written
+    /// (see [`Source::commit_writable`]).
     pub(crate) fn commit_all(&self) -> Result<(), Errno> {
+        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
+        if self.source.needs_commit() && !self.source.is_in_memory() {
+            self.reserved.store(true, Relaxed);
+            return Ok(());
+        }
         let mut heap = self.heap.lock();
         let (first, end) = (self.first_page, self.map.pages());
         // SAFETY: the lock is held; the only extent of a fresh arena is the hole over everything.
@@ -193,7 +206,6 @@ impl Arena {
         if extent.is_null() {
             return Err(Errno::EBUSY);
         }
-        self.source.commit(0, self.map.pages() << PAGE_SHIFT)?;
         // SAFETY: found in `holes` under this lock.
         unsafe { heap.holes.remove(extent) };
         self.map.use_up_to(end);
@@ -495,6 +507,9 @@ impl Arena {
             return Ok(());
         }
         let (offset, len) = (first << PAGE_SHIFT, (end - first) << PAGE_SHIFT);
+        if self.reserved.load(Relaxed) {
+            return self.source.populate(offset, len);
+        }
         if written_soon || !self.source.is_in_memory() {
             return self.source.commit_writable(offset, len);
         }
@@ -545,16 +560,25 @@ impl Arena {
     /// As [`Arena::free`], with the arena lock held.
     unsafe fn free_locked(&self, heap: &mut PageHeap, extent: *mut Extent, idle_ms: u32) {
         // SAFETY: contract.
-        let (start, pages) = unsafe { ((*extent).start(), (*extent).pages()) };
-        self.map.dirty().set(start, start + pages);
-        heap.counts.give(pages);
+        let (start, pages, punched) =
+            unsafe { ((*extent).start(), (*extent).pages(), (*extent).punched) };
+        let committed = pages - punched.count_ones() as usize;
+        if punched == 0 {
+            self.map.dirty().set(start, start + pages);
+        } else {
+            for page in (0..pages).filter(|page| punched >> page & 1 == 0) {
+                self.map.dirty().set(start + page, start + page + 1);
+            }
+        }
+        heap.counts.give(committed);
         if self.home.is_returning() {
             // What cannot be shared stays private.
             let _ = self.share_frozen(start, start + pages, usize::MAX);
         }
         // SAFETY: contract.
         unsafe {
-            (*extent).committed = pages as u32;
+            (*extent).punched = 0;
+            (*extent).committed = committed as u32;
             (*extent).freed_at = self.now().saturating_sub(u64::from(idle_ms));
             self.merge_and_insert(heap, extent);
         }
@@ -663,6 +687,14 @@ impl Arena {
         drop(self.purge_if_due(self.heap.lock()));
     }
 
+    /// Gives back what has been free long enough.
+    pub(crate) fn purge_aged(&self) {
+        if let PurgePolicy::AfterMs(decay) = self.purge {
+            drop(self.purge_older_than(self.heap.lock(), decay, PURGE_BUDGET_PAGES));
+        }
+    }
+
+    #[inline(never)]
     fn purge_if_due<'a>(&'a self, mut heap: MutexGuard<'a, PageHeap>) -> MutexGuard<'a, PageHeap> {
         let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
         if heap.counts.free_committed == 0 {
@@ -679,6 +711,7 @@ impl Arena {
 
     /// Gives back the committed pages of extents free for at least `age_ms`, at most about `budget`
     /// pages. Returns the number of pages. The lock is released around each system call.
+    #[inline(never)]
     fn purge_older_than<'a>(
         &'a self,
         mut heap: MutexGuard<'a, PageHeap>,
@@ -755,20 +788,25 @@ impl Arena {
         let granule = self.source.granule() >> PAGE_SHIFT;
         let mut at = start;
         while let Some((first, last)) = self.next_purgeable(at, end, granule) {
-            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
-            let purged = if self.is_detached() {
-                // SAFETY: in a detached arena pages that are not frozen were replaced, and these
-                // are free.
-                unsafe { self.source.purge_replaced(offset, len) }
-            } else {
-                self.source.purge(offset, len)
-            };
-            if purged == Purged::Zeroed {
+            if self.purge_run(first, last) {
                 self.map.committed().clear(first, last);
                 self.map.dirty().clear(first, last);
             }
             at = last;
         }
+    }
+
+    /// Gives back a run that [`Arena::next_purgeable`] found, whose content nobody needs. Whether it is gone.
+    fn purge_run(&self, first: usize, last: usize) -> bool {
+        let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+        let purged = if self.is_detached() {
+            // SAFETY: in a detached arena pages that are not frozen were replaced, and these
+            // are free.
+            unsafe { self.source.purge_replaced(offset, len) }
+        } else {
+            self.source.purge(offset, len)
+        };
+        purged == Purged::Zeroed
     }
 
     /// Makes pages private that are not so already.
@@ -833,6 +871,58 @@ impl Arena {
         })
     }
 
+    /// In a fork child that shares live pages: free pages in one granule with them cannot be cut off from the source,
+    /// and are the parent's to hand out. Here they are live from now on, and nobody's.
+    pub(crate) fn give_up_beside_live(&self) -> Result<(), Errno> {
+        let granule = self.source.granule() >> PAGE_SHIFT;
+        if granule == 1 {
+            return Ok(());
+        }
+        let mut heap = self.heap.lock();
+        let mut page = self.first_page;
+        while page < self.map.pages() {
+            let extent = self.map.extent(page);
+            // SAFETY: extents tile the pool; the only thread of a child holds the lock.
+            let (start, end, state) =
+                unsafe { ((*extent).start(), (*extent).end(), (*extent).state) };
+            page = end;
+            if state != State::Free {
+                continue;
+            }
+            let first_whole = start.next_multiple_of(granule).min(end);
+            let last_whole = (end / granule * granule).max(first_whole);
+            // SAFETY: found by its first page, and what is left of it by its last one: in the free lists.
+            unsafe {
+                self.give_up(&mut heap, self.map.extent(start), start, first_whole)?;
+                self.give_up(&mut heap, self.map.extent(end - 1), last_whole, end)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `extent` is in a free list of `heap` and contains `start..end`, if that is not empty.
+    unsafe fn give_up(
+        &self,
+        heap: &mut PageHeap,
+        extent: *mut Extent,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Errno> {
+        if start == end {
+            return Ok(());
+        }
+        // SAFETY: contract; unlinked before it is cut.
+        unsafe {
+            let spare = self.spare_descriptors(extent, start, end)?;
+            heap.remove(extent);
+            self.cut(heap, extent, start, end, spare, State::Large);
+        }
+        self.map.committed().set(start, end);
+        heap.counts.live += end - start;
+        Ok(())
+    }
+
     /// In a fork child: puts the free lists right. An extent that a vanished thread was giving back
     /// is free again; with `emptied`, pages of free extents that are not frozen read as zero and
     /// are not backed.
@@ -889,7 +979,25 @@ impl Arena {
 
     /// Gives back everything free, now. Returns bytes.
     pub(crate) fn trim(&self) -> usize {
-        self.purge_older_than(self.heap.lock(), 0, usize::MAX).1 << PAGE_SHIFT
+        let (_heap, pages) = self.purge_older_than(self.heap.lock(), 0, usize::MAX);
+        (pages << PAGE_SHIFT) + self.give_up_reserve()
+    }
+
+    /// Gives back the space of pages that were never written. The caller has the arena lock. Returns bytes.
+    fn give_up_reserve(&self) -> usize {
+        if self.is_detached() || !self.reserved.swap(false, Relaxed) {
+            return 0;
+        }
+        let (mut at, end) = (self.first_page, self.map.pages());
+        let mut bytes = 0;
+        while let Some((first, last)) = self.map.committed().next_run(at, end, false) {
+            let (offset, len) = (first << PAGE_SHIFT, (last - first) << PAGE_SHIFT);
+            if self.source.purge(offset, len) == Purged::Zeroed {
+                bytes += len;
+            }
+            at = last;
+        }
+        bytes
     }
 }
 
@@ -952,6 +1060,19 @@ impl PageCounts {
         self.committed -= pages;
         self.free_committed -= pages;
         self.purged += pages as u64;
+    }
+
+    /// Pages of a slab were given back.
+    fn punch(&mut self, pages: usize) {
+        self.live -= pages;
+        self.committed -= pages;
+        self.purged += pages as u64;
+    }
+
+    /// Pages of a slab are backed again.
+    fn back(&mut self, pages: usize) {
+        self.commit(pages);
+        self.take(pages);
     }
 
     fn take(&mut self, pages: usize) {

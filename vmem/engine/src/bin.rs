@@ -7,13 +7,17 @@
 //!
 //! Lock: one per bin (rank BIN), taken before the arena lock.
 
+mod punching;
+
+pub(crate) use punching::Punch;
+
 use crate::arena::Arena;
 use crate::cache::BIN_BYTES;
 use crate::config::{BATCH_BLOCKS, CACHE_PINNED_FRACTION, PAGE};
 use crate::extent::{Extent, ExtentList, State};
 use crate::fatal;
 use crate::size_class::ClassId;
-use crate::slab::{self, GROUPS, Given};
+use crate::slab::{self, GROUPS, Given, LISTS, PUNCHED_LIST};
 use core::ptr::{self, NonNull};
 
 /// Slots that the transfer array can hold, in batches.
@@ -23,16 +27,20 @@ const TRANSFER_SLOTS: usize = TRANSFER_BATCHES * BATCH_BLOCKS;
 const TRANSFER_BYTES: usize = 128 << 10;
 
 pub(crate) struct Bin {
-    /// Slabs with free slots, the fullest group first. Full slabs are in no list.
-    groups: [ExtentList; GROUPS],
+    /// Slabs with free slots, the fullest group first, then those whose free slots are all punched. Full
+    /// slabs are in no list.
+    lists: [ExtentList; LISTS],
     transfer: *mut *mut u8,
     transfer_len: u32,
     pub(crate) slabs: u32,
     /// Slots, and pages, of all slabs.
     pub(crate) slots: u32,
     pub(crate) pages: u32,
-    /// Free slots in slabs.
+    /// Free slots in slabs, without those on punched pages.
     pub(crate) free_slots: u32,
+    /// Free slots on punched pages, and these pages.
+    pub(crate) punched_slots: u32,
+    pub(crate) punched_pages: u32,
     /// Whether anything was taken or given since the last look for idle bins.
     used: bool,
     /// In a hardened pool: where the sequence of random numbers is; 0 before its start.
@@ -45,13 +53,15 @@ unsafe impl Send for Bin {}
 impl Bin {
     pub(crate) const fn new() -> Bin {
         Bin {
-            groups: [ExtentList::EMPTY; GROUPS],
+            lists: [ExtentList::EMPTY; LISTS],
             transfer: ptr::null_mut(),
             transfer_len: 0,
             slabs: 0,
             slots: 0,
             pages: 0,
             free_slots: 0,
+            punched_slots: 0,
+            punched_pages: 0,
             used: false,
             random: 0,
         }
@@ -97,10 +107,13 @@ impl Bin {
         let geometry = class.geometry();
         let mut got = 0;
         while got < want {
-            let slab = match self.groups.iter().find(|group| !group.is_empty()) {
-                Some(group) => group.head(),
-                // A batch is not worth a new slab when some slots were found already.
+            let roomy = self.lists[..GROUPS].iter().find(|group| !group.is_empty());
+            let slab = match roomy.map(ExtentList::head) {
+                Some(slab) => slab,
+                // A batch is not worth new pages when some slots were found already.
                 None if got > 0 => break,
+                // SAFETY: contract.
+                None if unsafe { self.back_some(arena, class, want) } => continue,
                 None => {
                     let slab = self.new_slab(arena, class, last_resort);
                     if slab.is_null() {
@@ -118,6 +131,7 @@ impl Bin {
                     Some(hard) => hard.take_slots(slab, class, first, out, want, &mut self.random),
                 };
                 got += taken;
+                (*slab).idle_pages = 0;
                 self.free_slots -= taken as u32;
                 self.regroup(slab);
             }
@@ -127,7 +141,7 @@ impl Bin {
 
     /// Whether the next slot needs a new slab.
     pub(crate) fn is_without_room(&self) -> bool {
-        self.free_slots == 0 && self.transfer_len == 0
+        self.free_slots == 0 && self.punched_slots == 0 && self.transfer_len == 0
     }
 
     /// A fresh slab, linked. Null when the arena has no run for it.
@@ -157,7 +171,7 @@ impl Bin {
             }
             let group = slab::group_of(slots, slots);
             (*slab).list = group;
-            self.groups[usize::from(group)].push(slab);
+            self.lists[usize::from(group)].push(slab);
             slots
         };
         self.slabs += 1;
@@ -174,15 +188,15 @@ impl Bin {
     pub(crate) unsafe fn regroup(&mut self, slab: *mut Extent) {
         // SAFETY: contract.
         unsafe {
-            let free = (*slab).free_slots;
-            let group = slab::group_of(free, (*slab).slots);
-            let wanted = free > 0;
-            if (*slab).linked && (!wanted || (*slab).list != group) {
-                self.groups[usize::from((*slab).list)].remove(slab);
+            let list = slab::list_of((*slab).free_slots, (*slab).punched_slots, (*slab).slots);
+            if (*slab).linked && list != Some((*slab).list) {
+                self.lists[usize::from((*slab).list)].remove(slab);
             }
-            if wanted && !(*slab).linked {
-                (*slab).list = group;
-                self.groups[usize::from(group)].push(slab);
+            if let Some(list) = list
+                && !(*slab).linked
+            {
+                (*slab).list = list;
+                self.lists[usize::from(list)].push(slab);
             }
         }
     }
@@ -246,7 +260,7 @@ impl Bin {
                     Given::Misaligned => fatal::invalid_pointer("free", slot),
                 }
                 self.free_slots += 1;
-                if (*slab).free_slots == (*slab).slots && !self.is_last_with_room(slab) {
+                if slab::is_empty(slab) && !self.is_last_with_room(slab) {
                     self.release(arena, slab, idle_ms);
                 } else {
                     self.regroup(slab);
@@ -274,12 +288,14 @@ impl Bin {
         // SAFETY: contract.
         unsafe {
             if (*slab).linked {
-                self.groups[usize::from((*slab).list)].remove(slab);
+                self.lists[usize::from((*slab).list)].remove(slab);
             }
             self.slabs -= 1;
             self.slots -= u32::from((*slab).slots);
             self.pages -= (*slab).pages;
-            self.free_slots -= u32::from((*slab).slots);
+            self.free_slots -= u32::from((*slab).free_slots);
+            self.punched_slots -= u32::from((*slab).punched_slots);
+            self.punched_pages -= (*slab).punched.count_ones();
             arena.map.set_class_offset((*slab).start(), (*slab).pages(), 0);
             arena.free_aged(slab, idle_ms);
         }
@@ -312,11 +328,13 @@ impl Bin {
         }
         // SAFETY: the bin is locked; members are live and read before they are unlinked.
         unsafe {
-            let mut slab = self.groups[GROUPS - 1].head();
-            while let Some(extent) = NonNull::new(slab) {
-                slab = extent.as_ref().next;
-                if extent.as_ref().free_slots == extent.as_ref().slots {
-                    self.release(arena, extent.as_ptr(), idle_ms);
+            for list in [GROUPS - 1, PUNCHED_LIST] {
+                let mut slab = self.lists[list].head();
+                while let Some(extent) = NonNull::new(slab) {
+                    slab = extent.as_ref().next;
+                    if slab::is_empty(extent.as_ptr()) {
+                        self.release(arena, extent.as_ptr(), idle_ms);
+                    }
                 }
             }
         }
@@ -324,27 +342,29 @@ impl Bin {
 
     /// Drops all knowledge of free slots: they are treated as in use.
     pub(crate) fn forget(&mut self) {
-        for group in &mut self.groups {
-            while !group.is_empty() {
-                let slab = group.head();
+        for list in &mut self.lists {
+            while !list.is_empty() {
+                let slab = list.head();
                 // SAFETY: linked here; the bin is locked.
                 unsafe {
-                    group.remove(slab);
+                    list.remove(slab);
                     (*slab).free_slots = 0;
+                    (*slab).punched_slots = 0;
                     (*slab).bitmap.fill(0);
                 }
             }
         }
         self.transfer_len = 0;
         self.free_slots = 0;
+        self.punched_slots = 0;
     }
 
-    /// The slabs that have free slots.
+    /// The slabs that have free slots, punched ones included.
     ///
     /// # Safety
     /// The bin stays locked while the iterator lives.
     pub(crate) unsafe fn slabs_with_room(&self) -> impl Iterator<Item = *mut Extent> {
         // SAFETY: contract.
-        self.groups.iter().flat_map(|group| unsafe { group.iter() })
+        self.lists.iter().flat_map(|list| unsafe { list.iter() })
     }
 }

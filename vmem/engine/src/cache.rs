@@ -16,12 +16,12 @@
 
 use crate::config::{
     BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
-    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE, PAGE_SHIFT,
+    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT, VISITS_BETWEEN_LOOKS,
 };
 use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
 use crate::pool::PoolInner;
-use crate::size_class::{CLASS_COUNT, ClassId, SMALL_TABLE, TABLE_LEN};
+use crate::size_class::{CLASS_COUNT, ClassId, GEOMETRY, Geometry, SMALL_TABLE, TABLE_LEN};
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
@@ -72,14 +72,16 @@ struct Head {
     class_offsets: [u16; CLASS_COUNT],
 }
 
-/// What follows the head lies in other pages.
-const AFTER_HEAD: usize = PAGE - size_of::<Head>();
+/// What follows the head begins a cache line of its own: in guarded pools, a page.
+const AFTER_HEAD: usize = size_of::<Head>().next_multiple_of(64) - size_of::<Head>();
+/// Bytes of a cache that may be emptied.
+pub(crate) const HEAD_BYTES: usize = size_of::<Head>() + AFTER_HEAD;
 
 /// See the module text.
 #[repr(C)]
 pub(crate) struct Cache {
     head: Head,
-    _rest_of_page: [u8; AFTER_HEAD],
+    _rest_of_line: [u8; AFTER_HEAD],
     /// Whose default heap this is the cache of (see `heap`); null for other pools.
     pub(crate) owner: Cell<*const ()>,
     /// In a front: the cache behind it.
@@ -103,6 +105,8 @@ pub(crate) struct Cache {
     pub(crate) in_use: Cell<bool>,
     /// When the thread looks for idle classes again, in ms of the arena clock.
     pub(crate) next_look_ms: Cell<u64>,
+    /// Slow-path visits since it looked last.
+    visits: Cell<u32>,
 }
 
 #[repr(transparent)]
@@ -147,23 +151,37 @@ const fn no_info() -> StackInfo {
     }
 }
 
-/// Initial value of every thread slot; see [`empty`].
+static OFFSETS: [u16; TABLE_LEN] = scaled_table();
+static CLASS_OFFSETS: [u16; CLASS_COUNT] = scaled_classes();
+
+const fn no_bin() -> CacheBin {
+    CacheBin { top: AtomicPtr::new(ptr::null_mut()), limit: Cell::new(ptr::null_mut()) }
+}
+
+/// Only class 0 has a bin: each pointer costs the loader of every process a relocation.
+const fn bins_of_none() -> [CacheBin; CLASS_COUNT] {
+    let mut bins = [const { no_bin() }; CLASS_COUNT];
+    bins[0] = empty_bin();
+    bins
+}
+
+/// Initial value of every thread slot; see [`empty`]. Its head leads every size to class 0.
 pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     head: Head {
         base: 0,
         pages: Cell::new(0),
         classes: ptr::null(),
         asked_pages: Cell::new(0),
-        offsets: scaled_table(),
-        class_offsets: scaled_classes(),
+        offsets: [0; TABLE_LEN],
+        class_offsets: [0; CLASS_COUNT],
     },
-    _rest_of_page: [0; AFTER_HEAD],
+    _rest_of_line: [0; AFTER_HEAD],
     owner: Cell::new(ptr::null()),
     real: Cell::new(ptr::null_mut()),
     hard: HardView::NONE,
     until_look: Cell::new(0),
     until_spare: Cell::new(0),
-    bins: [const { empty_bin() }; CLASS_COUNT],
+    bins: bins_of_none(),
     stacks: [const { no_info() }; CLASS_COUNT],
     pool: ptr::null(),
     front: Cell::new(ptr::null_mut()),
@@ -171,6 +189,7 @@ pub(crate) static EMPTY_CACHE: Shared<Cache> = Shared(Cache {
     capacity_bytes: Cell::new(0),
     in_use: Cell::new(false),
     next_look_ms: Cell::new(0),
+    visits: Cell::new(0),
 });
 
 /// The cache of a thread that has none: everything takes the slow path.
@@ -186,9 +205,9 @@ impl Cache {
     pub(crate) unsafe fn init(memory: NonNull<u8>, pool: &PoolInner) -> NonNull<Cache> {
         let cache = memory.cast::<Cache>();
         let map = &pool.arena.map;
-        // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
+        // SAFETY: room by contract.
         unsafe {
-            ptr::copy_nonoverlapping(empty(), cache.as_ptr(), 1);
+            Cache::write_without_stacks(cache);
             Cache::write_head(cache.as_ptr(), pool);
             let cache = &mut *cache.as_ptr();
             cache.pool = pool;
@@ -200,6 +219,18 @@ impl Cache {
             }
         }
         cache
+    }
+
+    /// Writes a cache of no pool, with a bin for each class.
+    ///
+    /// # Safety
+    /// `memory` has room for a `Cache`.
+    unsafe fn write_without_stacks(memory: NonNull<Cache>) {
+        // SAFETY: room by contract; EMPTY_CACHE is a valid Cache to start from.
+        unsafe {
+            memory.copy_from_nonoverlapping(NonNull::from(&EMPTY_CACHE.0), 1);
+            (*memory.as_ptr()).bins = [const { empty_bin() }; CLASS_COUNT];
+        }
     }
 
     /// Writes what a fork has emptied.
@@ -214,8 +245,8 @@ impl Cache {
             pages: Cell::new(map.pages()),
             classes: map.classes(),
             asked_pages: Cell::new(asked_pages(pool)),
-            offsets: EMPTY_CACHE.0.head.offsets,
-            class_offsets: EMPTY_CACHE.0.head.class_offsets,
+            offsets: OFFSETS,
+            class_offsets: CLASS_OFFSETS,
         };
         if pool.hard().is_some() {
             // What takes no size is unusual (see `harden`): it finds a class without slots. Blocks are
@@ -271,9 +302,11 @@ impl Cache {
     /// `memory` has room for a `Cache` and is kept as long as `this`, a cache from [`Cache::init`].
     pub(crate) unsafe fn set_front(this: *mut Cache, memory: NonNull<u8>, hard: HardView) {
         let front = memory.cast::<Cache>().as_ptr();
-        // SAFETY: contract; EMPTY_CACHE is a valid Cache to start from.
+        // SAFETY: contract.
         unsafe {
-            ptr::copy_nonoverlapping(empty(), front, 1);
+            Cache::write_without_stacks(memory.cast());
+            (*front).head.offsets = OFFSETS;
+            (*front).head.class_offsets = CLASS_OFFSETS;
             (*front).real.set(this);
             (*this).front.set(front);
             (*this).hard = hard;
@@ -484,8 +517,7 @@ impl Cache {
             if page >= (*this).head.asked_pages.get() {
                 return 0;
             }
-            let offset = (*(*this).head.classes.add(page)).load(Relaxed);
-            ClassId((usize::from(offset) / BIN_BYTES) as u8).geometry().size as usize
+            size_at(usize::from((*(*this).head.classes.add(page)).load(Relaxed)))
         }
     }
 
@@ -712,6 +744,22 @@ impl Cache {
     pub(crate) fn visit(&self, class: ClassId) {
         let visits = &self.stacks[Cache::index(class)].visits;
         visits.set(visits.get().saturating_add(1));
+        self.visits.set(self.visits.get().saturating_add(1));
+    }
+
+    /// Whether the thread should look for idle classes: much was done since the last time, or it was
+    /// long ago. `now` is in ms of the arena clock; if true, the next time is `idle_ms` later.
+    pub(crate) fn is_look_due(&self, now: u64, idle_ms: u32) -> Option<Due> {
+        let due = if now >= self.next_look_ms.get() {
+            Due::ByTime
+        } else if self.visits.get() >= VISITS_BETWEEN_LOOKS {
+            Due::ByWork
+        } else {
+            return None;
+        };
+        self.visits.set(0);
+        self.next_look_ms.set(now + u64::from(idle_ms));
+        Some(due)
     }
 
     /// Whether `class` has a stack.
@@ -723,6 +771,24 @@ impl Cache {
     pub(crate) fn was_idle(&self, class: ClassId) -> bool {
         self.stacks[Cache::index(class)].visits.replace(0) == 0
     }
+}
+
+/// Slot size of the class at `offset` in a cache.
+///
+/// # Safety
+/// `offset` is from a cache or a page map.
+#[inline(always)]
+pub(crate) unsafe fn size_at(offset: usize) -> usize {
+    debug_assert!(offset.is_multiple_of(BIN_BYTES) && offset < CLASS_COUNT * BIN_BYTES);
+    // SAFETY: offsets in caches and page maps are multiples below that, and a Geometry is as large.
+    unsafe { (*(&raw const GEOMETRY).cast::<Geometry>().byte_add(offset)).size as usize }
+}
+
+/// Why a thread looks for idle classes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    ByTime,
+    ByWork,
 }
 
 /// Bytes of a stack block with `capacity` places: the null comes first.
@@ -743,8 +809,8 @@ fn max_capacity(size: usize, pages: usize) -> usize {
 }
 
 const _: () = {
-    assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == PAGE);
-    assert!(BIN_BYTES == 16);
+    assert!(offset_of!(Cache, head) == 0 && offset_of!(Cache, owner) == HEAD_BYTES);
+    assert!(BIN_BYTES == 16 && size_of::<Geometry>() == BIN_BYTES);
     assert!(CLASS_COUNT * BIN_BYTES <= u16::MAX as usize);
     assert!((CACHE_MAX_BLOCKS) * size_of::<*mut u8>() <= 64 << 10);
 };

@@ -58,15 +58,17 @@ impl PoolInner {
         let at = usize::from(class.0);
         let (mut free, mut slabs_with_room, mut slots_with_room, mut pages_with_room) =
             (0, 0, 0, 0);
+        let (mut punched_slots, mut punched_pages) = (0, 0);
         // SAFETY: the bin is locked by the caller; its slabs are live, and the arena only reads.
         for extent in unsafe { bin.slabs_with_room() } {
             // SAFETY: as above.
             let slab = unsafe { &*extent };
             ensure(slab.state == State::Slab && slab.class == class.0, "slab in its own bin", at)?;
             ensure(slab.linked, "listed slab is linked", slab.start())?;
-            ensure(slab.free_slots > 0, "listed slab has room", slab.start())?;
+            let punched = slab.punched_slots;
+            ensure(slab.free_slots + punched > 0, "listed slab has room", slab.start())?;
             ensure(
-                slab.list == slab::group_of(slab.free_slots, slab.slots),
+                slab::list_of(slab.free_slots, punched, slab.slots) == Some(slab.list),
                 "slab in the list of its group",
                 slab.start(),
             )?;
@@ -84,6 +86,11 @@ impl PoolInner {
                 let offset = usize::from(map.class_offset(page));
                 ensure(offset == at * BIN_BYTES, "page map finds class", page)?;
             }
+            // SAFETY: as above.
+            let counted = unsafe { slab::count_punched(extent, geometry) };
+            ensure(counted == Some(punched), "punched slots are free", slab.start())?;
+            punched_slots += u32::from(punched);
+            punched_pages += slab.punched.count_ones();
             self.check_states(slab)?;
             free += u32::from(slab.free_slots);
             slots_with_room += u32::from(slab.slots);
@@ -91,6 +98,9 @@ impl PoolInner {
             slabs_with_room += 1;
         }
         ensure(free == bin.free_slots, "free slots of bin", at)?;
+        ensure(punched_slots == bin.punched_slots, "punched slots of bin", at)?;
+        // In some children of a fork there are more, in slabs that are no longer used.
+        ensure(punched_pages <= bin.punched_pages, "punched pages of bin", at)?;
         // Full slabs are in no list; of the usual size or smaller.
         let full = bin.slabs.checked_sub(slabs_with_room);
         let most = |each: u16| full.map(|full| full * u32::from(each));
@@ -181,8 +191,17 @@ impl PoolInner {
                     self.check_backing(start, end, granule)?;
                 }
                 State::Slab | State::Large => {
-                    ensure(backed == pages, "live pages are committed", page)?;
-                    live += pages;
+                    // SAFETY: changed under this lock only.
+                    let punched = unsafe { (*extent).punched };
+                    ensure(punched == 0 || state == State::Slab, "only slabs are punched", page)?;
+                    let mut missing =
+                        (0..u16::BITS as usize).filter(|page| punched >> page & 1 == 1);
+                    let none =
+                        missing.all(|page| map.committed().none(start + page, start + page + 1));
+                    ensure(none, "punched pages are not committed", page)?;
+                    let backed_or_punched = backed + punched.count_ones() as usize;
+                    ensure(backed_or_punched == pages, "live pages are committed", page)?;
+                    live += backed;
                 }
                 State::Retired => {
                     return Err(Fault { what: "retired extent in the map", at: page });

@@ -45,8 +45,8 @@ pub const OPS_BEFORE_CACHE: u32 = 64;
 pub const COMMIT_STEP_MIN: usize = 4;
 /// See [`COMMIT_STEP_MIN`].
 pub const COMMIT_STEP_MAX: usize = 1024;
-/// Space committed ahead is at most this fraction of what is committed already.
-pub const COMMIT_STEP_FRACTION: usize = 8;
+/// Space committed ahead is at most this fraction of what is committed already: it may stay unused for long.
+pub const COMMIT_STEP_FRACTION: usize = 32;
 
 /// Pages of a huge page of the system.
 pub const HUGE_PAGES: usize = (2 << 20) / PAGE;
@@ -63,6 +63,10 @@ pub const POPULATE_MAX_PAGES: usize = 16;
 /// Milliseconds between two looks of a thread for classes that it no longer uses, and of the process
 /// for bins, when pages are not given back by age.
 pub const IDLE_MS: u32 = 500;
+
+/// Slow-path visits of a thread to its cache after which it looks for classes that it no longer uses,
+/// however little time that took: a class that took part in none of them is idle.
+pub const VISITS_BETWEEN_LOOKS: u32 = 4096;
 
 /// Blocks above a kilobyte that a thread takes from its cache between two looks at the clock.
 pub const BLOCKS_BETWEEN_LOOKS: u32 = 64;
@@ -87,6 +91,12 @@ pub const MOVE_ALIGN_FRACTION: usize = 8;
 pub const DEFAULT_PURGE_MS: u32 = 1000;
 /// Most pages given back by one slow-path call that finds purging due (bounds its latency).
 pub const PURGE_BUDGET_PAGES: usize = 16 << 10;
+
+/// Slabs that one slow-path call looks through for empty pages, and slabs of which it gives some back, at
+/// most about (bounds its latency).
+pub const PUNCH_SLABS: usize = 4096;
+/// See [`PUNCH_SLABS`].
+pub const PUNCH_CALLS: usize = 256;
 
 /// Most pages given back by one system call, during which they cannot be allocated.
 pub const PURGE_RUN_PAGES: usize = 1024;

@@ -4,7 +4,8 @@
 //! from the first and the last page of an extent (from every page, for slabs).
 //!
 //! `start`, `pages` and `state` are written under the arena lock, under which neighbours look at
-//! them; so do `committed` and `freed_at`, which speak of free extents. The rest is written under
+//! them; so do `committed` and `freed_at`, which speak of free extents. `punched` is written under
+//! both the bin's and the arena's lock, and read under either. The rest is written under
 //! the lock of the owner: of the arena, or of the bin for slabs. An extent that others may look at
 //! is therefore never borrowed as a whole.
 
@@ -44,15 +45,21 @@ pub(crate) struct Extent {
     /// Which list of the owner it is linked in (slabs: occupancy group).
     pub(crate) list: u8,
     pub(crate) linked: bool,
-    /// Slab: slots not in use by the program or a cache.
+    /// Slab: backed slots not in use by the program or a cache.
     pub(crate) free_slots: u16,
     pub(crate) slots: u16,
     /// Free extent: pages of it that are committed.
     pub(crate) committed: u32,
     /// Free extent: when it was freed, in ms of the arena clock (weighted over merged parts).
     pub(crate) freed_at: u64,
-    _reserved: [u64; 2],
-    /// Slab: one bit per slot, set when the slot is free in the bin.
+    /// Slab: a bit for each of its pages that was given back to the source; see `slab`. Else 0.
+    pub(crate) punched: u16,
+    /// Slab: free slots that lie on such pages, at least in part. Not in `free_slots`.
+    pub(crate) punched_slots: u16,
+    /// Slab: pages that had no slot in use when the bin last looked, and since.
+    pub(crate) idle_pages: u16,
+    _reserved: [u16; 5],
+    /// Slab: one bit per slot, set when the slot is free in the bin and its pages are backed.
     pub(crate) bitmap: [u64; BITMAP_WORDS],
 }
 
@@ -73,7 +80,10 @@ impl Extent {
             slots: 0,
             committed: 0,
             freed_at: 0,
-            _reserved: [0; 2],
+            punched: 0,
+            punched_slots: 0,
+            idle_pages: 0,
+            _reserved: [0; 5],
             bitmap: [0; BITMAP_WORDS],
         }
     }

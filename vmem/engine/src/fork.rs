@@ -90,6 +90,7 @@ const SMALL_GAP_PAGES: usize = 64;
 /// # Safety
 /// Followed, in the same thread, by [`parent`] in this process, and [`child`] in the child.
 pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
+    let _quiet = memcheck::quiet();
     if is_orphan() {
         return Ok(()); // nothing here is this process's to prepare, and locks may be held by nobody
     }
@@ -133,6 +134,7 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
 /// # Safety
 /// The calling thread called [`prepare`] and has not called `parent` since.
 pub unsafe fn parent() {
+    let _quiet = memcheck::quiet();
     if !is_forking() {
         return; // an orphan
     }
@@ -168,6 +170,7 @@ pub unsafe fn parent() {
 /// # Safety
 /// The calling thread is the only one of a process made by a fork, after [`prepare`].
 pub unsafe fn child() -> Result<(), ForkError> {
+    let _quiet = memcheck::quiet();
     if !is_forking() {
         return Ok(()); // the child of an orphan
     }
@@ -335,6 +338,13 @@ impl PoolInner {
                 cache.ask_slowly_while_away(self);
             }
         }
+        if !arena.is_detached() && arena.has_many_live_runs() {
+            // Without holes there are fewer. Where there is no space for that they stay.
+            for class in ClassId::all() {
+                // SAFETY: the bin of this class and pool.
+                unsafe { self.bin(class).back_all(arena, class) };
+            }
+        }
         match arena.freeze_live() {
             Ok(()) => {
                 if !arena.is_detached() {
@@ -355,10 +365,12 @@ impl PoolInner {
     /// See [`child`]; the locks of this pool are free.
     unsafe fn apply(&self, plan: Plan) -> Result<(), ForkError> {
         let arena = &self.arena;
+        self.punching.start_again();
         arena.home.arrived();
         match plan {
             Plan::Nothing => arena.rebuild_free(false),
             Plan::Share => {
+                arena.give_up_beside_live().map_err(ForkError::Map)?;
                 arena.detach_free().map_err(ForkError::Map)?;
                 self.forget_free_slots();
                 arena.keep_live_shared();
@@ -374,6 +386,10 @@ impl PoolInner {
                 arena.adopt_copy(copy).map_err(ForkError::Map)?;
                 arena.distrust_content();
                 arena.detach_free().map_err(ForkError::Map)?;
+                // Nothing of a device is mapped here any more: it is locked only as long as the parent lives.
+                if arena.source.kind() == SourceKind::DeviceDax {
+                    arena.source.close_descriptors();
+                }
             }
         }
         Ok(())
@@ -390,10 +406,26 @@ impl PoolInner {
 }
 
 impl Arena {
-    /// Calls `visit(start, end)` for each maximal run of pages of live extents.
+    /// Calls `visit(start, end)` for each maximal run of backed pages of live extents.
     fn for_live_runs(
         &self,
-        mut visit: impl FnMut(usize, usize) -> Result<(), Errno>,
+        visit: &mut dyn FnMut(usize, usize) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        self.for_runs_in_use(&mut |start, end| {
+            let mut at = start;
+            // Pages of slabs that were given back have nothing that parent or child could want.
+            while let Some((first, last)) = self.map.committed().next_run(at, end, true) {
+                visit(first, last)?;
+                at = last;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `visit(start, end)` for each maximal run of pages of live extents.
+    fn for_runs_in_use(
+        &self,
+        visit: &mut dyn FnMut(usize, usize) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let mut run = None;
         // SAFETY: the arena is locked by this thread.
@@ -415,11 +447,11 @@ impl Arena {
     fn for_joined_runs(
         &self,
         gap: usize,
-        mut visit: impl FnMut(usize, usize) -> Result<(), Errno>,
+        visit: &mut dyn FnMut(usize, usize) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let committed = self.map.committed();
         let mut run: Option<(usize, usize)> = None;
-        self.for_live_runs(|start, end| {
+        self.for_live_runs(&mut |start, end| {
             match run {
                 Some((first, last))
                     if start - last <= gap && committed.next_run(last, start, false).is_none() =>
@@ -440,11 +472,11 @@ impl Arena {
     /// Live runs extended to whole granules of the source, joined where they then meet.
     fn for_live_granules(
         &self,
-        mut visit: impl FnMut(usize, usize) -> Result<(), Errno>,
+        visit: &mut dyn FnMut(usize, usize) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let granule = self.source.granule() >> PAGE_SHIFT;
         let mut run: Option<(usize, usize)> = None;
-        self.for_live_runs(|start, end| {
+        self.for_live_runs(&mut |start, end| {
             let (start, end) = (start / granule * granule, end.next_multiple_of(granule));
             match run {
                 Some((first, last)) if start <= last => run = Some((first, end)),
@@ -468,18 +500,23 @@ impl Arena {
         if self.is_detached() {
             return Ok(()); // everything here is private since an earlier fork
         }
+        let gap = if self.has_many_live_runs() { SMALL_GAP_PAGES } else { 0 };
+        self.for_joined_runs(gap, &mut |start, end| self.freeze_range(start, end))
+    }
+
+    fn has_many_live_runs(&self) -> bool {
         let mut runs = 0;
-        self.for_live_runs(|_, _| {
+        let counted = self.for_live_runs(&mut |_, _| {
             runs += 1;
             Ok(())
-        })?;
-        let gap = if runs > MANY_RUNS { SMALL_GAP_PAGES } else { 0 };
-        self.for_joined_runs(gap, |start, end| self.freeze_range(start, end))
+        });
+        debug_assert!(counted.is_ok());
+        runs > MANY_RUNS
     }
 
     fn clone_live(&self) -> Result<FileClone, Errno> {
         let clone = self.source.new_clone().map_err(|error| error.errno)?;
-        self.for_live_granules(|start, end| {
+        self.for_live_granules(&mut |start, end| {
             let (offset, len) = Arena::bytes(start, end);
             self.source.copy_to_clone(&clone, offset, len)
         })?;
@@ -490,7 +527,7 @@ impl Arena {
     fn copy_live(&self) -> Result<NonNull<u8>, Errno> {
         let copy = sys::map_anonymous(self.source.len())?;
         let base = self.source.base();
-        self.for_live_granules(|start, end| {
+        self.for_live_granules(&mut |start, end| {
             let (offset, len) = Arena::bytes(start, end);
             // SAFETY: live pages, and the granules they lie in, are committed; the copy has the size of the pool. Other threads may
             // store meanwhile, as they may while a fork copies the rest of the process.
@@ -504,7 +541,7 @@ impl Arena {
     fn adopt_copy(&self, copy: NonNull<u8>) -> Result<(), Errno> {
         let base = self.source.base();
         let frozen = self.map.frozen();
-        self.for_live_granules(|start, end| {
+        self.for_live_granules(&mut |start, end| {
             let (offset, len) = Arena::bytes(start, end);
             // SAFETY: both ranges are ours, the copy has the content.
             unsafe { sys::move_mapping_over(copy.add(offset), base.add(offset), len)? };
@@ -530,7 +567,7 @@ impl Arena {
                 Ok(())
             };
             let mut free_from = self.first_page();
-            self.for_live_runs(|start, end| {
+            self.for_live_runs(&mut |start, end| {
                 replace(free_from, start)?;
                 free_from = end;
                 Ok(())
@@ -547,7 +584,7 @@ impl Arena {
     /// In a child: live pages stay the parent's too. No slot or page of theirs is handed out again:
     /// without a class, a page's blocks are no business of caches and bins.
     fn keep_live_shared(&self) {
-        let keep = self.for_live_runs(|start, end| {
+        let keep = self.for_runs_in_use(&mut |start, end| {
             self.map.frozen().set(start, end);
             self.map.set_class_offset(start, end - start, 0);
             Ok(())

@@ -30,10 +30,10 @@ mod order;
 mod poison;
 mod report;
 
-use crate::cache::{BIN_BYTES, Cache};
+use crate::cache::{Cache, size_at};
 use crate::config::PAGE_SHIFT;
 use crate::pool::{Block, Located, PoolInner};
-use crate::size_class::{CLASS_COUNT, ClassId, GEOMETRY, Geometry, MAX_SMALL, TABLE_MAX};
+use crate::size_class::{ClassId, MAX_SMALL, TABLE_MAX};
 use crate::thread;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -181,18 +181,22 @@ impl Hard {
     fn set_live(&self, offset: usize, slack: usize) {
         // A fork child must not see a live block that is still in a cache.
         compiler_fence(Release);
-        if slack < LONG_SLACK {
-            self.state(offset).store(LIVE + slack as u8, Relaxed);
-        } else {
-            // SAFETY: so much slack has place for three more states.
-            unsafe { write_long(self.state_pointer(offset), slack) };
-        }
+        // SAFETY: callers pass offsets of blocks.
+        unsafe { set_live(self.state_pointer(offset), slack) };
     }
 
     /// No slot of a fresh slab at `start` was ever handed out.
     pub(crate) fn forget_slots(&self, start: usize, slots: usize, size: usize) {
         for slot in 0..slots {
             self.state_at(start + slot * size).store(0, Relaxed);
+        }
+    }
+
+    /// The memory of the free block at `address` is no longer what it was overwritten with.
+    pub(crate) fn forget_content(&self, address: usize) {
+        let state = self.state_at(address);
+        if state.load(Relaxed) == POISONED {
+            state.store(FREE, Relaxed);
         }
     }
 
@@ -437,6 +441,22 @@ unsafe fn write_long(state: *const AtomicU8, slack: usize) {
     unsafe { (*state).store(LIVE + LONG_SLACK as u8, Relaxed) };
 }
 
+/// Makes a block live that has so much slack.
+///
+/// # Safety
+/// `state` is that of the block's start.
+#[inline(always)]
+unsafe fn set_live(state: *const AtomicU8, slack: usize) {
+    // SAFETY: contract; so much slack as asks for it has place for three more states.
+    unsafe {
+        if slack < LONG_SLACK {
+            (*state).store(LIVE + slack as u8, Relaxed);
+        } else {
+            write_long(state, slack);
+        }
+    }
+}
+
 /// See [`Hard::verify`].
 struct Room {
     bytes: usize,
@@ -479,7 +499,7 @@ pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
         } else {
             return ptr::null_mut();
         };
-        let room = room_at(class);
+        let room = size_at(class);
         if room == size && Cache::is_time_for_spare(cache) {
             return ptr::null_mut();
         }
@@ -498,11 +518,7 @@ pub(crate) unsafe fn pop_quickly(cache: *mut Cache, size: usize) -> *mut u8 {
         }
         // A fork child must not see a live block that is still in a cache.
         compiler_fence(Release);
-        if slack < LONG_SLACK {
-            (*state).store(LIVE + slack as u8, Relaxed);
-        } else {
-            write_long(state, slack);
-        }
+        set_live(state, slack);
         slot
     }
 }
@@ -535,7 +551,7 @@ pub(crate) unsafe fn push_quickly(cache: *mut Cache, pointer: *mut u8) -> bool {
             if slack == LONG_SLACK {
                 slack = read_long(state);
             }
-            if !canary::is_intact(pointer, room_at(class), slack, view.secret) {
+            if !canary::is_intact(pointer, size_at(class), slack, view.secret) {
                 return false;
             }
         }
@@ -546,15 +562,44 @@ pub(crate) unsafe fn push_quickly(cache: *mut Cache, pointer: *mut u8) -> bool {
     }
 }
 
-/// Slot size of the class at `offset` in a cache.
-#[inline(always)]
-unsafe fn room_at(offset: usize) -> usize {
-    debug_assert!(offset.is_multiple_of(BIN_BYTES) && offset < CLASS_COUNT * BIN_BYTES);
-    // SAFETY: offsets in caches and page maps are multiples below that, and a Geometry is as large.
-    unsafe { (*(&raw const GEOMETRY).cast::<Geometry>().byte_add(offset)).size as usize }
+/// Gives a block of a slab the length `size`, if that does not waste more than half of it. False when
+/// that cannot be, or anything is unusual: nothing has happened then.
+///
+/// # Safety
+/// As [`push_quickly`]; if `pointer` is a live block only the caller uses it.
+pub(crate) unsafe fn resize_quickly(cache: *mut Cache, pointer: *mut u8, size: usize) -> bool {
+    // SAFETY: contract; the state says that the block is live.
+    unsafe {
+        let view = &(*cache).hard;
+        let offset = pointer.addr().wrapping_sub(view.base);
+        let class = Cache::class_offset_at(cache, offset).unwrap_or(0);
+        // The class 0 of what is in no slab has no room.
+        let room = size_at(class);
+        if size == 0 || size > room || size < room / 2 {
+            return false;
+        }
+        let state = view.states.add(offset >> GRAIN_SHIFT);
+        let was = (*state).load(Relaxed);
+        if was < LIVE || !offset.is_multiple_of(GRAIN) {
+            return false;
+        }
+        let mut slack = usize::from(was - LIVE);
+        if slack > 0 {
+            if slack == LONG_SLACK {
+                slack = read_long(state);
+            }
+            if !canary::is_intact(pointer, room, slack, view.secret) {
+                return false;
+            }
+        }
+        let slack = room - size;
+        if slack > 0 {
+            canary::blend(pointer, room, slack, view.secret);
+        }
+        set_live(state, slack);
+        true
+    }
 }
-
-const _: () = assert!(size_of::<Geometry>() == BIN_BYTES);
 
 /// Whether a block of `size` bytes is to get slack that its class has not: an overflow of one without
 /// goes unnoticed, so now and then there is some.
@@ -618,7 +663,7 @@ pub(crate) unsafe fn push(cache: *mut Cache, hard: &Hard, pointer: *mut u8) -> b
         if state < LIVE || !offset.is_multiple_of(GRAIN) {
             report::no_block(&*(*cache).pool, pointer, "free");
         }
-        let room = room_at(class);
+        let room = size_at(class);
         hard.verify_canary(pointer, room, state, "free");
         hard.set_free(pointer, room);
         Cache::push_at(cache, class, pointer)
@@ -643,6 +688,15 @@ pub(crate) fn allocate(pool: &PoolInner, hard: &Hard, size: usize) -> Block {
         }
         let block = pool.allocate_plain(cache, wanted);
         marked(pool, hard, block, size)
+    }
+}
+
+/// As [`PoolInner::allocate_roomy`], in a hardened pool.
+pub(crate) fn allocate_roomy(pool: &PoolInner, hard: &Hard, size: usize, room: usize) -> Block {
+    // SAFETY: the calling thread's cache; the block is new, and has so much room.
+    unsafe {
+        let block = pool.allocate_plain(thread::cache_of(pool), room.max(GRAIN));
+        marked(pool, hard, block, asked_for(size))
     }
 }
 

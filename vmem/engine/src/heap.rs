@@ -7,6 +7,7 @@
 use crate::cache::{self, Cache};
 use crate::config::{OVERFLOW_STREAK, PAGE};
 use crate::harden;
+use crate::listing::Listing;
 use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::protocol::start::{Caller, Start};
@@ -578,6 +579,13 @@ impl<R: Runtime> Heap<R> {
         if pointer.is_null() {
             return self.alloc(size);
         }
+        // SAFETY: the calling thread's cache, or its front; contract.
+        unsafe {
+            let cache = Cache::behind(self.fast_cache());
+            if !cache.is_null() && harden::resize_quickly(cache, pointer, size) {
+                return pointer;
+            }
+        }
         let guard = ErrnoGuard::new();
         let Some((pool, _)) = self.owner(pointer) else {
             drop(guard);
@@ -630,10 +638,8 @@ impl<R: Runtime> Heap<R> {
                 return new;
             }
         }
-        // A hardened pool notes what was asked for.
-        let exactly = pool.arena.map.hard.is_some();
-        let wanted = if exactly { size } else { with_room_to_grow(old, size) };
-        let mut new = if wanted > size { self.alloc_or_not(wanted) } else { ptr::null_mut() };
+        let wanted = with_room_to_grow(old, size);
+        let mut new = if wanted > size { self.alloc_roomy(size, wanted) } else { ptr::null_mut() };
         if new.is_null() {
             new = self.alloc(size);
         }
@@ -679,6 +685,19 @@ impl<R: Runtime> Heap<R> {
             .with_pool(MIN_ALIGN, size, false, |pool, cache| unsafe { pool.allocate(cache, size) });
         if !block.pointer.is_null() && self.counting.load(Ordering::Relaxed) {
             self.count(block.pointer, size);
+        }
+        block.pointer
+    }
+
+    /// As `alloc_or_not`, in a place with room for `room` bytes.
+    fn alloc_roomy(&self, size: usize, room: usize) -> *mut u8 {
+        let _errno = ErrnoGuard::new();
+        // SAFETY: the calling thread's cache of this pool.
+        let block = self.with_pool(MIN_ALIGN, room, false, |pool, cache| unsafe {
+            pool.allocate_roomy(cache, size, room)
+        });
+        if !block.pointer.is_null() && self.counting.load(Ordering::Relaxed) {
+            self.count(block.pointer, room);
         }
         block.pointer
     }
@@ -756,6 +775,17 @@ impl<R: Runtime> Heap<R> {
     /// A snapshot of the overflow pool's statistics, if there is one.
     pub fn overflow_stats(&self) -> Option<Stats> {
         self.own_pools()[1].map(PoolInner::stats)
+    }
+
+    /// What is told of the pool and of the overflow pool, where they are.
+    pub fn listings(&self) -> [Option<Listing>; 2] {
+        self.own_pools().map(|pool| {
+            pool.map(|pool| Listing {
+                stats: pool.stats(),
+                large: pool.whole_page_blocks(),
+                refused: 0,
+            })
+        })
     }
 
     /// The call counters; `None` unless [`Heap::count_calls`] was called.

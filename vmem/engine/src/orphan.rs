@@ -14,7 +14,10 @@
 
 use crate::config::PAGE;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use pmem_core::sync::is_forking;
 use pmem_core::sys::{self, Advice};
 
@@ -38,7 +41,8 @@ pub(crate) fn put_up_guard() -> bool {
     // SAFETY: a page of our own, mapped for good unless another thread was faster.
     unsafe {
         guard.as_ref().store(AT_HOME, Relaxed);
-        let first = GUARD.compare_exchange(ptr::null_mut(), guard.as_ptr(), Relaxed, Relaxed);
+        // Whoever sees the guard sees what it says.
+        let first = GUARD.compare_exchange(ptr::null_mut(), guard.as_ptr(), Release, Relaxed);
         if first.is_err() {
             let _ = sys::unmap(page, PAGE);
         }
@@ -59,7 +63,7 @@ pub(crate) fn empty_in_children(page: NonNull<u8>) -> bool {
 #[inline(never)]
 pub(crate) fn is_orphan() -> bool {
     // SAFETY: the guard is never unmapped.
-    let guard = unsafe { GUARD.load(Relaxed).as_ref() };
+    let guard = unsafe { GUARD.load(Acquire).as_ref() };
     // Handlers of other libraries may run before ours.
     guard.is_some_and(|guard| guard.load(Relaxed) != AT_HOME) && !is_forking()
 }
@@ -67,7 +71,7 @@ pub(crate) fn is_orphan() -> bool {
 /// In a child, by the fork handler: it is no orphan.
 pub(crate) fn adopt() {
     // SAFETY: the guard is never unmapped.
-    if let Some(guard) = unsafe { GUARD.load(Relaxed).as_ref() } {
+    if let Some(guard) = unsafe { GUARD.load(Acquire).as_ref() } {
         guard.store(AT_HOME, Relaxed);
     }
 }

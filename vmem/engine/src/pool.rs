@@ -3,9 +3,11 @@
 //! [`PoolInner`] holds the slow paths; they work with a thread cache or, when the thread has none
 //! (too few operations, exiting, no DRAM), directly on the bins.
 
+mod punching;
+
 use crate::arena::{Arena, PurgePolicy};
 use crate::bin::Bin;
-use crate::cache::{BIN_BYTES, Cache};
+use crate::cache::{BIN_BYTES, Cache, Due, HEAD_BYTES};
 use crate::config::{
     BORROW_FACTOR, CACHE_TOTAL_FRACTION, HUGE_FROM_BYTES, MAX_POOL_BYTES, MIN_POOL_BYTES, PAGE,
     PAGE_SHIFT, SMALL_POOL_PAGES, SMALL_POOL_SLOTS,
@@ -25,6 +27,7 @@ use pmem_core::error::Error;
 use pmem_core::source::{Source, SourceKind};
 use pmem_core::sync::{Mutex, MutexGuard};
 use pmem_core::sys;
+use punching::Punching;
 
 /// Whether the kernel is asked for huge pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,8 +76,10 @@ impl Default for PoolOptions {
     }
 }
 
-/// What a cache takes in a guarded pool: whole pages.
-const CACHE_BYTES: usize = size_of::<Cache>().next_multiple_of(PAGE);
+/// Where a cache begins in its memory in a guarded pool: its head ends the first page.
+const CACHE_OFFSET: usize = PAGE - HEAD_BYTES;
+/// What it takes there: whole pages.
+const CACHE_BYTES: usize = (CACHE_OFFSET + size_of::<Cache>()).next_multiple_of(PAGE);
 
 #[repr(align(64))]
 pub(crate) struct BinCell(Mutex<Bin>);
@@ -103,6 +108,10 @@ pub(crate) struct PoolInner {
     pub(crate) thread_caches: bool,
     /// When the next thread on a slow path looks for idle bins, in ms of the arena clock.
     next_look_ms: AtomicU64,
+    /// Looks of threads for idle classes that their work was the reason for, since the last look for
+    /// idle bins of that kind.
+    looks_by_work: AtomicUsize,
+    pub(crate) punching: Punching,
     /// What a fork under way does with the pool; touched only by the thread that forks.
     pub(crate) fork_plan: UnsafeCell<Plan>,
 }
@@ -180,6 +189,8 @@ impl PoolInner {
             (&raw mut (*pool).caches_in_use).write(AtomicUsize::new(0));
             (&raw mut (*pool).thread_caches).write(options.thread_caches);
             (&raw mut (*pool).next_look_ms).write(AtomicU64::new(0));
+            (&raw mut (*pool).looks_by_work).write(AtomicUsize::new(0));
+            (&raw mut (*pool).punching).write(Punching::new());
             (&raw mut (*pool).fork_plan).write(UnsafeCell::new(Plan::Nothing));
             (&raw mut (*pool).id).write(0);
             (&raw mut (*pool).slot).write(0);
@@ -245,6 +256,27 @@ impl PoolInner {
             // SAFETY: contract.
             None => unsafe { self.allocate_plain(cache, size) },
             Some(hard) => harden::allocate(self, hard, size),
+        }
+    }
+
+    /// A block for `size` bytes that can grow to `room` bytes where it is. (To the program of a pool that
+    /// is not hardened it is one of `room` bytes.)
+    ///
+    /// # Safety
+    /// `cache` is the calling thread's cache of this pool, or null.
+    pub(crate) unsafe fn allocate_roomy(
+        &self,
+        cache: *mut Cache,
+        size: usize,
+        room: usize,
+    ) -> Block {
+        if self.is_left_alone() {
+            return Block::NONE;
+        }
+        match self.hard() {
+            // SAFETY: contract.
+            None => unsafe { self.allocate_plain(cache, room) },
+            Some(hard) => harden::allocate_roomy(self, hard, size, room),
         }
     }
 
@@ -487,9 +519,9 @@ impl PoolInner {
         }
         // SAFETY: contract.
         if let Some(cache) = unsafe { cache.as_ref() }
-            && now >= cache.next_look_ms.get()
+            && let Some(due) = cache.is_look_due(now, idle_ms)
         {
-            cache.next_look_ms.set(now + u64::from(idle_ms));
+            let idle_ms = if due == Due::ByTime { idle_ms } else { 0 };
             for class in ClassId::all().filter(|&class| cache.has_stack(class)) {
                 if !cache.was_idle(class) {
                     continue;
@@ -501,6 +533,14 @@ impl PoolInner {
                 let _bin = self.bin(class);
                 cache.give_up_stack(class, &self.arena.meta);
             }
+            if due == Due::ByWork {
+                self.looks_by_work.fetch_add(1, Relaxed);
+            }
+        }
+        let threads = self.caches_in_use.load(Relaxed);
+        if self.looks_by_work.load(Relaxed) > threads {
+            self.looks_by_work.store(0, Relaxed);
+            self.reclaim_idle_bins(0);
         }
         let due = self.next_look_ms.load(Relaxed);
         if now >= due
@@ -509,11 +549,16 @@ impl PoolInner {
                 .compare_exchange(due, now + u64::from(idle_ms), Relaxed, Relaxed)
                 .is_ok()
         {
-            for class in ClassId::all() {
-                // SAFETY: the bin of this class and pool.
-                unsafe { self.bin(class).reclaim_if_idle(&self.arena, class, idle_ms) };
-            }
+            self.reclaim_idle_bins(idle_ms);
             self.arena.purge_due();
+        }
+        self.punch_if_due(now);
+    }
+
+    fn reclaim_idle_bins(&self, idle_ms: u32) {
+        for class in ClassId::all() {
+            // SAFETY: the bin of this class and pool.
+            unsafe { self.bin(class).reclaim_if_idle(&self.arena, class, idle_ms) };
         }
     }
 
@@ -827,11 +872,13 @@ impl PoolInner {
             return self.arena.meta.lock().take_block(size_of::<Cache>());
         }
         let memory = sys::map_anonymous(CACHE_BYTES).ok()?;
+        // SAFETY: inside the mapping.
+        let cache = unsafe { memory.add(CACHE_OFFSET) };
         if empty_in_children(memory) {
-            return Some(memory);
+            return Some(cache);
         }
         // SAFETY: mapped above.
-        unsafe { self.return_cache_memory(memory) };
+        unsafe { self.return_cache_memory(cache) };
         None
     }
 
@@ -841,7 +888,7 @@ impl PoolInner {
         // SAFETY: contract.
         unsafe {
             if self.guarded {
-                let _ = sys::unmap(memory, CACHE_BYTES);
+                let _ = sys::unmap(memory.sub(CACHE_OFFSET), CACHE_BYTES);
             } else {
                 self.arena.meta.lock().return_block(memory, size_of::<Cache>());
             }
@@ -861,7 +908,7 @@ impl PoolInner {
             // SAFETY: listed caches are live, each is unmapped once.
             unsafe {
                 at = cache.as_ref().next.get();
-                let _ = sys::unmap(cache.cast(), CACHE_BYTES);
+                let _ = sys::unmap(cache.cast::<u8>().sub(CACHE_OFFSET), CACHE_BYTES);
             }
         }
     }
@@ -917,7 +964,7 @@ impl PoolInner {
         self.arena.come_home_now();
         // SAFETY: the calling thread's cache.
         unsafe { self.reclaim(thread::cache_of(self)) };
-        self.arena.trim()
+        self.punch_all() + self.arena.trim()
     }
 }
 

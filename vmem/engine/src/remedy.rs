@@ -24,6 +24,9 @@ pub fn remedy(kind: SourceKind, error: &Error) -> &'static str {
             Errno::EPERM => "allow the call mbind in the sandbox, or do without nodes",
             _ => "use a kernel with NUMA support, or do without nodes",
         },
+        "posix_fallocate" if kind == SourceKind::Anonymous => {
+            "make the pool smaller, or name nodes that have more memory left"
+        }
         "memfd_create" => "use a kernel with pages of this size, or ordinary pages",
         "region" => "give a region that starts on a page and has at least 14 MiB",
         "size" | "pool size" => "use a size of at least 14 MiB and less than 16 TiB",
@@ -105,6 +108,7 @@ mod tests {
             (DeviceDax, "device", Errno::ENOSPC, "larger device"),
             (Anonymous, "mmap", Errno::ENOMEM, "ulimit -v"),
             (Anonymous, "mbind", Errno::EINVAL, "has_memory"),
+            (Anonymous, "posix_fallocate", Errno::ENOMEM, "more memory left"),
             (Anonymous, "mbind", Errno::EPERM, "sandbox"),
             (Anonymous, "mbind", Errno::ENOSYS, "NUMA support"),
             (CallerRegion, "region", Errno::EINVAL, "starts on a page"),

@@ -4,6 +4,7 @@ use crate::config::PAGE_SHIFT;
 use crate::extent::State;
 use crate::pool::PoolInner;
 use crate::size_class::{CLASS_COUNT, ClassId};
+use pmem_core::source::SourceKind;
 
 /// One size class in a [`Stats`] snapshot. Counts are slots.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -24,11 +25,13 @@ pub struct ClassStats {
 /// of different structures may be a few operations apart.
 #[derive(Clone, Debug)]
 pub struct Stats {
+    /// What the pool's bytes are on.
+    pub medium: SourceKind,
     /// Size of the pool's range.
     pub pool_bytes: usize,
     /// In blocks held by the program (slot sizes and whole pages).
     pub allocated_bytes: usize,
-    /// In slabs and blocks of whole pages.
+    /// In slabs and blocks of whole pages, without pages of slabs that were given back.
     pub active_bytes: usize,
     /// Largest value of `active_bytes` so far.
     pub peak_active_bytes: usize,
@@ -83,6 +86,29 @@ pub struct CallCounts {
     pub class_requested: [u64; CLASS_COUNT],
 }
 
+impl Stats {
+    /// Of a pool that does not exist, in no file: all figures are 0.
+    #[must_use]
+    pub fn of_nothing() -> Stats {
+        Stats {
+            medium: SourceKind::Anonymous,
+            pool_bytes: 0,
+            allocated_bytes: 0,
+            active_bytes: 0,
+            peak_active_bytes: 0,
+            committed_bytes: 0,
+            peak_committed_bytes: 0,
+            resident_bytes: 0,
+            thread_cache_bytes: 0,
+            purged_bytes: 0,
+            large_bytes: 0,
+            metadata_bytes: 0,
+            thread_caches: 0,
+            classes: [ClassStats::default(); CLASS_COUNT - 1],
+        }
+    }
+}
+
 impl PoolInner {
     /// Blocks of whole pages: index `n` stands for blocks of up to `2^n` pages and more than half of
     /// that.
@@ -121,16 +147,17 @@ impl PoolInner {
             let bin = self.bin(class);
             stats.size = class.size();
             stats.slabs = bin.slabs as usize;
-            stats.free = bin.free_slots as usize + bin.in_transfer().len();
+            stats.free = (bin.free_slots + bin.punched_slots) as usize + bin.in_transfer().len();
             let slots = bin.slots as usize;
             stats.live = slots.saturating_sub(stats.free + stats.cached);
-            slab_bytes += (bin.pages as usize) << PAGE_SHIFT;
+            slab_bytes += ((bin.pages - bin.punched_pages) as usize) << PAGE_SHIFT;
         }
         let counts = self.arena.heap.lock().counts;
         let active_bytes = counts.live << PAGE_SHIFT;
         let large_bytes = active_bytes.saturating_sub(slab_bytes);
         let in_slots: usize = classes.iter().map(|class| class.live * class.size).sum();
         Stats {
+            medium: self.arena.source.kind(),
             pool_bytes: self.arena.source.len(),
             allocated_bytes: in_slots + large_bytes,
             active_bytes,

@@ -1,14 +1,10 @@
 //! Forks and the medium: what a fork copies, how the parent's pages come home, and children that no
 //! handler knows of.
 
-mod support {
-    pub(crate) mod child;
-}
-
 use pmem_core::source::Source;
+use pmem_test_support::child;
 use std::fs;
 use std::time::{Duration, Instant};
-use support::child;
 use vmem_engine::fork::{self, ForkMode};
 use vmem_engine::{Harden, Pool, PoolOptions};
 
@@ -93,11 +89,11 @@ fn away(pool: &Pool) -> usize {
     private.sum()
 }
 
-/// Uses the pool until everything is at home; false after some seconds.
+/// Uses the pool until everything is at home; false after a time that is long even for slow tools.
 fn comes_home(pool: &Pool) -> bool {
     let start = Instant::now();
     while away(pool) > 0 {
-        if start.elapsed() > Duration::from_secs(3) {
+        if start.elapsed() > Duration::from_secs(30) {
             return false;
         }
         // SAFETY: live and not used again.

@@ -247,7 +247,7 @@ fn an_overflow_is_noticed_by_realloc() {
             let block = pool.alloc(41);
             // SAFETY: this is the error that this test is about.
             unsafe {
-                block.add(41).write(7);
+                block.add(41).write(8);
                 pool.realloc(block, 45);
             }
         },
@@ -265,7 +265,7 @@ fn an_overflow_after_a_resize_in_place_is_noticed() {
             // SAFETY: the write is the error that this test is about.
             unsafe {
                 assert_eq!(pool.realloc(block, 43), block);
-                block.add(43).write(7);
+                block.add(43).write(8);
                 pool.free(block);
             }
         },
@@ -345,7 +345,7 @@ fn a_global_allocator_notices_an_overflow() {
         // SAFETY: the write is the error that this test is about.
         unsafe {
             let block = A.alloc(layout);
-            block.add(50).write(1);
+            block.add(50).write(2);
             A.dealloc(block, layout);
         }
     });
@@ -469,6 +469,52 @@ fn a_freed_block_is_overwritten() {
             pool.free(block);
             assert!((0..size).all(|at| block.add(at).read() == 0xDF), "{size} bytes");
         }
+    }
+}
+
+/// A block that grows by little gets room to grow; only what was asked for is the program's.
+#[test]
+fn growing_blocks_are_guarded_at_every_length() {
+    fn grown(allocator: &VmemAlloc, to: usize) -> *mut u8 {
+        let layout = |size| Layout::from_size_align(size, 1).unwrap();
+        // SAFETY: allocated and resized with its layout, and written inside.
+        unsafe {
+            let mut block = allocator.alloc(layout(16));
+            let (mut moves, mut before) = (0, 16);
+            block.write_bytes(16, 16);
+            for size in (17..=to).chain((to / 2..to).rev()).chain(to / 2..=to) {
+                let old = block;
+                block = allocator.realloc(old, layout(before), size);
+                moves += usize::from(block != old);
+                let kept = before.min(size);
+                assert!((0..kept).all(|at| block.add(at).read() == 16), "{size} bytes");
+                block.write_bytes(16, size);
+                before = size;
+            }
+            assert!(moves < 60, "{moves} of {to}");
+            block
+        }
+    }
+    static CHECKS: VmemAlloc = VmemAlloc::anonymous(64 << 20).harden(Harden::Checks).ignore_env();
+    static POISON: VmemAlloc = VmemAlloc::anonymous(64 << 20).harden(Harden::Poison).ignore_env();
+    for allocator in [&CHECKS, &POISON] {
+        let block = grown(allocator, 3000);
+        // SAFETY: live and not used again.
+        unsafe { allocator.dealloc(block, Layout::from_size_align(3000, 1).unwrap()) };
+        allocator.check().unwrap();
+        assert_eq!(allocator.stats().unwrap().allocated_bytes, 0);
+    }
+    let test = "growing_blocks_are_guarded_at_every_length";
+    for (number, size) in [33, 100, 1000, 1500].into_iter().enumerate() {
+        let bytes = format!("its {size} bytes");
+        dies_with(test, number, &["heap overflow", &bytes], || {
+            // SAFETY: the write is the error that this test is about.
+            unsafe {
+                let block = grown(&CHECKS, size);
+                block.add(size).write(2);
+                CHECKS.dealloc(block, Layout::from_size_align(size, 1).unwrap());
+            }
+        });
     }
 }
 

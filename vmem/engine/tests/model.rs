@@ -162,8 +162,11 @@ fn assert_empty(pool: &Pool) {
 }
 
 fn seeds() -> impl Iterator<Item = u64> {
-    let steps = if cfg!(pmem_scan) { 2 } else { 4 };
-    (1..=steps).map(|seed: u64| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    first_seeds(if cfg!(pmem_scan) { 2 } else { 4 })
+}
+
+fn first_seeds(count: u64) -> impl Iterator<Item = u64> {
+    (1..=count).map(|seed| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 const MODES: [Harden; 3] = [Harden::Off, Harden::Checks, Harden::Poison];
@@ -264,10 +267,11 @@ fn random_operations_of_many_threads() {
         let source = Source::in_directory(c"/dev/shm", 48 << 20).unwrap();
         let options = PoolOptions { purge, harden, ..PoolOptions::default() };
         let pool = Pool::create(source, &options).unwrap();
-        let working = AtomicUsize::new(3);
+        const THREADS: usize = 3;
+        let working = AtomicUsize::new(THREADS);
         std::thread::scope(|scope| {
             let mut threads = Vec::new();
-            for seed in seeds().take(3) {
+            for seed in first_seeds(THREADS as u64) {
                 let (pool, working) = (&pool, &working);
                 threads.push(scope.spawn(move || {
                     let _ended = CountDown(working);

@@ -36,6 +36,8 @@ impl KeyHash {
 pub(crate) struct Rules {
     /// Blocks are multiples of this, in units.
     pub(crate) extent: u32,
+    /// An entry with a value takes at least this in units, if it is in one piece.
+    pub(crate) least: u32,
     /// Values are never cut into pieces.
     pub(crate) contiguous: bool,
     /// What is kept free or in limbo, so that space is reclaimed in batches.
@@ -52,6 +54,14 @@ impl Rules {
     pub(crate) const fn block_units(&self, units: Units, bytes: u64) -> u64 {
         let count = units.round_up(bytes);
         if self.extent <= 1 { count } else { count.next_multiple_of(self.extent as u64) }
+    }
+
+    /// The units of the block of an entry in one piece.
+    #[inline]
+    pub(crate) const fn entry_units(&self, units: Units, header: Header) -> u64 {
+        let count = self.block_units(units, units.entry_len(header));
+        let is_small = count < self.least as u64 && header.value_len() > 0;
+        if is_small { self.least as u64 } else { count }
     }
 }
 
@@ -90,7 +100,7 @@ impl Shard {
         header: Header,
         tell: bool,
     ) -> Room<'_> {
-        let wanted = self.rules.block_units(self.units, self.units.entry_len(header));
+        let wanted = self.rules.entry_units(self.units, header);
         if wanted > u64::from(state.heap.total_units()) {
             return Room::Full;
         }

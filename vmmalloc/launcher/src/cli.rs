@@ -6,16 +6,20 @@ use std::ffi::{OsStr, OsString};
 
 /// Text of `--help`.
 pub(crate) const HELP: &str = "\
-Run PROGRAM with its heap in a file: libvmmalloc is preloaded in front of libc's malloc.
+Run PROGRAM with its heap in a file, on a device or on NUMA nodes: libvmmalloc is preloaded in front of libc's malloc.
 
 Usage: vmmalloc [OPTIONS] [--] PROGRAM [ARGS...]
 
 Where the heap lives:
   --dir D               directory of the pool file
                         [default: $VMMALLOC_POOL_DIR, else /dev/shm]
+  --nodes LIST          memory of these NUMA nodes instead of a file, such as 1 or 0-1,3; prefer:LIST goes on
+                        on other nodes when these are full
+  --device D            a whole device-dax instead, such as /dev/dax0.0; one process at a time has it
   --size S              upper limit of the pool: bytes, or with a suffix K, M, G, T (x1024); at least 14M
-                        [default: $VMMALLOC_POOL_SIZE, else half of the free space, at most the machine's memory]
-  --lazy                take space from the file system as the heap grows [default]
+                        [default: $VMMALLOC_POOL_SIZE, else half of the free space or of the nodes' free memory,
+                        at most the machine's memory; of a device all]
+  --lazy                take space from the file system or nodes as the heap grows [default]
   --prealloc            take the whole size at the start of each process (then --size is needed)
 
 How it behaves:
@@ -23,7 +27,8 @@ How it behaves:
                         2 copy it to a new file, 3 as 2 but fall back to 1
   --home-ms N|off       after a fork in mode 1, bring the heap back into the pool within N milliseconds
                         after the child is gone [default: 1000], or leave it in memory
-  --overflow none|dram  when the pool is full: fail with ENOMEM [default], or go on in ordinary memory
+  --overflow none|dram  when the pool is full: fail with ENOMEM [default], or go on in ordinary memory [default
+                        with --device, also for processes that find it in use]
   --purge-ms N|off      give freed pages back to the file system after N milliseconds, or never
   --hugepages never|advise
                         ask for 2 MiB pages in the pool
@@ -60,6 +65,8 @@ pub(crate) enum Invocation {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) dir: Option<OsString>,
+    pub(crate) nodes: Option<OsString>,
+    pub(crate) device: Option<OsString>,
     pub(crate) size: Option<OsString>,
     pub(crate) space: Option<OsString>,
     pub(crate) fork: Option<OsString>,
@@ -81,7 +88,7 @@ pub(crate) struct Options {
 /// Reads a command line without its program name.
 ///
 /// # Errors
-/// Unknown options, missing or unexpected values, `--lazy` with `--prealloc`, no program.
+/// Unknown options, missing or unexpected values, options that exclude each other, no program.
 pub(crate) fn parse<I>(arguments: I) -> Result<Invocation, Failure>
 where
     I: IntoIterator<Item = OsString>,
@@ -93,6 +100,12 @@ where
             Short('h') | Long("help") => return Ok(Invocation::Help),
             Short('V') | Long("version") => return Ok(Invocation::Version),
             Long("dir") => options.dir = Some(value(&mut parser, "--dir", "a directory")?),
+            Long("nodes") => {
+                options.nodes = Some(value(&mut parser, "--nodes", "nodes, such as 0-1,3")?)
+            }
+            Long("device") => {
+                options.device = Some(value(&mut parser, "--device", "a device-dax")?)
+            }
             Long("size") => options.size = Some(value(&mut parser, "--size", "a size")?),
             Long("lazy") => set_space(&mut options, "lazy")?,
             Long("prealloc") => set_space(&mut options, "prealloc")?,
@@ -131,6 +144,12 @@ where
             Short(c) => return Err(unknown(&format!("-{c}"))),
             Long(name) => return Err(unknown(&format!("--{name}"))),
         }
+    }
+    let places = [&options.dir, &options.nodes, &options.device];
+    if places.iter().filter(|place| place.is_some()).count() > 1 {
+        return Err(Failure::configuration(
+            "options --dir, --nodes and --device exclude each other: give one of them",
+        ));
     }
     if options.program.is_empty() {
         return Err(Failure::configuration(
@@ -222,6 +241,18 @@ mod tests {
     fn lazy_and_prealloc_exclude_each_other() {
         assert!(run(&["--lazy", "--prealloc", "ls"]).unwrap_err().contains("exclude"));
         assert_eq!(run(&["--lazy", "--lazy", "ls"]).unwrap().space.unwrap(), "lazy");
+    }
+
+    #[test]
+    fn there_is_one_place() {
+        assert_eq!(run(&["--nodes", "1", "ls"]).unwrap().nodes.unwrap(), "1");
+        assert_eq!(run(&["--device=/dev/dax0.0", "ls"]).unwrap().device.unwrap(), "/dev/dax0.0");
+        for two in
+            [["--dir=/d", "--nodes=0"], ["--nodes=0", "--device=/d"], ["--device=/d", "--dir=/d"]]
+        {
+            let refusal = run(&[two[0], two[1], "ls"]).unwrap_err();
+            assert!(refusal.contains("--dir, --nodes and --device exclude"), "{refusal}");
+        }
     }
 
     #[test]

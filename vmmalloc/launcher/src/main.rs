@@ -1,4 +1,4 @@
-//! `vmmalloc`: runs an unmodified program with its heap in a file.
+//! `vmmalloc`: runs an unmodified program with its heap in a file, on a device or on NUMA nodes.
 //!
 //! The launcher checks everything that it can before the program starts, sets the `VMMALLOC_*` variables and
 //! `LD_PRELOAD`, and becomes the program. It prints one line and starts nothing when a value is wrong.
@@ -102,9 +102,15 @@ fn changes(
     preload: OsString,
 ) -> start::Changes {
     let word = |word: &str| Some(OsString::from(word));
+    let at = |variable| (place.variable == variable).then(|| place.value.clone());
+    // The children of the program inherit the variables, and one process has the device.
+    let overflows = (place.variable == variable::DEVICE).then_some(true);
+    let overflows = settings.overflow_to_dram.or(overflows);
     let values = [
-        (variable::DIR, Some(place.path.clone().into_os_string())),
-        (variable::SIZE, word(&place.size_bytes.to_string())),
+        (variable::DIR, at(variable::DIR)),
+        (variable::NODES, at(variable::NODES)),
+        (variable::DEVICE, at(variable::DEVICE)),
+        (variable::SIZE, place.size_bytes.and_then(|bytes| word(&bytes.to_string()))),
         (
             variable::SPACE,
             word(match settings.space {
@@ -114,10 +120,7 @@ fn changes(
         ),
         (variable::FORK, settings.fork.and_then(|mode| word(&mode.to_string()))),
         (variable::HOME_MS, settings.home_ms.and_then(|ms| word(&ms.to_string()))),
-        (
-            variable::OVERFLOW,
-            settings.overflow_to_dram.and_then(|dram| word(if dram { "dram" } else { "none" })),
-        ),
+        (variable::OVERFLOW, overflows.and_then(|dram| word(if dram { "dram" } else { "none" }))),
         (variable::PURGE_MS, settings.purge_ms.and_then(|ms| word(&ms.to_string()))),
         (
             variable::HUGEPAGE,

@@ -1,10 +1,13 @@
 //! The place of the pool: everything about it that would make the library abort, or
 //! the program run out of memory at once, is found here first.
 
+mod device;
+mod nodes;
+
 use crate::failure::{Failure, quoted};
 use crate::filesystem::{self, Kind, Suits};
 use crate::os::{self, Access, Limit};
-use crate::settings::{Settings, Sourced, Space};
+use crate::settings::{Medium, Settings, Sourced, Space, variable};
 use crate::size::{MAX_POOL_BYTES, MIN_POOL_BYTES, human};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -18,10 +21,12 @@ const SIZE_STEP_BYTES: u64 = 2 << 20;
 /// A place that was checked.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Absolute path of the directory.
-    pub(crate) path: PathBuf,
-    /// Size of the pool in bytes.
-    pub(crate) size_bytes: u64,
+    /// The variable that names it to the library.
+    pub(crate) variable: &'static str,
+    /// What is in the variable; a path is absolute.
+    pub(crate) value: OsString,
+    /// Size of the pool in bytes; `None` for all of a device.
+    pub(crate) size_bytes: Option<u64>,
     /// What the user should know although it works.
     pub(crate) warnings: Vec<String>,
 }
@@ -29,45 +34,53 @@ pub(crate) struct Place {
 /// Checks the place that `settings` name and settles the size.
 ///
 /// # Errors
-/// The place does not exist, is of a wrong type or may not be written; its file system cannot hold a pool or has
-/// too little space; a resource limit forbids the size.
+/// The place does not exist, is of a wrong type, in use or may not be written; it cannot hold a pool or has too little
+/// space or memory; a resource limit forbids the size.
 pub(crate) fn check(settings: &Settings) -> Result<Place, Failure> {
-    let dir = &settings.dir;
+    match &settings.medium {
+        Medium::Directory(dir) => check_directory(settings, dir),
+        Medium::Device(path) => device::check(settings, path),
+        Medium::Nodes(nodes) => nodes::check(settings, nodes),
+    }
+}
+
+fn check_directory(settings: &Settings, dir: &Sourced<OsString>) -> Result<Place, Failure> {
     // Absolute, because the program and its children may change their directory before they make a pool.
     let path = std::path::absolute(&dir.value)
-        .map_err(|error| bad_dir(dir, &describe(&error), "name the directory by its full path"))?;
+        .map_err(|error| bad(dir, &describe(&error), "name the directory by its full path"))?;
     let metadata = fs::metadata(&path).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT) => bad_dir(
+        Some(libc::ENOENT) => bad(
             dir,
             "does not exist",
             &format!("create it first (mkdir -p {}) or name another", quoted(path.as_os_str())),
         ),
-        Some(libc::ENOTDIR) => bad_dir(dir, "lies under a file", "name an existing directory"),
-        Some(libc::EACCES) => bad_dir(
+        Some(libc::ENOTDIR) => bad(dir, "lies under a file", "name an existing directory"),
+        Some(libc::EACCES) => bad(
             dir,
             "cannot be reached (permission denied)",
             "name a directory you own, or have its owner allow you in",
         ),
-        _ => bad_dir(dir, &describe(&error), "name an existing directory"),
+        _ => bad(dir, &describe(&error), "name an existing directory"),
     })?;
     let file_type = metadata.file_type();
     if file_type.is_dir() {
-        directory(settings, path)
+        directory(settings, dir, path)
     } else if file_type.is_char_device() {
-        Err(device(dir, &metadata))
+        Err(character_device(dir, &metadata))
     } else if file_type.is_block_device() {
-        Err(bad_dir(
-            dir,
-            "is a block device",
-            "mount a file system on it and name a directory there",
-        ))
+        Err(bad(dir, "is a block device", "mount a file system on it and name a directory there"))
     } else {
-        Err(bad_dir(dir, "is a file, not a directory", "name the directory it lies in, or another"))
+        Err(bad(dir, "is a file, not a directory", "name the directory it lies in, or another"))
     }
 }
 
-fn bad_dir(dir: &Sourced<OsString>, problem: &str, remedy: &str) -> Failure {
-    Failure::configuration(format!("{} {} {problem}: {remedy}", dir.origin, quoted(&dir.value)))
+fn bad(place: &Sourced<OsString>, problem: &str, remedy: &str) -> Failure {
+    Failure::configuration(format!("{} {problem}: {remedy}", shown(place)))
+}
+
+/// Who gave it, and what.
+fn shown(place: &Sourced<OsString>) -> String {
+    format!("{} {}", place.origin, quoted(&place.value))
 }
 
 /// The system's text for an error, without its number.
@@ -76,10 +89,13 @@ fn describe(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-fn directory(settings: &Settings, path: PathBuf) -> Result<Place, Failure> {
-    let dir = &settings.dir;
+fn directory(
+    settings: &Settings,
+    dir: &Sourced<OsString>,
+    path: PathBuf,
+) -> Result<Place, Failure> {
     let file_system = os::file_system(&path)
-        .map_err(|error| bad_dir(dir, &describe(&error), "name another directory"))?;
+        .map_err(|error| bad(dir, &describe(&error), "name another directory"))?;
     let kind = filesystem::kind(file_system.magic);
     let mut warnings = Vec::new();
     match kind.suits {
@@ -91,14 +107,14 @@ fn directory(settings: &Settings, path: PathBuf) -> Result<Place, Failure> {
             kind.name
         )),
         Suits::Pseudo => {
-            return Err(bad_dir(
+            return Err(bad(
                 dir,
                 &format!("is on {}, which holds no ordinary files", kind.name),
                 "name a directory on tmpfs, ext4, xfs or the like",
             ));
         }
         Suits::HugePagesOnly => {
-            return Err(bad_dir(
+            return Err(bad(
                 dir,
                 "is on hugetlbfs, whose files cannot be taken and given back in pages of 4 KiB",
                 "name a directory on tmpfs and add --hugepages advise",
@@ -106,31 +122,36 @@ fn directory(settings: &Settings, path: PathBuf) -> Result<Place, Failure> {
         }
     }
     os::check_access(&path, Access::Create).map_err(|error| match error.raw_os_error() {
-        Some(libc::EROFS) => bad_dir(
+        Some(libc::EROFS) => bad(
             dir,
             &format!("is on a read-only file system ({})", kind.name),
             "name a directory that can be written",
         ),
-        _ => bad_dir(
+        _ => bad(
             dir,
             "is not writable (permission denied)",
             "name a directory you may create files in, or change its permissions",
         ),
     })?;
-    let size_bytes = settle_size(settings, kind, file_system.free_bytes, &mut warnings)?;
+    let size_bytes = settle_size(settings, dir, kind, file_system.free_bytes, &mut warnings)?;
     probe(dir, kind, &path, size_bytes)?;
-    Ok(Place { path, size_bytes, warnings })
+    Ok(Place {
+        variable: variable::DIR,
+        value: path.into(),
+        size_bytes: Some(size_bytes),
+        warnings,
+    })
 }
 
 /// The pool's size: what was asked for, or half of the free space but no more than the machine's memory; checked
 /// against the free space and the resource limits.
 fn settle_size(
     settings: &Settings,
+    dir: &Sourced<OsString>,
     kind: Kind,
     free_bytes: Option<u64>,
     warnings: &mut Vec<String>,
 ) -> Result<u64, Failure> {
-    let dir = &settings.dir;
     let file_limit = os::limit(Limit::FileSize);
     let address_limit = os::limit(Limit::AddressSpace);
     let size_bytes = match &settings.size_bytes {
@@ -155,7 +176,7 @@ fn settle_size(
     };
     let where_to = "free some space, or name a directory with more in --dir";
     if settings.space == Space::Prealloc && free < size_bytes {
-        return Err(bad_dir(
+        return Err(bad(
             dir,
             &format!(
                 "has {} free on {}, less than the {} of {origin} {size_bytes} that --prealloc takes at once",
@@ -167,7 +188,7 @@ fn settle_size(
         ));
     }
     if free < MIN_POOL_BYTES && settings.overflow_to_dram != Some(true) {
-        return Err(bad_dir(
+        return Err(bad(
             dir,
             &format!(
                 "has only {} free on {}, less than the smallest pool of {MIN_POOL_BYTES} bytes",
@@ -210,22 +231,22 @@ fn probe(dir: &Sourced<OsString>, kind: Kind, path: &Path, size_bytes: u64) -> R
             ),
             _ => ("takes no files", "name a directory you can create files in"),
         };
-        bad_dir(dir, &format!("on {} {problem}: {}", kind.name, describe(&error)), remedy)
+        bad(dir, &format!("on {} {problem}: {}", kind.name, describe(&error)), remedy)
     })?;
     file.set_len(size_bytes).map_err(|error| {
-        bad_dir(
+        bad(
             dir,
             &format!("on {} holds no file of {size_bytes} bytes: {}", kind.name, describe(&error)),
             "give a smaller --size, or name another directory",
         )
     })?;
     os::try_map(&file, size_bytes).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENODEV) => bad_dir(
+        Some(libc::ENODEV) => bad(
             dir,
             &format!("is on {}, whose files cannot be mapped shared", kind.name),
             "name a directory on a local file system",
         ),
-        _ => bad_dir(
+        _ => bad(
             dir,
             &format!(
                 "on {}: a pool of {size_bytes} bytes cannot be mapped: {}",
@@ -264,19 +285,18 @@ fn nameless_file(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// A character device: never a place for a program's heap, but a device-dax has ways to become one.
-fn device(dir: &Sourced<OsString>, metadata: &Metadata) -> Failure {
+/// A character device: never a directory, but a device-dax has ways to hold a program's heap.
+fn character_device(dir: &Sourced<OsString>, metadata: &Metadata) -> Failure {
     let (major, minor) = (libc::major(metadata.rdev()), libc::minor(metadata.rdev()));
     let subsystem = fs::canonicalize(format!("/sys/dev/char/{major}:{minor}/subsystem"));
     if subsystem.is_ok_and(|path| path.ends_with("dax")) {
-        // Every process that the program starts needs a pool of its own, and the device holds one.
-        return bad_dir(
+        return bad(
             dir,
-            "is a device-dax, which has room for one pool while every process needs its own",
-            "give it a file system (ndctl create-namespace --mode=fsdax) and name a directory there, or make it a NUMA node (daxctl reconfigure-device --mode=system-ram)",
+            "is a device-dax, which has room for the pool of one process",
+            "name it with --device for one, or give it a file system (ndctl create-namespace --mode=fsdax), or make it a NUMA node for --nodes (daxctl reconfigure-device --mode=system-ram)",
         );
     }
-    bad_dir(dir, "is a character device", "name a directory")
+    bad(dir, "is a character device", "name a directory")
 }
 
 #[cfg(test)]

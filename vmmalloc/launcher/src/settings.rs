@@ -5,6 +5,7 @@ use crate::cli::Options;
 use crate::failure::{Failure, quoted};
 use crate::size::{MAX_POOL_BYTES, MIN_POOL_BYTES};
 use pmem_core::env::{ParseSizeError, parse_size};
+use pmem_core::numa::{NodeMask, NumaPolicy};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
@@ -38,6 +39,27 @@ pub(crate) struct Sourced<T> {
     pub(crate) origin: Origin,
 }
 
+/// NUMA nodes as the library takes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Nodes {
+    /// As given.
+    pub(crate) text: OsString,
+    pub(crate) nodes: NodeMask,
+    /// Whether other nodes serve when these are full.
+    pub(crate) policy: NumaPolicy,
+}
+
+/// What the pool is to be on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Medium {
+    /// A file in a directory.
+    Directory(Sourced<OsString>),
+    /// A device-DAX node.
+    Device(Sourced<OsString>),
+    /// Memory of NUMA nodes.
+    Nodes(Sourced<Nodes>),
+}
+
 /// When a pool takes its space from the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Space {
@@ -50,7 +72,7 @@ pub(crate) enum Space {
 /// Checked settings; `None` leaves the choice to the library.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    pub(crate) dir: Sourced<OsString>,
+    pub(crate) medium: Medium,
     pub(crate) size_bytes: Option<Sourced<u64>>,
     pub(crate) space: Space,
     pub(crate) fork: Option<u8>,
@@ -84,6 +106,8 @@ impl fmt::Display for Delay {
 /// Variables of the library that the launcher sets or removes.
 pub(crate) mod variable {
     pub(crate) const DIR: &str = "VMMALLOC_POOL_DIR";
+    pub(crate) const NODES: &str = "VMMALLOC_NODES";
+    pub(crate) const DEVICE: &str = "VMMALLOC_DEVICE";
     pub(crate) const SIZE: &str = "VMMALLOC_POOL_SIZE";
     pub(crate) const SPACE: &str = "VMMALLOC_SPACE";
     pub(crate) const FORK: &str = "VMMALLOC_FORK";
@@ -95,8 +119,10 @@ pub(crate) mod variable {
     pub(crate) const STATS: &str = "VMMALLOC_STATS";
     pub(crate) const STATS_FILE: &str = "VMMALLOC_STATS_FILE";
     /// All of the above.
-    pub(crate) const ALL: [&str; 11] =
-        [DIR, SIZE, SPACE, FORK, HOME_MS, OVERFLOW, PURGE_MS, HUGEPAGE, HARDEN, STATS, STATS_FILE];
+    pub(crate) const ALL: [&str; 13] = [
+        DIR, NODES, DEVICE, SIZE, SPACE, FORK, HOME_MS, OVERFLOW, PURGE_MS, HUGEPAGE, HARDEN,
+        STATS, STATS_FILE,
+    ];
 }
 
 /// Brings `options` and the variables that `lookup` finds together. An empty variable counts as unset.
@@ -114,10 +140,7 @@ pub(crate) fn resolve(
         let value = lookup(variable).filter(|value| !value.is_empty())?;
         Some(Sourced { value, origin: Origin::Variable(variable) })
     };
-    let dir = pick("--dir", &options.dir, variable::DIR).unwrap_or_else(|| Sourced {
-        value: DEFAULT_DIR.into(),
-        origin: Origin::Default("directory"),
-    });
+    let medium = medium(options, pick)?;
     let size_bytes =
         pick("--size", &options.size, variable::SIZE).map(size_in_range).transpose()?;
     let space_option = if options.space.as_deref() == Some(OsStr::new("prealloc")) {
@@ -129,7 +152,8 @@ pub(crate) fn resolve(
         .map(|text| one_of(&text, &[("lazy", Space::Lazy), ("prealloc", Space::Prealloc)]))
         .transpose()?
         .unwrap_or(Space::Lazy);
-    if space == Space::Prealloc && size_bytes.is_none() {
+    let has_size = size_bytes.is_some() || matches!(medium, Medium::Device(_));
+    if space == Space::Prealloc && !has_size {
         return Err(Failure::configuration(
             "--prealloc takes the whole pool from the file system in every process: say how much with --size",
         ));
@@ -158,7 +182,7 @@ pub(crate) fn resolve(
         // A file for a report that nobody asked for would stay empty.
         .or(stats_file.is_some().then_some("text"));
     Ok(Settings {
-        dir,
+        medium,
         size_bytes,
         space,
         fork,
@@ -170,6 +194,55 @@ pub(crate) fn resolve(
         stats,
         stats_file,
     })
+}
+
+/// The place: of an option, else of a variable, else the default directory.
+fn medium(
+    options: &Options,
+    pick: impl Fn(&'static str, &Option<OsString>, &'static str) -> Option<Sourced<OsString>>,
+) -> Result<Medium, Failure> {
+    let dir = pick("--dir", &options.dir, variable::DIR);
+    let nodes = pick("--nodes", &options.nodes, variable::NODES);
+    let device = pick("--device", &options.device, variable::DEVICE);
+    let is_option = |place: &Option<Sourced<OsString>>| {
+        place.as_ref().is_some_and(|place| matches!(place.origin, Origin::Option(_)))
+    };
+    // An option replaces all variables.
+    let any_option = [&dir, &nodes, &device].into_iter().any(is_option);
+    let keep = |place: Option<Sourced<OsString>>| {
+        if any_option && !is_option(&place) { None } else { place }
+    };
+    match (keep(dir), keep(nodes), keep(device)) {
+        (_, Some(_), Some(_)) => Err(Failure::configuration(
+            "VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other: unset one of them",
+        )),
+        (_, Some(nodes), None) => node_list(nodes).map(Medium::Nodes),
+        (_, None, Some(device)) => Ok(Medium::Device(device)),
+        (Some(dir), None, None) => Ok(Medium::Directory(dir)),
+        (None, None, None) => Ok(Medium::Directory(Sourced {
+            value: DEFAULT_DIR.into(),
+            origin: Origin::Default("directory"),
+        })),
+    }
+}
+
+fn node_list(given: Sourced<OsString>) -> Result<Sourced<Nodes>, Failure> {
+    let text = given.value.as_encoded_bytes();
+    let (policy, numbers) = match text.strip_prefix(b"prefer:") {
+        Some(numbers) => (NumaPolicy::Preferred, numbers),
+        None => (NumaPolicy::Bind, text),
+    };
+    match NodeMask::parse_list(numbers).ok().filter(|nodes| !nodes.is_empty()) {
+        Some(nodes) => Ok(Sourced {
+            value: Nodes { text: given.value.clone(), nodes, policy },
+            origin: given.origin,
+        }),
+        None => Err(Failure::configuration(format!(
+            "{} {} is no list of nodes: give numbers and ranges such as 1 or 0-1,3, or prefer: and such a list",
+            given.origin,
+            quoted(&given.value)
+        ))),
+    }
 }
 
 fn one_of<T: Copy>(given: &Sourced<OsString>, allowed: &[(&str, T)]) -> Result<T, Failure> {

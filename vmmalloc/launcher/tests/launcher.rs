@@ -138,6 +138,20 @@ fn bad_options_and_values() {
         ),
         (&["--stats-file", "/tmp"], &["--stats-file '/tmp' is a directory"]),
         (&["--prealloc"], &["--prealloc", "--size"]),
+        (&["--nodes", "0", "--dir", "/tmp"], &["--dir, --nodes and --device exclude each other"]),
+        (&["--nodes", "first"], &["--nodes 'first' is no list of nodes", "prefer:"]),
+        (
+            &["--nodes", "1023"],
+            &["--nodes '1023' names node 1023, which does not exist", "nodes with memory: 0"],
+        ),
+        (
+            &["--nodes=0", "--prealloc", "--size=15T"],
+            &["--nodes '0' has", "less than the 15 TiB that --prealloc"],
+        ),
+        (&["--device", "/dev/dax77.7"], &["--device '/dev/dax77.7' does not exist", "daxctl list"]),
+        (&["--device", "/dev/null"], &["--device '/dev/null' is no device-dax"]),
+        (&["--device", "/tmp"], &["--device '/tmp' is no device-dax"]),
+        (&["--device", "/dev/null", "--fork=2"], &["--fork", "give 1 or 3"]),
     ];
     for (options, texts) in cases {
         assert_refused(&run(&library, &with(options)), 2, texts);
@@ -161,6 +175,8 @@ fn bad_variables_are_named() {
         ("VMMALLOC_HUGEPAGE", "x", &["VMMALLOC_HUGEPAGE 'x'"]),
         ("VMMALLOC_HARDEN", "x", &["VMMALLOC_HARDEN 'x'"]),
         ("VMMALLOC_STATS", "x", &["VMMALLOC_STATS 'x'"]),
+        ("VMMALLOC_NODES", "x", &["VMMALLOC_NODES 'x' is no list"]),
+        ("VMMALLOC_DEVICE", "/no/such", &["VMMALLOC_DEVICE '/no/such' does not exist"]),
     ];
     for (name, value, texts) in cases {
         let output =
@@ -187,6 +203,34 @@ fn bad_directories() {
     for (dir, texts) in cases {
         assert_refused(&run(&library, &with(&["--dir", dir])), 2, texts);
     }
+}
+
+#[test]
+fn nodes_replace_the_directory() {
+    let scratch = Scratch::new();
+    let library = scratch.library();
+    let show = ["sh", "-c", "env | grep ^VMMALLOC_ | sort"];
+    let run = |options: &[&str]| {
+        let mut command = launcher();
+        command.env("VMMALLOC_POOL_DIR", "/no/such").env("VMMALLOC_DEVICE", "/dev/null");
+        command.arg("--library").arg(&library).args(options).args(show).output().unwrap()
+    };
+    let output = run(&["--nodes", "prefer:0", "--size", "32M"]);
+    let expected = "VMMALLOC_NODES=prefer:0\nVMMALLOC_POOL_SIZE=33554432\nVMMALLOC_SPACE=lazy\n";
+    assert_eq!((stdout(&output), stderr(&output)), (expected.to_owned(), String::new()));
+    // By default half of what the nodes have left.
+    let output = run(&["--nodes", "0"]);
+    let size = stdout(&output);
+    let size = size.lines().find_map(|line| line.strip_prefix("VMMALLOC_POOL_SIZE="));
+    let size: u64 = size.expect("a size").parse().unwrap();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap();
+    let memory = memory.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10;
+    assert!(
+        size >= 14 << 20 && size <= memory / 2 && size.is_multiple_of(2 << 20),
+        "{size} of {memory}"
+    );
+    let output = run(&["--nodes", "0", "--size", "15T"]);
+    assert!(stderr(&output).contains("warning: --nodes '0' has "), "{}", stderr(&output));
 }
 
 /// Runs the launcher as an ordinary user, also when the tests run as root.

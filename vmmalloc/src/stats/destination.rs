@@ -60,19 +60,40 @@ fn save_stderr() -> Option<SavedStderr> {
     Some(SavedStderr { duplicate, device: status.device, inode: status.inode })
 }
 
-/// Writes a report. Failures are ignored: there is nobody to tell.
-pub(super) fn write(report: &[u8]) {
+/// An open destination.
+pub(super) struct Output {
+    fd: Fd,
+    /// Opened for this report.
+    ours: bool,
+}
+
+/// Opens the destination, before the report is made: what a sandbox forbids us to write need not be counted, and
+/// counting takes system calls that end the process in some.
+/// `None` when there is nowhere to write, and nobody to tell.
+pub(super) fn open() -> Option<Output> {
     // In the child of a fork the lock may belong to a thread that is not there; the content is not
     // changed after the start, so that can only be during it.
-    let Some(destination) = DESTINATION.try_lock() else { return };
+    let destination = DESTINATION.try_lock()?;
     if destination.file.as_bytes().is_empty() {
-        if let Some(fd) = destination.stderr.as_ref().and_then(SavedStderr::present) {
-            write_all(fd, report);
+        let fd = destination.stderr.as_ref().and_then(SavedStderr::present)?;
+        return Some(Output { fd, ours: false });
+    }
+    open_file(&destination.file).map(|fd| Output { fd, ours: true })
+}
+
+impl Output {
+    /// Failures are ignored.
+    pub(super) fn write(&self, report: &[u8]) {
+        write_all(self.fd, report);
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.ours {
+            // SAFETY: opened for this value and used nowhere else.
+            unsafe { sys::close(self.fd) };
         }
-    } else if let Some(file) = open(&destination.file) {
-        write_all(file, report);
-        // SAFETY: opened above and used nowhere else.
-        unsafe { sys::close(file) };
     }
 }
 
@@ -89,7 +110,7 @@ impl SavedStderr {
 }
 
 /// Opens the file for appending, so that processes that share it do not overwrite each other.
-fn open(path: &StackBuf<LONGEST_PATH>) -> Option<Fd> {
+fn open_file(path: &StackBuf<LONGEST_PATH>) -> Option<Fd> {
     let mut path = path.clone();
     if path.as_bytes().ends_with(b"-") {
         let _ = write!(path, "{}", sys::process_id());

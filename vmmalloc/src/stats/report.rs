@@ -4,6 +4,7 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::ptr;
+use pmem_core::source::SourceKind;
 use pmem_core::sys;
 use vmem_engine::{CallCounts, Heap, Runtime, Stats};
 
@@ -27,6 +28,15 @@ impl Report {
             overflow_bytes: heap.overflow_stats().map_or(0, |stats| stats.allocated_bytes),
             counts: heap.call_counts(),
         })
+    }
+
+    /// What the pool's bytes are on.
+    fn medium(&self) -> &'static str {
+        match self.stats.medium {
+            SourceKind::DeviceDax => "device",
+            SourceKind::Anonymous => "memory",
+            _ => "file",
+        }
     }
 
     /// Calls `put` with each figure, in the order of the report.
@@ -61,7 +71,7 @@ impl Report {
     pub(crate) fn write_json(&self, to: &mut impl Write) -> fmt::Result {
         write!(to, "{{\"pid\":{},\"program\":\"", self.pid)?;
         self.program.write_json(to)?;
-        to.write_char('"')?;
+        write!(to, "\",\"medium\":\"{}\"", self.medium())?;
         self.figures(|name, value| write!(to, ",\"{name}\":{value}"))?;
         to.write_str(",\"classes\":[")?;
         let mut separator = "";
@@ -80,7 +90,7 @@ impl Report {
     pub(crate) fn write_text(&self, to: &mut impl Write) -> fmt::Result {
         write!(to, "libvmmalloc: heap of process {} (", self.pid)?;
         self.program.write_text(to)?;
-        to.write_str(")\n")?;
+        writeln!(to, "), medium: {}", self.medium())?;
         self.figures(|name, value| writeln!(to, "{name:<22}{value:>16}"))?;
         writeln!(to, "{:>10}{:>10}{:>12}{:>12}{:>12}", "class", "slabs", "live", "free", "cached")?;
         for class in self.stats.classes.iter().filter(|class| class.slabs > 0) {

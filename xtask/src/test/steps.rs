@@ -103,7 +103,17 @@ pub(crate) const STEPS: &[Step] = &[
         needs: &[For::Test, For::Machine],
         run: |runner, name| {
             // Optimized, with assertions: the machine is emulated.
-            let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "dax"];
+            let arguments = [
+                "test",
+                "--profile",
+                "e2e",
+                "-p",
+                "pmem-e2e",
+                "--test",
+                "dax",
+                "--test",
+                "durable",
+            ];
             must_count(cargo(runner, name, &arguments, &[])?)
         },
     },
@@ -124,6 +134,16 @@ pub(crate) const STEPS: &[Step] = &[
         needs: &[For::Demo, For::Test],
         run: |runner, name| {
             let arguments = ["test", "-p", "pmem-e2e", "--test", "home", SAVING_SERVER];
+            must_count(cargo(runner, name, &arguments, &[])?)
+        },
+    },
+    Step {
+        name: "servers",
+        what: "nginx, apache, sshd, mariadb, postgres, MPI, java, node, rustc on the preloaded library",
+        long: true,
+        needs: &[For::Test, For::LongTest, For::Bench],
+        run: |runner, name| {
+            let arguments = ["test", "-p", "pmem-e2e", "--test", "servers"];
             must_count(cargo(runner, name, &arguments, &[])?)
         },
     },

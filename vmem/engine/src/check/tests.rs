@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::extent::Extent;
-use crate::{Pool, PoolOptions};
+use crate::{Pool, PoolOptions, PurgePolicy};
 use pmem_core::source::Source;
 use std::vec::Vec;
 use std::{format, vec};
@@ -21,7 +21,9 @@ struct Fixture {
 impl Fixture {
     fn new() -> Fixture {
         let source = Source::anonymous(16 << 20).unwrap();
-        let pool = Pool::create(source, &PoolOptions::default()).unwrap();
+        // What is slow (Miri on a busy machine) would find free extents without backing.
+        let options = PoolOptions { purge: PurgePolicy::Never, ..PoolOptions::default() };
+        let pool = Pool::create(source, &options).unwrap();
         let slot = pool.alloc(100);
         let before = pool.alloc(300 << 10);
         let large = pool.alloc(300 << 10);
@@ -275,6 +277,39 @@ fn backing() {
     spoiled("reserve count", |f| f.inner().arena.heap.lock().counts.free_committed += 1);
     spoiled("live page count", |f| f.inner().arena.heap.lock().counts.live += 1);
     spoiled("committed page count", |f| f.inner().arena.heap.lock().counts.committed += 1);
+}
+
+/// A slab of which a trim has given pages back.
+#[test]
+fn punched_pages() {
+    let punched = |what: &str, spoil: fn(&Fixture, *mut Extent)| {
+        spoiled(what, |f| {
+            f.pool.trim();
+            f.pool.check().unwrap();
+            let slab = f.extent(f.slot);
+            // SAFETY: a live descriptor; no other thread.
+            assert!(unsafe { (*slab).punched_slots > 0 && (*slab).punched & 2 != 0 });
+            spoil(f, slab);
+        });
+    };
+    punched("punched slots are free", |_, slab| {
+        // SAFETY: a live descriptor; no other thread.
+        unsafe { (*slab).punched_slots -= 1 };
+    });
+    punched("punched slots are free", |_, slab| {
+        // SAFETY: as above.
+        unsafe { (*slab).punched &= !2 };
+    });
+    punched("punched slots of bin", |f, _| f.inner().bin(f.class()).punched_slots += 1);
+    punched("punched pages of bin", |f, _| f.inner().bin(f.class()).punched_pages -= 1);
+    punched("punched pages are not committed", |f, _| {
+        let page = f.page(f.slot) + 1;
+        f.inner().arena.map.committed().set(page, page + 1);
+    });
+    spoiled("only slabs are punched", |f| {
+        // SAFETY: as above.
+        unsafe { (*f.extent(f.large)).punched = 1 };
+    });
 }
 
 /// A granule of several pages that is committed in part, as on huge pages.

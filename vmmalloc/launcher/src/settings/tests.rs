@@ -6,6 +6,13 @@ fn options(set: impl FnOnce(&mut Options)) -> Options {
     options
 }
 
+fn dir_of(settings: &Settings) -> &Sourced<OsString> {
+    match &settings.medium {
+        Medium::Directory(dir) => dir,
+        other => panic!("no directory: {other:?}"),
+    }
+}
+
 fn nothing(_: &str) -> Option<OsString> {
     None
 }
@@ -18,7 +25,7 @@ fn refusal(set: impl FnOnce(&mut Options)) -> String {
 #[test]
 fn defaults_need_nothing() {
     let settings = resolve(&options(|_| ()), nothing).unwrap();
-    assert_eq!(settings.dir.value, "/dev/shm");
+    assert_eq!(dir_of(&settings).value, "/dev/shm");
     assert_eq!(settings.space, Space::Lazy);
     assert_eq!(settings.size_bytes, None);
     assert_eq!(settings.fork, None);
@@ -34,8 +41,8 @@ fn an_option_wins_over_its_variable() {
         _ => None,
     };
     let settings = resolve(&options(|o| o.dir = Some("/from/option".into())), lookup).unwrap();
-    assert_eq!(settings.dir.value, "/from/option");
-    assert_eq!(settings.dir.origin, Origin::Option("--dir"));
+    assert_eq!(dir_of(&settings).value, "/from/option");
+    assert_eq!(dir_of(&settings).origin, Origin::Option("--dir"));
     assert_eq!(settings.fork, Some(2));
     let size = settings.size_bytes.unwrap();
     assert_eq!(size.value, 64 << 20);
@@ -52,7 +59,7 @@ fn a_bad_option_is_refused_even_when_the_variable_is_good() {
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let settings = resolve(&options(|_| ()), |_| Some("".into())).unwrap();
-    assert_eq!(settings.dir.origin, Origin::Default("directory"));
+    assert_eq!(dir_of(&settings).origin, Origin::Default("directory"));
     assert_eq!(settings.fork, None);
 }
 
@@ -118,4 +125,60 @@ fn prealloc_needs_a_size() {
 fn a_stats_file_asks_for_stats() {
     let settings = resolve(&options(|o| o.stats_file = Some("f-".into())), nothing).unwrap();
     assert_eq!(settings.stats, Some("text"));
+}
+
+#[test]
+fn an_option_for_a_place_replaces_all_variables() {
+    let lookup = |name: &str| match name {
+        variable::DIR => Some("/dir".into()),
+        variable::NODES => Some("prefer:0-1".into()),
+        _ => None,
+    };
+    let medium = |set: fn(&mut Options)| resolve(&options(set), lookup).unwrap().medium;
+    // The library does not read the directory when there are nodes.
+    let Medium::Nodes(nodes) = medium(|_| ()) else { panic!("not on nodes") };
+    assert_eq!((nodes.value.policy, nodes.value.nodes.count()), (NumaPolicy::Preferred, 2));
+    assert_eq!(nodes.origin, Origin::Variable(variable::NODES));
+    assert!(
+        matches!(medium(|o| o.dir = Some("/d".into())), Medium::Directory(dir) if dir.value == "/d")
+    );
+    assert!(
+        matches!(medium(|o| o.device = Some("/d".into())), Medium::Device(d) if d.value == "/d")
+    );
+    let Medium::Nodes(nodes) = medium(|o| o.nodes = Some("3".into())) else {
+        panic!("not on nodes")
+    };
+    assert_eq!((nodes.value.policy, nodes.origin), (NumaPolicy::Bind, Origin::Option("--nodes")));
+}
+
+#[test]
+fn two_variables_for_a_place_are_refused() {
+    let lookup = |name: &str| match name {
+        variable::DEVICE => Some("/dev/dax0.0".into()),
+        variable::NODES => Some("0".into()),
+        _ => None,
+    };
+    let refusal = resolve(&options(|_| ()), lookup).unwrap_err().to_string();
+    assert!(refusal.contains("VMMALLOC_NODES and VMMALLOC_DEVICE exclude"), "{refusal}");
+    assert!(resolve(&options(|o| o.dir = Some("/d".into())), lookup).is_ok());
+}
+
+#[test]
+fn lists_of_nodes_are_checked() {
+    for text in ["", "one", "1-", "prefer:", "1024", "0,,1"] {
+        let message = refusal(|o| o.nodes = Some(text.into()));
+        assert!(message.starts_with(&format!("--nodes '{text}' is no list")), "{message}");
+    }
+}
+
+#[test]
+fn a_device_has_a_size() {
+    let settings = resolve(
+        &options(|o| {
+            o.space = Some("prealloc".into());
+            o.device = Some("/dev/dax0.0".into());
+        }),
+        nothing,
+    );
+    assert_eq!(settings.unwrap().size_bytes, None);
 }

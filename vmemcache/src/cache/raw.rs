@@ -1,0 +1,65 @@
+//! What the C library needs beside the safe methods.
+
+use super::{Cache, Copied};
+use crate::protect;
+use crate::read::copy_pieces;
+use std::sync::atomic::Ordering::Release;
+
+impl Cache {
+    /// As [`read`](Self::read), to memory that need not have a value yet.
+    ///
+    /// # Safety
+    /// At `buffer` is room for `room` bytes, or for as much of the value as there is.
+    #[inline]
+    pub unsafe fn read_raw(
+        &self,
+        key: &[u8],
+        buffer: *mut u8,
+        room: usize,
+        offset: usize,
+    ) -> Option<Copied> {
+        let place = self.locate(key);
+        let Some(block) = protect::block() else {
+            let value = self.get(key)?;
+            // SAFETY: pinned by the guard; the room is the caller's word.
+            let copied = unsafe { value.copy_raw(buffer, room, offset) };
+            return Some(Copied { copied, size: value.len() });
+        };
+        let cell = block.scratch();
+        if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
+            if !self.is_good(place, found) {
+                cell.store(0, Release);
+                self.expire(place, found);
+            } else {
+                // SAFETY: protected by the cell; the room is the caller's word.
+                let copied = unsafe {
+                    let pieces = place.shard.units.pieces(found.loc, found.header);
+                    copy_pieces(pieces, buffer, room, offset)
+                };
+                cell.store(0, Release);
+                place.shard.hit(place.space, found);
+                self.counters.hit(Some(block));
+                return Some(Copied { copied, size: found.header.value_len() as usize });
+            }
+        }
+        self.missed(key);
+        None
+    }
+
+    /// The size of the pool in bytes.
+    #[inline]
+    pub fn pool_bytes(&self) -> usize {
+        self.source.len()
+    }
+
+    /// Makes the system provide all pages of the pool now, and not as they are first touched.
+    pub fn prefault(&self) {
+        // Without it pages come later.
+        let _ = self.source.populate(0, self.source.len());
+    }
+
+    /// Closes the file of a cache whose space was all taken when it was made. It lives on as a mapping.
+    pub fn close_file(&self) {
+        self.source.close_descriptors();
+    }
+}
