@@ -39,6 +39,12 @@ impl<T: Zeroed> Array<T> {
         Ok(Array { source, len, values: PhantomData })
     }
 
+    /// Where the values are.
+    #[cfg(test)]
+    pub(crate) fn range(&self) -> (std::ptr::NonNull<u8>, usize) {
+        (self.source.base(), self.source.len())
+    }
+
     /// Makes all values zero again and gives their memory back.
     pub(crate) fn clear(&self) {
         // Anonymous memory can always be given back.

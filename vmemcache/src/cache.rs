@@ -3,6 +3,8 @@
 mod compute;
 mod many;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 use crate::block::{MAX_KEY, MAX_VALUE};
 use crate::builder::Builder;

@@ -86,6 +86,11 @@ impl Slab {
         Ok((Slab { slots }, SlabState { empty: NIL, used: 0, live: 0 }))
     }
 
+    #[cfg(test)]
+    pub(crate) fn range(&self) -> (std::ptr::NonNull<u8>, usize) {
+        self.slots.range()
+    }
+
     #[inline]
     pub(crate) fn get(&self, token: u32) -> &Slot {
         &self.slots[token as usize]

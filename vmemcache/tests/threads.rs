@@ -146,3 +146,67 @@ fn one_of_many_puts_if_absent_wins() {
     assert_eq!(wins.into_inner(), STEPS / 10);
     assert_eq!(cache.stats().inserted, STEPS / 10);
 }
+
+/// For as long as `VMEMCACHE_SOAK_SECONDS` says (600): threads do all there is, on caches of all kinds.
+#[test]
+#[ignore = "takes ten minutes"]
+fn soak() {
+    let seconds = std::env::var("VMEMCACHE_SOAK_SECONDS").map_or(600, |text| text.parse().unwrap());
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    for round in 0.. {
+        for &kind in Kind::ALL {
+            if std::time::Instant::now() > end {
+                assert!(round > 0, "at least one round");
+                return;
+            }
+            let exact = round % 2 == 0;
+            let builder = Cache::builder().size(1 << 20).policy(kind).exact_space(exact);
+            let cache = builder.shards(1 + round % 3).in_directory("/dev/shm").unwrap();
+            thread::scope(|scope| {
+                for seed in 0..4 {
+                    let cache = &cache;
+                    scope.spawn(move || work(cache, round as u64 * 10 + seed));
+                }
+            });
+            cache.validate();
+            cache.clear();
+            let stats = cache.stats();
+            assert_eq!((stats.entries, stats.used_bytes, stats.pinned_bytes), (0, 0, 0));
+            assert_eq!(stats.free_regions, cache.shards() as u64);
+        }
+    }
+}
+
+fn work(cache: &Cache, seed: u64) {
+    let mut random = Random::new(seed);
+    let mut held = Vec::new();
+    for _ in 0..20_000 {
+        let key = random.below(500);
+        let bytes = key.to_le_bytes();
+        let value = || stamped(seed << 32 | key, 8 + (seed * 1009 % 5000) as usize);
+        match random.below(20) {
+            0..6 => _ = cache.put(&bytes, &value()).unwrap(),
+            6 => _ = cache.put_if_absent(&bytes, &value()).unwrap(),
+            7 => _ = cache.replace(&bytes, &value()).unwrap(),
+            8 => _ = cache.remove(&bytes),
+            9 => _ = cache.evict_next(),
+            10 => held.extend(cache.get(&bytes)),
+            11 => held.clear(),
+            12 if random.below(500) == 0 => cache.clear(),
+            12 => cache.iter().take(20).for_each(|value| {
+                check_stamped(&value.to_cow());
+            }),
+            _ => {
+                if let Some(value) = cache.get(&bytes) {
+                    assert_eq!(check_stamped(&value.to_cow()) & 0xffff_ffff, key);
+                }
+            }
+        }
+        if held.len() > 12 {
+            held.clear();
+        }
+        if let Some(value) = held.last() {
+            check_stamped(&value.to_cow());
+        }
+    }
+}

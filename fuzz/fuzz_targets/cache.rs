@@ -1,0 +1,124 @@
+//! Streams of cache operations against a map: what is found is what was stored last, and all structures agree.
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use std::collections::HashMap;
+use vmemcache::policy::Kind;
+use vmemcache::{Cache, Error};
+
+#[derive(Debug, Arbitrary)]
+enum Operation {
+    Put { key: u8, long: u8, len: u16, ttl: bool },
+    PutIfAbsent { key: u8, long: u8, len: u16 },
+    Replace { key: u8, long: u8, len: u16 },
+    Get { key: u8, long: u8 },
+    Read { key: u8, long: u8, len: u8, offset: u16 },
+    Remove { key: u8, long: u8 },
+    Hold { key: u8, long: u8 },
+    Release,
+    EvictNext,
+    Clear,
+    Validate,
+}
+
+#[derive(Debug, Arbitrary)]
+struct Input {
+    kind: u8,
+    exact: bool,
+    contiguous: bool,
+    extent: u8,
+    shards: bool,
+    operations: Vec<Operation>,
+}
+
+fn bytes_of(key: u8, long: u8) -> Vec<u8> {
+    let mut bytes = vec![key; 1 + usize::from(long) % 40];
+    bytes[0] = key;
+    bytes
+}
+
+fuzz_target!(|input: Input| {
+    let cache = Cache::builder()
+        .size(128 << 10)
+        .policy(Kind::ALL[usize::from(input.kind) % Kind::ALL.len()])
+        .exact_space(input.exact)
+        .contiguous(input.contiguous)
+        .extent_size(1 + usize::from(input.extent))
+        .shards(1 + usize::from(input.shards))
+        .anonymous()
+        .expect("the settings are right");
+    let mut model: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    let mut held: Option<(vmemcache::Value<'_>, Vec<u8>)> = None;
+    for (step, operation) in input.operations.iter().enumerate() {
+        let value = |len: u16| vec![step as u8; usize::from(len)];
+        match *operation {
+            Operation::Put { key, long, len, ttl } => {
+                let (key, value) = (bytes_of(key, long), value(len));
+                let result = if ttl {
+                    cache.put_with_ttl(&key, &value, std::time::Duration::from_secs(1000))
+                } else {
+                    cache.put(&key, &value)
+                };
+                match result {
+                    Ok(_) => drop(model.insert(key, value)),
+                    Err(Error::ValueTooLarge { .. } | Error::Full { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            Operation::PutIfAbsent { key, long, len } => {
+                let (key, value) = (bytes_of(key, long), value(len));
+                if let Ok(true) = cache.put_if_absent(&key, &value) {
+                    model.insert(key, value);
+                }
+            }
+            Operation::Replace { key, long, len } => {
+                let (key, value) = (bytes_of(key, long), value(len));
+                if let Ok(true) = cache.replace(&key, &value) {
+                    assert!(model.insert(key, value).is_some(), "it was there");
+                }
+            }
+            Operation::Get { key, long } => {
+                let key = bytes_of(key, long);
+                if let Some(found) = cache.get(&key) {
+                    assert_eq!(Some(&found.to_vec()), model.get(&key));
+                }
+            }
+            Operation::Read { key, long, len, offset } => {
+                let (key, mut buffer) = (bytes_of(key, long), vec![0; usize::from(len)]);
+                if let Some(read) = cache.read(&key, &mut buffer, usize::from(offset)) {
+                    let value = &model[&key];
+                    let rest = value.get(usize::from(offset)..).unwrap_or(&[]);
+                    assert_eq!(buffer[..read.copied], rest[..rest.len().min(buffer.len())]);
+                    assert_eq!(read.size, value.len());
+                }
+            }
+            Operation::Remove { key, long } => {
+                let key = bytes_of(key, long);
+                assert!(!cache.remove(&key) || model.remove(&key).is_some());
+                assert!(!cache.contains(&key));
+            }
+            Operation::Hold { key, long } => {
+                held = cache.get(&bytes_of(key, long)).map(|value| {
+                    let copy = value.to_vec();
+                    (value, copy)
+                });
+            }
+            Operation::Release => held = None,
+            Operation::EvictNext => drop(cache.evict_next()),
+            Operation::Clear => {
+                cache.clear();
+                model.clear();
+                assert!(cache.is_empty());
+            }
+            Operation::Validate => cache.validate(),
+        }
+        if let Some((value, copy)) = &held {
+            assert!(*value == copy[..], "a pinned value does not change");
+        }
+    }
+    cache.validate();
+    for found in &cache {
+        assert_eq!(Some(&found.to_vec()), model.get(found.key()));
+    }
+});
