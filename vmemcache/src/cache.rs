@@ -6,7 +6,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use crate::block::{MAX_KEY, MAX_VALUE};
+use crate::block::{Header, MAX_KEY, MAX_VALUE};
 use crate::builder::Builder;
 use crate::clock::now_ms;
 use crate::error::Error;
@@ -178,8 +178,9 @@ impl Cache {
     pub fn max_value_len(&self, key_len: usize) -> u64 {
         let shard = &self.shards[0];
         let state = shard.lock();
-        // Header, and the time of expiry.
-        let header = 16 + key_len as u64;
+        // With a time of expiry.
+        let layout = shard.units.layout(Header::entry(0, 0, false, true));
+        let header = (layout.key + key_len) as u64;
         shard.units.bytes(state.heap.total_units()).saturating_sub(header).min(MAX_VALUE)
     }
 

@@ -57,16 +57,16 @@ const KEY_VALUE: [u32; 64] = [
     222, 267, 334, 461, 619, 11278,
 ];
 
-/// Churns a cache of 64 MiB with keys of 8 to `longest_key` bytes until four times its size was stored. Gives the
+/// Churns a cache with keys of 8 to `longest_key` bytes until a multiple of its size was stored. Gives the
 /// statistics, and the DRAM used.
 fn churn(kind: Kind, longest_key: u64, len_of: impl Fn(u64) -> usize) -> (Stats, i64) {
-    const SIZE: u64 = 64 << 20;
+    const SIZE: u64 = if cfg!(debug_assertions) { 16 << 20 } else { 64 << 20 };
     let value = vec![7; 1 << 20];
     let before = private_bytes();
     let cache = Cache::builder().size(SIZE as usize).policy(kind).in_directory("/dev/shm").unwrap();
     let mut random = Random::new(1);
     let mut stored = 0;
-    while stored < 4 * SIZE {
+    while stored < if cfg!(debug_assertions) { 2 * SIZE } else { 4 * SIZE } {
         let n = random.below(2_000_000);
         let mut key = [0; 256];
         key[..8].copy_from_slice(&n.to_le_bytes());
@@ -123,7 +123,7 @@ fn large_values_fill_the_pool() {
 #[test]
 fn dram_per_entry() {
     let _alone = ALONE.lock();
-    const ENTRIES: u64 = 1_000_000;
+    const ENTRIES: u64 = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
     for &kind in Kind::ALL {
         let before = private_bytes();
         let cache =
@@ -134,8 +134,10 @@ fn dram_per_entry() {
         }
         let stats = cache.stats();
         // The adaptive policy remembers more of what has left.
-        let most = if kind == Kind::Adaptive { 28.0 } else { 24.5 };
+        let most = if kind == Kind::Adaptive { 26.0 } else { 24.0 };
         let dram = (private_bytes() - before).max(stats.metadata_bytes as i64);
+        // Few entries do not hide what a cache takes when it is empty.
+        let dram = if cfg!(debug_assertions) { dram - (384 << 10) } else { dram };
         let each = dram as f64 / stats.entries as f64;
         println!("{kind}: {each:.2} bytes of DRAM per entry, {} entries", stats.entries);
         assert!(stats.entries > ENTRIES * 98 / 100 && each < most, "{kind}");
