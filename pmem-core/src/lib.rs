@@ -14,9 +14,12 @@ pub mod error;
 pub mod file;
 pub mod fmt;
 pub mod log;
+pub mod mapping;
 pub mod numa;
+pub mod nvdimm;
 #[cfg(not(pmem_loom))]
 pub mod offspring;
+pub mod persist;
 mod region;
 pub mod source;
 pub mod sync;

@@ -157,6 +157,74 @@ impl Log {
     }
 }
 
+/// Logs one line at a level, in a crate with a [`library_log`](crate::library_log). Compiled away without the
+/// crate's feature `log`.
+#[macro_export]
+#[expect(clippy::crate_in_macro_def, reason = "the log is that of the crate that uses the macro")]
+macro_rules! log_line {
+    ($level:literal, $function:literal, $($text:tt)*) => {
+        if cfg!(feature = "log") {
+            crate::log::line($level, file!(), line!(), $function, format_args!($($text)*));
+        }
+    };
+}
+
+/// Defines the log of a library, to be used in its module `log`: `open`, called once when the library starts; `line`,
+/// for [`log_line`](crate::log_line); and `write`, for text that has no level.
+///
+/// With the crate's feature `log` (the debug twin) lines are handed to `print` and `write` goes to the log file.
+/// Without it there is no log, and `write` goes to standard error.
+#[macro_export]
+macro_rules! library_log {
+    ($library:literal, $version:literal, $variables:expr, get: $get:path, print: $print:path) => {
+        #[cfg(not(feature = "log"))]
+        mod imp {
+            pub(crate) fn open() {}
+
+            #[inline(always)]
+            pub(crate) fn line(_: u32, _: &str, _: u32, _: &str, _: core::fmt::Arguments<'_>) {}
+
+            pub(crate) fn write(text: &[u8]) {
+                $crate::fmt::write_stderr(text);
+            }
+        }
+
+        #[cfg(feature = "log")]
+        mod imp {
+            use $crate::log::{Log, Variables};
+
+            static LOG: Log = Log::new($library, $version);
+
+            pub(crate) fn open() {
+                const VARIABLES: Variables = $variables;
+                // The environment of a program with more rights than its caller is not to be trusted.
+                if !$crate::sys::is_secure() {
+                    // SAFETY: the library is starting; this is called once, and nobody logs yet.
+                    unsafe { LOG.open(&VARIABLES, $get, $print) };
+                }
+            }
+
+            pub(crate) fn line(
+                level: u32,
+                file: &str,
+                line: u32,
+                function: &str,
+                text: core::fmt::Arguments<'_>,
+            ) {
+                if LOG.has(level) {
+                    LOG.line((level, file, line, function), text, $print);
+                }
+            }
+
+            pub(crate) fn write(text: &[u8]) {
+                LOG.write(text);
+            }
+        }
+
+        pub(crate) use imp::{line, open, write};
+    };
+}
+
 fn open_file(name: &CStr) -> Result<Descriptor, Errno> {
     let mut path = StackBuf::<4096>::new();
     path.push_bytes(name.to_bytes());

@@ -12,7 +12,7 @@
 //! | file | calls |
 //! |---|---|
 //! | `sys/raw.rs` | errno handling, the retry loop |
-//! | `sys/memory.rs` | mmap, munmap, mremap, mprotect, madvise, mincore |
+//! | `sys/memory.rs` | mmap, munmap, mremap, mprotect, madvise, mincore, msync |
 //! | `sys/file.rs` | openat, fstat, ftruncate, fallocate, read, write, memfd_create, ... |
 //! | `sys/process.rs` | identity, clock, page size, limits, random bytes |
 //! | `sys/signal.rs` | blocking all signals for a short time |
@@ -40,14 +40,15 @@ pub use alone::{PageState, PageStates, has_direct_files, is_alone, may_be_pinned
 pub use barrier::{process_barrier, register_process_barrier};
 pub use file::{
     Access, Fd, FileStatus, LockMode, OpenFlags, close, duplicate_at_least, fallocate, file_status,
-    free_space, is_on_tmpfs, lock_file, memory_file, open_at, pread, pwrite, read, read_link_at,
-    seal_writes, sealable_file, truncate, unlink_at, write,
+    free_space, is_on_tmpfs, lock_file, memory_file, open_at, pread, pwrite, read, read_directory,
+    read_link_at, seal_writes, sealable_file, truncate, unlink_at, write,
 };
 #[cfg(not(pmem_loom))]
 pub(crate) use futex::{futex_wait, futex_wake};
 pub use memory::{
-    Advice, MapFile, Protection, advise, map_anonymous, map_anonymous_over, map_file_over,
-    move_mapping_over, move_pages_out, protect, reserve, reserve_at, resident_pages, unmap,
+    Advice, Content, MapFile, Protection, Rights, advise, map_anonymous, map_anonymous_over,
+    map_file_over, map_over, move_mapping_over, move_pages_out, protect, reserve, reserve_at,
+    resident_pages, sync_mapping, unmap,
 };
 pub use numa::{bind_memory, node_of_address};
 pub use process::{

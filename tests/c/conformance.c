@@ -628,3 +628,33 @@ CASE(nothing_is_printed_when_memory_runs_out)
     close(ends[1]);
     CHECK_EQ(read(ends[0], &byte, 1), 0);
 }
+
+/* ---- variables that old programs store functions in ---- */
+
+static int hook_calls;
+
+static void *count_a_hook(void)
+{
+    hook_calls++;
+    return NULL;
+}
+
+CASE(hooks_of_old_programs_are_not_called)
+{
+    static const char *const names[] = {"malloc", "realloc", "memalign", "free"};
+    if (getenv("VMMALLOC_POOL_DIR") == NULL)
+        return; /* the C library has none any more */
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        char name[32];
+        snprintf(name, sizeof name, "__%s_hook", names[i]);
+        void **hook = symbol(name);
+        CHECK(*hook == symbol(names[i]));
+        *hook = (void *)(uintptr_t)count_a_hook;
+    }
+    void *p = OK(malloc(100));
+    p = OK(realloc(p, 1000));
+    free(p);
+    free(OK(memalign(64, 100)));
+    free(OK(calloc(1, 100)));
+    CHECK_EQ(hook_calls, 0);
+}

@@ -384,6 +384,62 @@ CASE(four_nested_forks_with_threads_and_exec)
     nest(0, 4, 1);
 }
 
+/* As nest, with blocks that nobody else writes: these may be shared. */
+static void nest_apart(int depth, int most)
+{
+    pthread_t thread[2];
+    volatile int stop = 0;
+    struct set own;
+    for (int i = 0; i < 2; i++)
+        START(thread[i], allocate_sixteen_blocks, (void *)&stop);
+    set_fill(&own, 200 * KIB, (uint64_t)depth + 1);
+    pid_t pid = depth < most ? fork_checked() : -1;
+    if (pid == 0) {
+        set_check(&own, (uint64_t)depth + 1); /* of the parent, which does not write it */
+        nest_apart(depth + 1, most);
+        if (depth + 1 == most) {
+            execl("/bin/echo", "echo", "the last child", (char *)NULL);
+            FAIL("exec");
+        }
+        _exit(0);
+    }
+    stop = 1;
+    for (int i = 0; i < 2; i++)
+        JOIN(thread[i]);
+    if (pid > 0)
+        CHECK_CHILD(pid);
+    set_check(&own, (uint64_t)depth + 1);
+    set_free(&own);
+}
+
+CASE(any_four_nested_forks_with_threads_and_exec)
+{
+    nest_apart(0, 4);
+}
+
+CASE(any_thousand_forks_under_load)
+{
+    struct load load;
+    load_start(&load, 4, 16 * KIB);
+    set_fill(&before, MIB, 1);
+    for (int i = 0; i < 1000; i++) {
+        pid_t pid = fork_checked();
+        if (pid == 0) {
+            unsigned char *small = malloc(50), *large = malloc(200000);
+            CHECK(small != NULL && large != NULL);
+            stamp(large, 200000, (uint64_t)i);
+            if (i % 50 == 0)
+                set_check(&before, 1);
+            CHECK_STAMP(large, 200000, (uint64_t)i);
+            free(small), free(large);
+            _exit(0);
+        }
+        CHECK_CHILD(pid);
+    }
+    load_stop(&load);
+    set_check(&before, 1);
+}
+
 CASE(forty_generations)
 {
     set_fill(&before, 2 * MIB, 1);
@@ -406,28 +462,6 @@ CASE(forty_generations)
 }
 
 /* ---- threads ---- */
-
-CASE(a_thousand_forks_under_load)
-{
-    struct load load;
-    load_start(&load, 4, 16 * KIB);
-    set_fill(&before, MIB, 1);
-    for (int i = 0; i < 1000; i++) {
-        pid_t pid = fork_checked();
-        if (pid == 0) {
-            void *small = malloc(50), *large = malloc(200000);
-            CHECK(small != NULL && large != NULL);
-            memset(large, 1, 200000);
-            free(small), free(large);
-            if (i % 50 == 0)
-                set_check(&before, 1);
-            _exit(0);
-        }
-        CHECK_CHILD(pid);
-    }
-    load_stop(&load);
-    set_check(&before, 1);
-}
 
 static void *exit_child_many_times(void *unused)
 {

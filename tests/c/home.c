@@ -7,6 +7,7 @@
 #include "load.h"
 
 #include <linux/close_range.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -488,7 +489,7 @@ static void *read_in_a_thread(void *argument)
     return NULL;
 }
 
-CASE(threads_store_while_their_pages_come_home)
+static void store_while_pages_come_home(int rounds)
 {
     pthread_t counting, reading[2];
     fill_heap(1);
@@ -498,7 +499,7 @@ CASE(threads_store_while_their_pages_come_home)
     START(counting, count_in_a_thread, NULL);
     for (int i = 0; i < 2; i++)
         START(reading[i], read_in_a_thread, target[i]);
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < rounds; round++) {
         pid_t pid = fork_checked();
         if (pid == 0) {
             check_heap((uint64_t)round + 1);
@@ -518,7 +519,36 @@ CASE(threads_store_while_their_pages_come_home)
         JOIN(reading[i]);
     for (int i = 0; i < BLOCKS; i++)
         CHECK_EQ(*counter[i], expected[i]);
-    check_home(before + MIB, 9);
+    check_home(before + MIB, (uint64_t)rounds + 1);
+}
+
+CASE(threads_store_while_their_pages_come_home)
+{
+    store_while_pages_come_home(8);
+}
+
+/* A device that everybody may open gives the right, too. */
+CASE(threads_with_the_device_need_no_right)
+{
+    char folder[] = "/tmp/home-case-XXXXXX", node[64];
+    struct stat device;
+    if (stat("/dev/userfaultfd", &device) != 0) {
+        say("no /dev/userfaultfd: NOT CHECKED\n"); /* before Linux 6.1 */
+        return;
+    }
+    CHECK(mkdtemp(folder) != NULL);
+    CHECK_EQ(unshare(CLONE_NEWNS), 0); /* nobody else sees it */
+    CHECK_EQ(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    CHECK_EQ(mount("none", folder, "tmpfs", 0, NULL), 0);
+    snprintf(node, sizeof node, "%s/node", folder);
+    CHECK_EQ(mknod(node, S_IFCHR | 0666, device.st_rdev), 0);
+    CHECK_EQ(chmod(node, 0666), 0);
+    CHECK_EQ(mount(node, "/dev/userfaultfd", NULL, MS_BIND, NULL), 0);
+    CHECK_EQ(umount2(folder, MNT_DETACH), 0);
+    CHECK_EQ(rmdir(folder), 0);
+    CHECK_EQ(setresuid(54321, 54321, 54321), 0);
+    CHECK_EQ((int)syscall(SYS_userfaultfd, O_CLOEXEC), -1);
+    store_while_pages_come_home(2);
 }
 
 CASE(threads_allocate_while_the_heap_comes_home)

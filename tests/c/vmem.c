@@ -1,6 +1,13 @@
 /* Every call, errno and text of libvmem's contract, table by table. */
 #include "vmem.h"
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+
+/* The compiler must not know. */
+static void *opaque_null(void)
+{
+    return (void *)(uintptr_t)opaque(0);
+}
 
 /* ---- vmem_create: the checks, in their order ---- */
 
@@ -64,6 +71,29 @@ CASE(create_tells_why_there_is_no_file)
                   "open: No such file or directory");
     CHECK_REFUSED(vmem_create("/etc/passwd", VMEM_MIN_POOL), ENOTDIR, "open: Not a directory");
     CHECK_REFUSED(vmem_create("/proc", VMEM_MIN_POOL), ENOENT, "mkstemp: No such file or directory");
+}
+
+/* Named as a directory, they are not opened: of a device, that could do something. */
+CASE(create_takes_no_other_kind_of_file)
+{
+    char path[] = "/tmp/vmem-case-XXXXXX", name[64];
+    CHECK(mkdtemp(path) != NULL);
+    snprintf(name, sizeof name, "%s/x", path);
+    static const mode_t kinds[] = {S_IFIFO, S_IFSOCK, S_IFREG, S_IFBLK};
+    for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
+        if (kinds[i] == S_IFBLK && geteuid() != 0)
+            continue; /* only root can make one */
+        CHECK_EQ(mknod(name, kinds[i] | 0600, makedev(7, 250)), 0);
+        CHECK_REFUSED(vmem_create(name, VMEM_MIN_POOL), ENOTDIR, "open: Not a directory");
+        CHECK_EQ(unlink(name), 0);
+    }
+    CHECK_EQ(symlink("nowhere", name), 0);
+    CHECK_REFUSED(vmem_create(name, VMEM_MIN_POOL), ENOENT, "open: No such file or directory");
+    CHECK(unlink(name) == 0 && symlink("x", name) == 0);
+    CHECK_FAILS(vmem_create(name, VMEM_MIN_POOL), ELOOP);
+    CHECK(unlink(name) == 0 && symlink(directory(), name) == 0);
+    vmem_delete(vmem_create(name, VMEM_MIN_POOL));
+    CHECK(unlink(name) == 0 && rmdir(path) == 0);
 }
 
 CASE(create_tells_that_there_are_no_descriptors)
@@ -461,6 +491,26 @@ CASE(strings_are_copied_with_their_end)
     CHECK_INSIDE(vmp, VMEM_MIN_POOL, wide);
 }
 
+CASE(copying_null_faults)
+{
+    VMEM *vmp = make_pool(VMEM_MIN_POOL);
+    for (int wide = 0; wide < 2; wide++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0) {
+            signal(SIGSEGV, SIG_DFL);
+            if (wide)
+                vmem_wcsdup(vmp, opaque_null());
+            else
+                vmem_strdup(vmp, opaque_null());
+            _exit(0);
+        }
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFSIGNALED(status));
+        CHECK_EQ(WTERMSIG(status), SIGSEGV);
+    }
+}
+
 CASE(usable_size_is_what_may_be_used)
 {
     static const struct {
@@ -805,6 +855,65 @@ CASE(statistics_go_to_standard_error_by_themselves)
     vmem_stats_print(vmp, "gmabl");
     CHECK_GE(read(ends[0], text, sizeof text - 1), 34);
     CHECK(strncmp(text, "___ Begin jemalloc statistics ___\n", 34) == 0);
+}
+
+/* Statistics count the threads that are there, not those that were. */
+static void *use_and_end(void *vmp)
+{
+    for (int i = 0; i < 200; i++)
+        vmem_free(vmp, OK(vmem_malloc(vmp, 100)));
+    return NULL;
+}
+
+CASE(statistics_count_the_threads_that_are_there)
+{
+    vmem_set_funcs(NULL, NULL, NULL, NULL, collect);
+    VMEM *vmp = make_pool(VMEM_MIN_POOL);
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+        START(thread, use_and_end, vmp);
+        JOIN(thread);
+    }
+    unsigned threads;
+    const char *line = strstr(statistics(vmp, "g"), "\nassigned threads: ");
+    CHECK(line != NULL);
+    CHECK_EQ(sscanf(line, "\nassigned threads: %u", &threads), 1);
+    CHECK_GE(2, threads);
+}
+
+CASE(the_print_function_can_be_taken_back)
+{
+    int ends[2];
+    char text[64] = "";
+    VMEM *vmp = make_pool(VMEM_MIN_POOL);
+    vmem_set_funcs(NULL, NULL, NULL, NULL, collect);
+    statistics(vmp, "gmabl");
+    vmem_set_funcs(NULL, NULL, NULL, NULL, NULL);
+    printed_lines = 0;
+    CHECK(pipe2(ends, O_NONBLOCK) == 0 && dup2(ends[1], 2) == 2);
+    vmem_stats_print(vmp, "gmabl");
+    CHECK_EQ(printed_lines, 0);
+    CHECK_GE(read(ends[0], text, sizeof text - 1), 34);
+}
+
+CASE(a_thousand_pools_live_at_once)
+{
+    static VMEM *pools[1000];
+    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY}; /* 14 GiB of addresses */
+    CHECK_EQ(setrlimit(RLIMIT_DATA, &limit), 0);
+    for (size_t i = 0; i < ARRAY_LENGTH(pools); i++) {
+        char *p = mmap(NULL, VMEM_MIN_POOL, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        CHECK(p != MAP_FAILED);
+        pools[i] = vmem_create_in_region(p, VMEM_MIN_POOL);
+        if (pools[i] == NULL)
+            FAIL("no pool %zu: %s", i, vmem_errormsg());
+        *(size_t *)OK(vmem_malloc(pools[i], sizeof(size_t))) = i;
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(pools); i += 100)
+        CHECK_EQ(vmem_check(pools[i]), 1);
+    for (size_t i = 0; i < ARRAY_LENGTH(pools); i++)
+        vmem_delete(pools[i]);
 }
 
 /* ---- concurrency and fork ---- */

@@ -21,6 +21,10 @@ _Static_assert(_Generic(&vmem_strdup, char *(*)(VMEM *, const char *): 1, defaul
 _Static_assert(_Generic(&vmem_wcsdup, wchar_t *(*)(VMEM *, const wchar_t *): 1, default: 0), "wcsdup");
 _Static_assert(_Generic(&vmem_malloc_usable_size, size_t (*)(VMEM *, void *): 1, default: 0), "usable");
 _Static_assert(_Generic(&vmem_check_version, const char *(*)(unsigned, unsigned): 1, default: 0), "version");
+_Static_assert(_Generic(&vmem_set_funcs,
+                        void (*)(void *(*)(size_t), void (*)(void *), void *(*)(void *, size_t),
+                                 char *(*)(const char *), void (*)(const char *)): 1, default: 0),
+               "set_funcs");
 _Static_assert(_Generic(&vmem_errormsg, const char *(*)(void): 1, default: 0), "vmem_errormsg");
 
 int main(void)

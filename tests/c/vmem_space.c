@@ -1,4 +1,5 @@
 /* What a file system with little room, and the environment, make of pools. */
+#include "dumped.h"
 #include "vmem.h"
 #include <sys/statvfs.h>
 
@@ -85,4 +86,9 @@ CASE(pools_are_elsewhere)
     VMEM *vmp = vmem_create(directory(), VMEM_MIN_POOL);
     CHECK(vmp != NULL);
     CHECK_GE((uintptr_t)vmp, 0x200000000000);
+}
+
+CASE(a_core_file)
+{
+    end_with_a_core(vmem_malloc(vmem_create(directory(), VMEM_MIN_POOL), DUMPED_BYTES));
 }

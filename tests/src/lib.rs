@@ -27,6 +27,7 @@ pub mod artifact;
 pub mod capi;
 pub mod cases;
 pub mod compare;
+pub mod core_file;
 pub mod json;
 pub mod mount;
 pub mod preload;

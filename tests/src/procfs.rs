@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One line of `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +110,14 @@ pub fn status_kib(pid: u32, field: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find(|line| line.starts_with(&format!("{field}:")))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// How long a thread has waited for a processor so far; nothing where the kernel does not count.
+#[must_use]
+pub fn waited_for_cpu(tid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{tid}/schedstat")).unwrap_or_default();
+    let nanoseconds = text.split_whitespace().nth(1).and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 #[cfg(test)]

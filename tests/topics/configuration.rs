@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use pmem_e2e::artifact::{library, need, program};
+use pmem_e2e::core_file;
 use pmem_e2e::mount::Mount;
 use pmem_e2e::preload::{Pool, plain};
 use pmem_e2e::procfs::{flags_of, maps_of, storage_of};
@@ -340,11 +341,11 @@ fn variables_of_the_reference_are_accepted() {
 
 /// The kernel's flag for memory that stays out of core files.
 #[test]
-fn the_pool_can_be_kept_out_of_core_files() {
+fn the_pool_is_kept_out_of_core_files_unless_it_is_wanted() {
     for (pool, kept_out) in [
         (Pool::lazy(14).set("VMMALLOC_DUMP", "0"), true),
         (Pool::lazy(14).set("VMMALLOC_DUMP", "1"), false),
-        (Pool::lazy(14), false),
+        (Pool::lazy(14), true),
     ] {
         let server = Server::start(pool.command("sleep").arg("1000"));
         let found = await_value("the pool", SHORT, || {
@@ -352,6 +353,19 @@ fn the_pool_can_be_kept_out_of_core_files() {
             (!flags.is_empty()).then(|| flags.iter().all(|f| f.contains(" dd ")))
         });
         assert_eq!(found, kept_out, "{pool:?}");
+    }
+}
+
+#[test]
+fn a_core_file_has_the_heap_only_when_it_is_wanted() {
+    let program = program("dumped");
+    for (value, wanted) in [(None, false), (Some("0"), false), (Some("1"), true)] {
+        for pool in [Pool::lazy(14), Pool::prealloc(14).set("VMMALLOC_HARDEN", "1")] {
+            let pool = value.into_iter().fold(pool, |pool, value| pool.set("VMMALLOC_DUMP", value));
+            if let Some(found) = core_file::has_the_block(&mut pool.command(&program)) {
+                assert_eq!(found, wanted, "{pool:?}");
+            }
+        }
     }
 }
 

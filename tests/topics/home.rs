@@ -5,13 +5,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use pmem_e2e::artifact::{need, program};
 use pmem_e2e::cases::Cases;
 use pmem_e2e::preload::{Pool, plain};
-use pmem_e2e::procfs::{status_kib, storage_of};
+use pmem_e2e::procfs::{status_kib, storage_of, waited_for_cpu};
 use pmem_e2e::run::{SHORT, Server, await_value};
 use pmem_e2e::scratch::Scratch;
 
@@ -50,7 +50,14 @@ fn the_heap_of_threads_comes_home() {
         return;
     }
     let program = program("home");
-    Cases::of(&program).limit(LIMIT).only(|name| name.starts_with("threads_")).run(&pool());
+    let root = is_root();
+    if !root {
+        println!("NOT CHECKED: only root can make a device for everybody");
+    }
+    let chosen = |name: &str| {
+        name.starts_with("threads_") && (root || name != "threads_with_the_device_need_no_right")
+    };
+    Cases::of(&program).limit(LIMIT).only(chosen).run(&pool());
 }
 
 #[test]
@@ -90,7 +97,8 @@ fn the_heap_of_a_single_thread_comes_home_in_the_temporary_directory() {
 
 // ---- redis ----
 
-/// How soon after a snapshot everything is to be as before.
+/// How soon after a snapshot everything is to be as before. While the server, or its client, waits for a processor,
+/// the clock stands still: pages come home in calls of the server.
 const HOME: Duration = Duration::from_millis(500);
 
 const KEYS: u64 = 60_000;
@@ -192,10 +200,14 @@ fn redis_that_saves_every_second_stays_in_its_pool() {
         keys.iter().for_each(|&key| control.send(&["SET", &key.to_string(), &value(key, 0)]));
         keys.iter().for_each(|_| assert_eq!(control.answer(), "+OK"));
     }
-    let stop = AtomicBool::new(false);
+    let (stop, writer) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         let _stop = StopAtEnd(&stop);
-        scope.spawn(|| write_until(&stop, &socket, &versions));
+        scope.spawn(|| {
+            // SAFETY: no arguments, cannot fail.
+            writer.store(unsafe { libc::gettid() }.unsigned_abs(), Relaxed);
+            write_until(&stop, &socket, &versions);
+        });
         std::thread::sleep(Duration::from_secs(1));
         let before = Use::of(&server, &pool);
         for round in 0..8 {
@@ -209,14 +221,21 @@ fn redis_that_saves_every_second_stays_in_its_pool() {
                 info.contains("rdb_bgsave_in_progress:0").then_some(())
             });
             let saved = start.elapsed();
-            let home = await_value("the heap to come home", SHORT, || {
-                Use::of(&server, &pool).is_like(before).then(|| start.elapsed() - saved)
-            });
-            let now = Use::of(&server, &pool);
+            let busy_elsewhere =
+                || waited_for_cpu(server.pid()) + waited_for_cpu(writer.load(Relaxed));
+            let not_ours = busy_elsewhere();
+            let (now, home) = loop {
+                let home = (start.elapsed() - saved).saturating_sub(busy_elsewhere() - not_ours);
+                let now = Use::of(&server, &pool);
+                if now.is_like(before) || home > HOME {
+                    break (now, home);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
             println!(
                 "save {round}: {saved:?}, {before:?}, most {most}, home after {home:?}: {now:?}"
             );
-            assert!(home <= HOME, "{home:?} is longer than {HOME:?}");
+            assert!(now.is_like(before), "{now:?} is more than {before:?} {home:?} after the save");
             // Else there was nothing to bring home, and the test shows nothing.
             assert!(most > before.anonymous + 1024, "no page was copied");
             std::thread::sleep(Duration::from_secs(1).saturating_sub(start.elapsed()));

@@ -1,12 +1,13 @@
 //! libvmmalloc as `cargo xtask capi` installs it: the library, its debug twin, and the archive; and under valgrind.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pmem_e2e::artifact::{self, Shape, need, program};
 use pmem_e2e::capi::Build;
 use pmem_e2e::cases::Cases;
+use pmem_e2e::mount::Mount;
 use pmem_e2e::preload::Pool;
 use pmem_e2e::run::{Outcome, SHORT, run};
 use pmem_e2e::scratch::Scratch;
@@ -23,14 +24,29 @@ fn twin(build: Build, pool: &Pool, variables: &[(&str, &str)]) -> Outcome {
     run(&mut command, SHORT)
 }
 
+/// Every call, and the assertions of the reference's tests, with both builds.
+fn conform(place: Option<&Path>) {
+    for name in ["conformance", "reference"] {
+        let program = program(name);
+        for build in Build::ALL {
+            let pool = Pool::prealloc(16);
+            let pool = place.into_iter().fold(pool, Pool::at);
+            Cases::of(&program).run_with(|command| {
+                pool.describe(command).env("LD_PRELOAD", library(build));
+            });
+        }
+    }
+}
+
 #[test]
-fn installed_libraries_conform() {
-    let program = program("conformance");
-    for build in Build::ALL {
-        let pool = Pool::prealloc(16);
-        Cases::of(&program).run_with(|command| {
-            pool.describe(command).env("LD_PRELOAD", library(build));
-        });
+fn installed_libraries_conform_on_tmpfs() {
+    conform(None);
+}
+
+#[test]
+fn installed_libraries_conform_on_ext4() {
+    if let Some(mount) = Mount::ext4(64, &[], "", "the interposer's contract on ext4") {
+        conform(Some(mount.path()));
     }
 }
 
@@ -61,6 +77,39 @@ fn the_twin_logs_each_call_once() {
 }
 
 #[test]
+fn calls_of_a_plugin_are_logged_too() {
+    let pool = Pool::prealloc(16);
+    let mut command = Command::new(program("twin"));
+    pool.describe(command.arg(artifact::shared("plugin")))
+        .env("LD_PRELOAD", library(Build::Debug))
+        .env("VMMALLOC_LOG_LEVEL", "4");
+    let outcome = run(&mut command, SHORT).success();
+    let err = outcome.err();
+    assert_eq!(err.matches(" malloc] size 4321\n").count(), 2, "{outcome}");
+}
+
+/// A file that had a name for a moment is told of.
+#[test]
+fn a_file_system_without_unnamed_files_serves() {
+    let pool = Pool::prealloc(16);
+    for build in Build::ALL {
+        let mut command = Command::new(program("no_tmpfile"));
+        let case = "blocks_are_in_the_pool";
+        pool.describe(command.arg(program("conformance")).arg(case));
+        let variables = [("VMMALLOC_LOG_LEVEL", "3")];
+        let outcome =
+            run(command.env("LD_PRELOAD", library(build)).envs(variables), SHORT).success();
+        assert!(outcome.out().contains(&format!("ok {case}")), "{outcome}");
+        let start =
+            format!("util_tmpfile_mkstemp] unlinked file is \"{}/vmem.", pool.dir().display());
+        assert_eq!(outcome.err().contains(&start), build == Build::Debug, "{outcome}");
+        assert_eq!(fs::read_dir(pool.dir()).expect("the directory").count(), 0);
+    }
+    let outcome = twin(Build::Debug, &pool, &[("VMMALLOC_LOG_LEVEL", "3")]).success();
+    assert!(!outcome.err().contains("util_tmpfile"), "{outcome}");
+}
+
+#[test]
 fn the_level_and_the_file_choose() {
     let pool = Pool::prealloc(16);
     for (level, lines) in [("0", 0), ("1", 3), ("2", 4), ("3", 4)] {
@@ -83,6 +132,47 @@ fn the_level_and_the_file_choose() {
         outcome.err(),
         "Error (libvmmalloc): VMMALLOC_LOG_FILE=/nowhere/log: No such file or directory\n"
     );
+}
+
+/// Lines of statistics of one heap, without the parts that the twin leaves out.
+fn is_listing(lines: &[&str]) -> bool {
+    let starts = |at: usize, text: &str| lines.get(at).is_some_and(|line| line.starts_with(text));
+    starts(0, "___ Begin jemalloc statistics ___")
+        && starts(1, "")
+        && starts(2, "Merged arenas stats:")
+        && starts(3, "assigned threads: ")
+        && lines.iter().any(|line| line.starts_with("large:   size pages "))
+        && !lines.iter().any(|line| ["Version:", "bins:"].iter().any(|part| line.starts_with(part)))
+        && lines.last() == Some(&"--- End jemalloc statistics ---")
+}
+
+#[test]
+fn statistics_are_logged_at_exit_when_asked() {
+    let pool = Pool::prealloc(16);
+    let scratch = Scratch::new("log");
+    let name = scratch.path().join("log").display().to_string();
+    let variables = [("VMMALLOC_LOG_STATS", "1"), ("VMMALLOC_LOG_FILE", &*name)];
+    let outcome = twin(Build::Debug, &pool, &variables).success();
+    assert_eq!(outcome.err(), "");
+    let log = fs::read_to_string(&name).expect("the log");
+    let lines: Vec<&str> = log.lines().collect();
+    let at = |title| lines.iter().position(|line| *line == title).expect(title);
+    let (outside, inside) =
+        (at("=========   system heap  ========"), at("=========    vmem pool   ========"));
+    assert_eq!(outside, 0, "{log}");
+    assert!(is_listing(&lines[1..inside]) && is_listing(&lines[inside + 1..]), "{log}");
+    let mapped = |lines: &[&str]| {
+        let line = lines.iter().find_map(|line| line.strip_prefix("mapped:"));
+        line.expect("a size").trim().parse::<u64>().expect("a number")
+    };
+    assert_eq!((mapped(&lines[..inside]), mapped(&lines[inside..])), (0, 16 << 20), "{log}");
+    // A level is not needed, and does not matter; nothing but `1` asks.
+    for (value, asked) in [("1", true), ("0", false), ("", false), ("11", false), ("yes", false)] {
+        let outcome = twin(Build::Debug, &pool, &[("VMMALLOC_LOG_STATS", value)]).success();
+        assert_eq!(outcome.err().contains("vmem pool"), asked, "{value}: {outcome}");
+    }
+    let outcome = twin(Build::Release, &pool, &[("VMMALLOC_LOG_STATS", "1")]).success();
+    assert_eq!(outcome.err(), "", "the other library has no log");
 }
 
 #[test]

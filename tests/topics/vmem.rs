@@ -8,6 +8,7 @@ use std::time::Duration;
 use pmem_e2e::artifact::{c_sources, need};
 use pmem_e2e::capi::{self, Build, headers, installed};
 use pmem_e2e::cases::Cases;
+use pmem_e2e::core_file;
 use pmem_e2e::mount::Mount;
 use pmem_e2e::run::{Outcome, SHORT, run};
 use pmem_e2e::scratch::Scratch;
@@ -225,6 +226,26 @@ fn the_log_is_aligned_when_asked() {
     }
 }
 
+/// A file that had a name for a moment is told of.
+#[test]
+fn a_file_system_without_unnamed_files_serves() {
+    let (_scratch, path) = tmpfs();
+    for build in Build::ALL {
+        let mut command = Command::new(pmem_e2e::artifact::program("no_tmpfile"));
+        command.arg(capi::program("vmem_log")).arg("calls").arg(&path);
+        let outcome = run(build.choose(&mut command).env("VMEM_LOG_LEVEL", "3"), SHORT).success();
+        let log = outcome.err();
+        let told =
+            log.lines().map(parsed).find(|(_, function, _)| function == "util_tmpfile_mkstemp");
+        assert_eq!(told.is_some(), build == Build::Debug, "{outcome}");
+        if let Some((level, _, text)) = told {
+            assert_eq!(level, 3);
+            assert!(text.starts_with("unlinked file is \"/") && text.contains("/vmem."), "{text}");
+        }
+        assert_eq!(fs::read_dir(&path).expect("the directory").count(), 0, "a name stays behind");
+    }
+}
+
 #[test]
 fn the_other_library_logs_nothing() {
     let variables = [("VMEM_LOG_LEVEL", "4"), ("VMEM_LOG_FILE", "/nowhere/log")];
@@ -286,6 +307,21 @@ fn a_lazy_pool_takes_space_as_it_is_used_and_gives_it_back() {
 fn a_lazy_pool_on_a_full_file_system_gives_null() {
     if let Some(mount) = Mount::tmpfs(24, "a full tmpfs under a lazy pool of libvmem") {
         space("lazy_pool_on_a_full_file_system", mount.path(), &[("VMEM_SPACE", "lazy")]);
+    }
+}
+
+#[test]
+fn a_core_file_has_pools_only_when_they_are_wanted() {
+    let (_scratch, path) = tmpfs();
+    for build in Build::ALL {
+        for (value, wanted) in [(None, false), (Some("yes"), false), (Some("1"), true)] {
+            let mut command = Command::new(capi::program("vmem_space"));
+            build.choose(command.arg("a_core_file").arg(&path));
+            command.envs(value.map(|value| ("VMEM_DUMP", value)));
+            if let Some(found) = core_file::has_the_block(&mut command) {
+                assert_eq!(found, wanted, "VMEM_DUMP {value:?} {build:?}");
+            }
+        }
     }
 }
 
@@ -446,6 +482,49 @@ fn constants_and_types_are_those_of_the_contract() {
     compile("cc", &["-std=c11"], &source).success();
     let wrong = source.replace("VMEM_MIN_POOL == 14680064", "VMEM_MIN_POOL == 14680065");
     assert!(compile("cc", &["-std=c11"], &wrong).code() != Some(0), "the check cannot fail");
+}
+
+/// What it takes to run on another library of the contract, or on this one when built for that.
+#[test]
+fn programs_need_the_symbols_and_the_node_of_the_contract_only() {
+    let program = capi::program("vmem");
+    let wanted: Vec<String> = listed("libvmem")
+        .iter()
+        .filter_map(|line| line.strip_prefix("T ").map(|name| name.replace("@@", "@")))
+        .collect();
+    let out = tool("nm", &["-D", "--undefined-only", "--with-symbol-versions"], &program);
+    let mut needed: Vec<&str> = out
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .filter(|name| name.starts_with("vmem_"))
+        .collect();
+    needed.sort_unstable();
+    assert_eq!(needed, wanted, "the program calls every function");
+    let dynamic = tool("readelf", &["-dW"], &program);
+    assert!(dynamic.contains("Shared library: [libvmem.so.1]"), "{dynamic}");
+}
+
+#[test]
+fn programs_in_cxx_link_and_run() {
+    let scratch = Scratch::new("cxx");
+    let (source, program) = (scratch.path().join("x.cc"), scratch.path().join("x"));
+    let text = "#include <libvmem.h>\n#include <libvmmalloc.h>\n\
+                int main() {\n\
+                    VMEM *vmp = vmem_create(\"/dev/shm\", VMEM_MIN_POOL);\n\
+                    char *text = vmem_strdup(vmp, \"text\");\n\
+                    bool right = text != nullptr && vmem_check_version(1, 1) == nullptr;\n\
+                    vmem_delete(vmp);\n\
+                    free(memalign(64, VMMALLOC_MIN_POOL));\n\
+                    return right ? 0 : 1;\n}\n";
+    fs::write(&source, text).expect("a file");
+    let folder = Build::Release.folder();
+    let mut compiler = Command::new(need("c++", "g++"));
+    compiler.args(["-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror"]);
+    compiler.arg("-I").arg(headers()).arg("-o").arg(&program).arg(&source);
+    run(compiler.arg("-L").arg(&folder).arg("-lvmem"), SHORT).success();
+    for build in Build::ALL {
+        run(build.choose(&mut Command::new(&program)), SHORT).success();
+    }
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl<'a> Config<'a> {
             dump: choice.one_of(
                 c"VMMALLOC_DUMP",
                 "0 or 1",
-                true,
+                false,
                 &[(c"0", false), (c"1", true)],
             )?,
             report: choice.one_of(

@@ -14,6 +14,7 @@ use core::ffi::{c_char, c_int};
 use pmem_core::align::{PAGE_SIZE, align_down, checked_align_up};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
+use pmem_core::log_line;
 use pmem_core::source::{Source, parse_hint, prefer_addresses_from};
 use pmem_core::sys;
 use vmem_engine::{Overflow, Pool, PoolOptions, Runtime, config::MIN_POOL_BYTES, memcheck};
@@ -63,6 +64,8 @@ pub(crate) fn start() -> Option<Pool> {
         Err(error) => instead_of_pool(&config, &error),
     };
     fork::install(config.fork, config.home_ms);
+    #[cfg(feature = "log")]
+    stats::install_log(environment::get(c"VMMALLOC_LOG_STATS"));
     if memcheck::is_on() {
         HEAP.runtime().watch(pool);
         return None;
@@ -71,7 +74,7 @@ pub(crate) fn start() -> Option<Pool> {
         HEAP.count_calls();
         stats::install(format, config.report_file);
     }
-    log!(2, "start", "initialization completed");
+    log_line!(2, "start", "initialization completed");
     Some(pool)
 }
 
@@ -82,7 +85,11 @@ fn instead_of_pool(config: &Config<'_>, error: &Error) -> Pool {
     let is_used = error.operation == "flock";
     let overflow = if is_used { HEAP.runtime().create_overflow() } else { None };
     if let Some(pool) = overflow {
-        log!(1, "start", "the device is in use by another process: the heap is in ordinary memory");
+        log_line!(
+            1,
+            "start",
+            "the device is in use by another process: the heap is in ordinary memory"
+        );
         return pool;
     }
     let (name, value, remedy) = match config.place {
@@ -109,6 +116,11 @@ fn instead_of_pool(config: &Config<'_>, error: &Error) -> Pool {
 
 fn make_pool(config: &Config<'_>) -> Result<Pool, Error> {
     let source = make_source(config)?;
+    if cfg!(feature = "log")
+        && let Some(name) = source.former_name(&mut [0; 1024])
+    {
+        log_line!(3, "util_tmpfile_mkstemp", "unlinked file is \"{}\"", name.escape_ascii());
+    }
     if !config.dump {
         source.dont_dump(true);
     }
@@ -131,7 +143,7 @@ fn make_source(config: &Config<'_>) -> Result<Source, Error> {
     let len = pool_len(config)?;
     match config.place {
         Place::Directory(directory) => Source::in_directory(directory, file_len(config, len)?)
-            .inspect_err(|error| log!(1, "util_tmpfile", "{error}")),
+            .inspect_err(|error| log_line!(1, "util_tmpfile", "{error}")),
         Place::Device(path) => Source::device_dax_up_to(path, len),
         Place::Nodes { nodes, policy, .. } => Source::anonymous_on_nodes(len, &nodes, policy),
     }

@@ -2,13 +2,11 @@
 // The shipped shape has no std. Builds that unwind (tests, lints) need std's panic machinery.
 #![cfg_attr(panic = "abort", no_std)]
 
-#[macro_use]
-mod log;
-
 mod config;
 mod environment;
 mod fork;
 mod init;
+mod log;
 mod passive;
 mod refusal;
 mod runtime;

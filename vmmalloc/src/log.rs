@@ -1,71 +1,26 @@
-//! The log of the debug twin (feature `log`): what is called, and what went wrong. The other library has none, and
-//! calls of the macro are compiled away.
+//! The log of the debug twin: calls (level 4), the start (2), and what went wrong (1). `VMMALLOC_LOG_LEVEL` chooses
+//! how much, `VMMALLOC_LOG_FILE` where.
 
-/// One line, at a level.
-macro_rules! log {
-    ($level:literal, $function:literal, $($text:tt)*) => {
-        if cfg!(feature = "log") {
-            crate::log::line($level, file!(), line!(), $function, format_args!($($text)*));
-        }
-    };
+use core::ffi::CStr;
+use pmem_core::log::Variables;
+
+pmem_core::library_log!(
+    "libvmmalloc",
+    "1.1",
+    super::VARIABLES,
+    get: crate::environment::get,
+    print: super::print
+);
+
+#[cfg_attr(not(feature = "log"), expect(dead_code, reason = "nothing is logged"))]
+const VARIABLES: Variables = Variables {
+    level: c"VMMALLOC_LOG_LEVEL",
+    file: c"VMMALLOC_LOG_FILE",
+    columns: c"PMDK_LOG_ALIGN",
+};
+
+/// A line of text, as it is.
+#[cfg_attr(not(feature = "log"), expect(dead_code, reason = "nothing is logged"))]
+pub(crate) fn print(text: &CStr) {
+    write(text.to_bytes());
 }
-
-#[cfg(not(feature = "log"))]
-mod imp {
-    use core::fmt;
-
-    pub(crate) fn open() {}
-
-    #[inline(always)]
-    pub(crate) fn line(_: u32, _: &str, _: u32, _: &str, _: fmt::Arguments<'_>) {}
-
-    /// Where a refusal to run goes.
-    pub(crate) fn write(text: &[u8]) {
-        pmem_core::fmt::write_stderr(text);
-    }
-}
-
-#[cfg(feature = "log")]
-mod imp {
-    use core::ffi::CStr;
-    use core::fmt;
-    use pmem_core::log::{Log, Variables};
-
-    use crate::environment;
-
-    static LOG: Log = Log::new("libvmmalloc", "1.1");
-
-    /// Opens it. Called once, before the pool is made.
-    pub(crate) fn open() {
-        const VARIABLES: Variables = Variables {
-            level: c"VMMALLOC_LOG_LEVEL",
-            file: c"VMMALLOC_LOG_FILE",
-            columns: c"PMDK_LOG_ALIGN",
-        };
-        // SAFETY: only the thread that starts the library is here, and others log nothing yet.
-        unsafe { LOG.open(&VARIABLES, environment::get, print) };
-    }
-
-    pub(crate) fn line(
-        level: u32,
-        file: &str,
-        line: u32,
-        function: &str,
-        text: fmt::Arguments<'_>,
-    ) {
-        if LOG.has(level) {
-            LOG.line((level, file, line, function), text, print);
-        }
-    }
-
-    fn print(text: &CStr) {
-        write(text.to_bytes());
-    }
-
-    /// Writes to the log file, or to standard error.
-    pub(crate) fn write(text: &[u8]) {
-        LOG.write(text);
-    }
-}
-
-pub(crate) use imp::{line, open, write};

@@ -62,6 +62,16 @@ impl Interposer {
         self.watched().filter(|pool| pool.contains(pointer))
     }
 
+    /// What is told of the watched pool.
+    #[cfg(feature = "log")]
+    pub(crate) fn listing(&self) -> Option<vmem_engine::Listing> {
+        self.watched().map(|pool| vmem_engine::Listing {
+            stats: pool.stats(),
+            large: pool.whole_page_blocks(),
+            refused: 0,
+        })
+    }
+
     /// Lets a full pool overflow into anonymous memory that is hardened as the pool is.
     pub(crate) fn allow_overflow(&self, harden: Harden) {
         self.overflow.store(harden as u8 + 1, Ordering::Relaxed);

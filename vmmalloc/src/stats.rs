@@ -7,6 +7,8 @@
 mod destination;
 mod report;
 mod sheet;
+#[cfg(feature = "log")]
+mod twin;
 
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
@@ -18,6 +20,8 @@ use crate::config::Format;
 use crate::runtime::HEAP;
 use report::Report;
 use sheet::Sheet;
+#[cfg(feature = "log")]
+pub(crate) use twin::install as install_log;
 
 unsafe extern "C" {
     /// Registers a function for the end of the process. The last argument names a shared object whose
@@ -43,9 +47,14 @@ pub(crate) fn install(format: Format, file: Option<&CStr>) {
         Format::Json => JSON,
     };
     FORMAT.store(format, Ordering::Relaxed);
+    at_end(at_exit);
+}
+
+/// Has a function called when everything else of the process has ended.
+fn at_end(function: extern "C" fn(*mut c_void)) {
     // Without memory for the registration there is no report, and nobody to tell.
     // SAFETY: a plain function of a library that is never unloaded.
-    let _ = unsafe { __cxa_atexit(at_exit, ptr::null_mut(), ptr::null_mut()) };
+    let _ = unsafe { __cxa_atexit(function, ptr::null_mut(), ptr::null_mut()) };
 }
 
 extern "C" fn at_exit(_: *mut c_void) {

@@ -8,6 +8,7 @@ mod extra;
 use core::ffi::{c_int, c_void};
 use core::ptr;
 use pmem_core::errno::{Errno, ErrnoGuard};
+use pmem_core::log_line;
 
 use crate::runtime::HEAP;
 
@@ -19,7 +20,7 @@ pub(crate) use extra::{
 /// C: `void *malloc(size_t size)`. A size of 0 gives a block of 8 bytes. ENOMEM.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn malloc(size: usize) -> *mut c_void {
-    log!(4, "malloc", "size {size}");
+    log_line!(4, "malloc", "size {size}");
     HEAP.alloc(size).cast()
 }
 
@@ -29,7 +30,7 @@ pub(crate) extern "C" fn malloc(size: usize) -> *mut c_void {
 /// `pointer` is null or a live block that nobody uses any more.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn free(pointer: *mut c_void) {
-    log!(4, "free", "ptr {pointer:p}");
+    log_line!(4, "free", "ptr {pointer:p}");
     // SAFETY: contract.
     unsafe { HEAP.free(pointer.cast()) }
 }
@@ -40,7 +41,7 @@ pub(crate) unsafe extern "C" fn free(pointer: *mut c_void) {
 /// As [`free`].
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn cfree(pointer: *mut c_void) {
-    log!(4, "cfree", "ptr {pointer:p}");
+    log_line!(4, "cfree", "ptr {pointer:p}");
     // SAFETY: contract.
     unsafe { HEAP.free(pointer.cast()) }
 }
@@ -48,7 +49,7 @@ pub(crate) unsafe extern "C" fn cfree(pointer: *mut c_void) {
 /// C: `void *calloc(size_t nmemb, size_t size)`. ENOMEM, also when the product overflows.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    log!(4, "calloc", "nmemb {count}, size {size}");
+    log_line!(4, "calloc", "nmemb {count}, size {size}");
     match count.checked_mul(size) {
         Some(total) => HEAP.alloc_zeroed(total).cast(),
         None => fail(Errno::ENOMEM),
@@ -62,7 +63,7 @@ pub(crate) extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 /// `pointer` is null or a live block that only the caller uses.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn realloc(pointer: *mut c_void, size: usize) -> *mut c_void {
-    log!(4, "realloc", "ptr {pointer:p}, size {size}");
+    log_line!(4, "realloc", "ptr {pointer:p}, size {size}");
     // SAFETY: contract.
     unsafe {
         if size == 0 && !pointer.is_null() {
@@ -77,7 +78,7 @@ pub(crate) unsafe extern "C" fn realloc(pointer: *mut c_void, size: usize) -> *m
 /// ENOMEM.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
-    log!(4, "memalign", "boundary {align}  size {size}");
+    log_line!(4, "memalign", "boundary {align}  size {size}");
     aligned(align, size)
 }
 
@@ -92,7 +93,7 @@ fn aligned(align: usize, size: usize) -> *mut c_void {
 /// multiple of the alignment.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
-    log!(4, "aligned_alloc", "alignment {align}  size {size}");
+    log_line!(4, "aligned_alloc", "alignment {align}  size {size}");
     aligned(align, size)
 }
 
@@ -108,7 +109,7 @@ pub(crate) unsafe extern "C" fn posix_memalign(
     align: usize,
     size: usize,
 ) -> c_int {
-    log!(4, "posix_memalign", "alignment {align}  size {size}");
+    log_line!(4, "posix_memalign", "alignment {align}  size {size}");
     if !align.is_power_of_two() {
         return Errno::EINVAL.0;
     }
@@ -122,14 +123,14 @@ pub(crate) unsafe extern "C" fn posix_memalign(
 /// C: `void *valloc(size_t size)`: aligned to a page. ENOMEM.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn valloc(size: usize) -> *mut c_void {
-    log!(4, "valloc", "size {size}");
+    log_line!(4, "valloc", "size {size}");
     HEAP.alloc_aligned(pmem_core::sys::page_size(), size).cast()
 }
 
 /// C: `void *pvalloc(size_t size)`: whole pages, at least one, and not more than needed. ENOMEM.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pvalloc(size: usize) -> *mut c_void {
-    log!(4, "pvalloc", "size {size}");
+    log_line!(4, "pvalloc", "size {size}");
     let page = pmem_core::sys::page_size();
     match size.max(1).checked_next_multiple_of(page) {
         Some(size) if page == vmem_engine::config::PAGE => HEAP.alloc_pages(size).cast(),

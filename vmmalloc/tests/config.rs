@@ -38,7 +38,7 @@ fn defaults() {
     assert_eq!(config.purge, PurgePolicy::AfterMs(1000));
     assert_eq!(config.home_ms, Some(1000));
     assert_eq!(config.huge_pages, HugePages::Never);
-    assert!(config.dump);
+    assert!(!config.dump);
     assert_eq!((config.report, config.report_file), (None, None));
 }
 
@@ -140,7 +140,7 @@ fn our_own_variables() {
     assert_eq!(dram.overflow, Overflow::Dram);
     let huge = with(c"VMMALLOC_HUGEPAGE", c"advise").unwrap();
     assert_eq!(huge.huge_pages, HugePages::Advise);
-    assert!(!with(c"VMMALLOC_DUMP", c"0").unwrap().dump);
+    assert!(with(c"VMMALLOC_DUMP", c"1").unwrap().dump);
     assert_eq!(with(c"VMMALLOC_STATS", c"json").unwrap().report, Some(Format::Json));
     assert_eq!(with(c"VMMALLOC_STATS", c"text").unwrap().report, Some(Format::Text));
     let file = with(c"VMMALLOC_STATS_FILE", c"/tmp/report-").unwrap();

@@ -8,7 +8,7 @@
 //!   lib/libvmem.so -> .so.1 -> .so.1.0.0      include/libvmem.h
 //!   lib/libvmem.a                             lib/pkgconfig/libvmem.pc
 //!   lib/libvmemcache.so -> .so.0              include/libvmemcache.h
-//!   lib/vmem_debug/...  the same, with assertions and a log
+//!   lib/vmem_debug/...  libvmem, libvmmalloc and libvmemcache again, with assertions and a log
 //!   share/man/man3, man7
 //! ```
 
@@ -29,8 +29,14 @@ struct Library {
     archive: &'static str,
     /// Its folder.
     folder: &'static str,
-    /// The header in the folder's `include`.
-    header: &'static str,
+    /// The headers in the folder's `include`.
+    headers: &'static [&'static str],
+    /// Sources in C of the folder, for the shared object and for the archive.
+    sources: &'static [&'static str],
+    /// Sources of the folder for the shared object alone.
+    shared_sources: &'static [&'static str],
+    /// Whether there is a twin with assertions and a log.
+    twin: bool,
     shared: Shared,
     /// What its files are called behind `.so`: the name for the dynamic loader, and the file if that is another one.
     versions: (&'static str, &'static str),
@@ -54,7 +60,10 @@ const LIBRARIES: &[Library] = &[
         package: "pmem-capi-vmem",
         archive: "libvmem_c.a",
         folder: "capi/libvmem",
-        header: "libvmem.h",
+        headers: &["libvmem.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: true,
         shared: Shared::Linked("libvmem.map"),
         versions: (".1", ".1.0.0"),
         pages: &["libvmem.7", "vmem_create.3", "vmem_malloc.3"],
@@ -64,17 +73,75 @@ const LIBRARIES: &[Library] = &[
         package: "vmmalloc",
         archive: "libvmmalloc.a",
         folder: "vmmalloc",
-        header: "libvmmalloc.h",
+        headers: &["libvmmalloc.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: true,
         shared: Shared::Built("libvmmalloc.so"),
         versions: (".1", ".1.0.0"),
         pages: &["libvmmalloc.7"],
+    },
+    Library {
+        name: "pmemlog",
+        package: "pmem-capi-pmemlog",
+        archive: "libpmemlog_c.a",
+        folder: "capi/libpmemlog",
+        headers: &["libpmemlog.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: false,
+        shared: Shared::Linked("libpmemlog.map"),
+        versions: (".1", ".1.0.0"),
+        pages: &["libpmemlog.7", "pmemlog_create.3", "pmemlog_append.3"],
+    },
+    Library {
+        name: "pmemblk",
+        package: "pmem-capi-pmemblk",
+        archive: "libpmemblk_c.a",
+        folder: "capi/libpmemblk",
+        headers: &["libpmemblk.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: false,
+        shared: Shared::Linked("libpmemblk.map"),
+        versions: (".1", ".1.0.0"),
+        pages: &["libpmemblk.7", "pmemblk_create.3", "pmemblk_read.3"],
+    },
+    Library {
+        name: "pmem",
+        package: "pmem-capi-pmem",
+        archive: "libpmem_c.a",
+        folder: "capi/libpmem",
+        headers: &["libpmem.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: false,
+        shared: Shared::Linked("libpmem.map"),
+        versions: (".1", ".1.0.0"),
+        pages: &["libpmem.7", "pmem_map_file.3", "pmem_flush.3"],
+    },
+    Library {
+        name: "pmem2",
+        package: "pmem-capi-pmem2",
+        archive: "libpmem2_c.a",
+        folder: "capi/libpmem2",
+        headers: &["libpmem2.h", "libpmem2/base.h"],
+        sources: &["src/perror.c"],
+        shared_sources: &["src/old_node.S"],
+        twin: false,
+        shared: Shared::Linked("libpmem2.map"),
+        versions: (".1", ".1.0.0"),
+        pages: &["libpmem2.7"],
     },
     Library {
         name: "vmemcache",
         package: "pmem-capi-vmemcache",
         archive: "libvmemcache_c.a",
         folder: "capi/libvmemcache",
-        header: "libvmemcache.h",
+        headers: &["libvmemcache.h"],
+        sources: &[],
+        shared_sources: &[],
+        twin: true,
         shared: Shared::LinkedWithStd("libvmemcache.map"),
         versions: (".0", ".0"),
         pages: &["vmemcache.3"],
@@ -95,6 +162,85 @@ const ALIASES: &[(&str, &[&str])] = &[
             "vmem_strdup",
             "vmem_wcsdup",
             "vmem_malloc_usable_size",
+        ],
+    ),
+    (
+        "libpmemlog.7",
+        &[
+            "pmemlog_check_version",
+            "pmemlog_set_funcs",
+            "pmemlog_errormsg",
+            "pmemlog_ctl_get",
+            "pmemlog_ctl_set",
+            "pmemlog_ctl_exec",
+        ],
+    ),
+    ("pmemlog_create.3", &["pmemlog_open", "pmemlog_close", "pmemlog_check"]),
+    (
+        "pmemlog_append.3",
+        &["pmemlog_appendv", "pmemlog_nbyte", "pmemlog_tell", "pmemlog_rewind", "pmemlog_walk"],
+    ),
+    (
+        "libpmemblk.7",
+        &[
+            "pmemblk_check_version",
+            "pmemblk_set_funcs",
+            "pmemblk_errormsg",
+            "pmemblk_ctl_get",
+            "pmemblk_ctl_set",
+            "pmemblk_ctl_exec",
+        ],
+    ),
+    ("pmemblk_create.3", &["pmemblk_open", "pmemblk_close", "pmemblk_check"]),
+    (
+        "pmemblk_read.3",
+        &[
+            "pmemblk_write",
+            "pmemblk_set_zero",
+            "pmemblk_set_error",
+            "pmemblk_bsize",
+            "pmemblk_nblock",
+        ],
+    ),
+    ("libpmem.7", &["pmem_check_version", "pmem_errormsg", "pmem_log_set_function"]),
+    ("pmem_map_file.3", &["pmem_unmap", "pmem_is_pmem"]),
+    (
+        "pmem_flush.3",
+        &[
+            "pmem_persist",
+            "pmem_drain",
+            "pmem_msync",
+            "pmem_deep_flush",
+            "pmem_deep_drain",
+            "pmem_deep_persist",
+            "pmem_has_auto_flush",
+            "pmem_has_hw_drain",
+            "pmem_memcpy",
+            "pmem_memmove",
+            "pmem_memset",
+            "pmem_memcpy_persist",
+            "pmem_memmove_persist",
+            "pmem_memset_persist",
+            "pmem_memcpy_nodrain",
+            "pmem_memmove_nodrain",
+            "pmem_memset_nodrain",
+        ],
+    ),
+    (
+        "libpmem2.7",
+        &[
+            "pmem2_source_from_fd",
+            "pmem2_source_from_anon",
+            "pmem2_config_new",
+            "pmem2_map_new",
+            "pmem2_map_from_existing",
+            "pmem2_get_persist_fn",
+            "pmem2_get_memcpy_fn",
+            "pmem2_deep_flush",
+            "pmem2_vm_reservation_new",
+            "pmem2_badblock_next",
+            "pmem2_errormsg",
+            "pmem2_perror",
         ],
     ),
     (
@@ -156,7 +302,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     let lock = File::create(work.join("lock"))?;
     lock.lock()?;
     for variant in &VARIANTS {
-        for library in LIBRARIES {
+        for library in LIBRARIES.iter().filter(|library| library.twin || variant.folder.is_empty())
+        {
             build(library, variant, &target, &work, &options)?;
         }
     }
@@ -220,8 +367,10 @@ fn build(
     match library.shared {
         Shared::Linked(script) | Shared::LinkedWithStd(script) => {
             let script = workspace::root().join(library.folder).join(script);
-            let mut compiler =
-                linker(&built.join(library.archive), &script, &soname, variant, &place);
+            let mut objects = compile(library, library.sources, work)?;
+            objects.extend(compile(library, library.shared_sources, work)?);
+            objects.push(built.join(library.archive));
+            let mut compiler = linker(&objects, &script, &soname, variant, &place);
             if let Shared::LinkedWithStd(_) = library.shared {
                 compiler.arg("-static-libgcc");
             }
@@ -252,12 +401,37 @@ fn replace(from: &Path, to: &Path) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The compiler that links an archive to a shared object.
-fn linker(archive: &Path, script: &Path, soname: &str, variant: &Variant, to: &Path) -> Command {
+fn c_compiler() -> Command {
+    Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+}
+
+/// Compiles sources of a library's folder; gives the objects.
+fn compile(library: &Library, sources: &[&str], work: &Path) -> Result<Vec<PathBuf>, Stop> {
+    let mut objects = Vec::new();
+    for source in sources {
+        let from = workspace::root().join(library.folder).join(source);
+        let stem = from.file_stem().and_then(OsStr::to_str).unwrap_or("source");
+        let object = work.join(format!("lib{}-{stem}.o", library.name));
+        let mut compiler = c_compiler();
+        compiler.args(["-c", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o"]);
+        must(compiler.arg(&object).arg(&from))?;
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
+/// The compiler that links objects and archives to a shared object.
+fn linker(
+    objects: &[PathBuf],
+    script: &Path,
+    soname: &str,
+    variant: &Variant,
+    to: &Path,
+) -> Command {
     let _ = fs::remove_file(to); // is not there the first time
-    let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    let mut compiler = c_compiler();
     compiler.arg("-shared").arg("-o").arg(to);
-    compiler.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
+    compiler.arg("-Wl,--whole-archive").args(objects).arg("-Wl,--no-whole-archive");
     let mut script_option = OsString::from("-Wl,--version-script=");
     script_option.push(script);
     compiler.arg(script_option).arg(format!("-Wl,-soname,{soname}"));
@@ -280,7 +454,11 @@ fn exports(library: &Library) -> Result<Vec<String>, Stop> {
     let names = lines.filter_map(|line| line.split_whitespace().nth(1));
     // Version nodes are no names.
     let names = names.filter_map(|name| name.split('@').next());
-    Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    let mut names: Vec<String> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    // One that is in two nodes.
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// The static archive: one object in which only the exported names are global.
@@ -292,7 +470,8 @@ fn archive(library: &Library, from: &Path, work: &Path, libdir: &Path) -> Result
     for name in &names {
         linker.arg("-u").arg(name);
     }
-    linker.arg("-o").arg(&object).arg("--whole-archive").arg(from);
+    linker.arg("-o").arg(&object).arg("--whole-archive");
+    linker.args(compile(library, library.sources, work)?).arg(from);
     must(&mut linker)?;
     let keep = work.join(format!("lib{}.names", library.name));
     fs::write(&keep, names.join("\n") + "\n")?;
@@ -312,7 +491,11 @@ fn install_rest(library: &Library, options: &Options) -> Result<(), Stop> {
     let folder = workspace::root().join(library.folder);
     let include = below(&options.destdir, &options.prefix).join("include");
     fs::create_dir_all(&include)?;
-    fs::copy(folder.join("include").join(library.header), include.join(library.header))?;
+    for header in library.headers {
+        let to = include.join(header);
+        fs::create_dir_all(to.parent().unwrap_or(&include))?;
+        fs::copy(folder.join("include").join(header), to)?;
+    }
 
     let template = fs::read_to_string(folder.join(format!("lib{}.pc.in", library.name)))?;
     let text = template

@@ -3,9 +3,12 @@
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::{self, NonNull};
 use pmem_core::errno::Errno;
+use pmem_core::log_line;
+use vmem_engine::memcheck;
 
 use crate::careful::{self, Request};
 use crate::functions::{self, Free, Malloc, Print};
+use crate::log::log_text;
 use crate::pools::{self, Entry};
 use crate::{create, message, start, statistics};
 
@@ -27,7 +30,7 @@ fn find(vmp: *mut Vmem) -> Option<&'static Entry> {
 pub(crate) fn unknown<T: Failed>(vmp: usize) -> T {
     Errno::EINVAL.set();
     let text = message::set(format_args!("invalid pool handle: {vmp:#x}"));
-    log!(1, "vmem", text);
+    log_text!("vmem", text);
     T::FAILED
 }
 
@@ -74,7 +77,8 @@ pub(crate) unsafe extern "C" fn vmem_create(dir: *const c_char, size: usize) -> 
     start::ensure();
     // SAFETY: contract.
     let dir = NonNull::new(dir.cast_mut()).map(|dir| unsafe { CStr::from_ptr(dir.as_ptr()) });
-    trace!(
+    log_line!(
+        3,
         "vmem_create",
         "dir \"{}\" size {size}",
         dir.unwrap_or_default().to_bytes().escape_ascii()
@@ -89,7 +93,7 @@ pub(crate) unsafe extern "C" fn vmem_create(dir: *const c_char, size: usize) -> 
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn vmem_create_in_region(addr: *mut c_void, size: usize) -> *mut Vmem {
     start::ensure();
-    trace!("vmem_create_in_region", "addr {addr:p} size {size}");
+    log_line!(3, "vmem_create_in_region", "addr {addr:p} size {size}");
     // SAFETY: contract.
     let handle = unsafe { create::in_region(addr.cast(), size) };
     handle.map_or(ptr::null_mut(), |handle| handle.as_ptr().cast())
@@ -101,7 +105,7 @@ pub(crate) unsafe extern "C" fn vmem_create_in_region(addr: *mut c_void, size: u
 /// Nobody uses the pool or a block of it any more.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn vmem_delete(vmp: *mut Vmem) {
-    trace!("vmem_delete", "vmp {vmp:p}");
+    log_line!(3, "vmem_delete", "vmp {vmp:p}");
     // SAFETY: contract.
     if !unsafe { create::delete(vmp.addr()) } {
         unknown(vmp.addr())
@@ -111,7 +115,8 @@ pub(crate) unsafe extern "C" fn vmem_delete(vmp: *mut Vmem) {
 /// C: `int vmem_check(VMEM *vmp)`: 1 consistent, 0 not, -1 not a pool.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmem_check(vmp: *mut Vmem) -> c_int {
-    trace!("vmem_check", "vmp {vmp:p}");
+    log_line!(3, "vmem_check", "vmp {vmp:p}");
+    let _quiet = memcheck::quiet();
     let list = pools::lock();
     let Some(entry) = find(vmp) else {
         drop(list);
@@ -121,14 +126,14 @@ pub(crate) extern "C" fn vmem_check(vmp: *mut Vmem) -> c_int {
     if list.iter().any(|other| !ptr::eq(other, entry) && other.overlaps(entry)) {
         let text =
             message::set(format_args!("pool {vmp:p} has memory in common with another pool"));
-        log!(1, "vmem_check", text);
+        log_text!("vmem_check", text);
         return 0;
     }
     match entry.pool().check() {
         Ok(()) => 1,
         Err(fault) => {
             let text = message::set(format_args!("{fault}"));
-            log!(1, "vmem_check", text);
+            log_text!("vmem_check", text);
             0
         }
     }
@@ -143,7 +148,7 @@ pub(crate) unsafe extern "C" fn vmem_stats_print(vmp: *mut Vmem, opts: *const c_
     // SAFETY: contract.
     let opts = NonNull::new(opts.cast_mut()).map(|opts| unsafe { CStr::from_ptr(opts.as_ptr()) });
     let opts = opts.unwrap_or_default();
-    trace!("vmem_stats_print", "vmp {vmp:p} opts \"{}\"", opts.to_bytes().escape_ascii());
+    log_line!(3, "vmem_stats_print", "vmp {vmp:p} opts \"{}\"", opts.to_bytes().escape_ascii());
     match find(vmp) {
         Some(entry) => statistics::print(entry, opts.to_bytes()),
         None => unknown(vmp.addr()),
@@ -153,7 +158,7 @@ pub(crate) unsafe extern "C" fn vmem_stats_print(vmp: *mut Vmem, opts: *const c_
 /// C: `void *vmem_malloc(VMEM *vmp, size_t size)`. ENOMEM.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmem_malloc(vmp: *mut Vmem, size: usize) -> *mut c_void {
-    trace!("vmem_malloc", "vmp {vmp:p} size {size}");
+    log_line!(3, "vmem_malloc", "vmp {vmp:p} size {size}");
     let Some(entry) = find(vmp) else { return unknown(vmp.addr()) };
     let block = if entry.is_direct() {
         entry.pool().alloc(size)
@@ -169,7 +174,7 @@ pub(crate) extern "C" fn vmem_malloc(vmp: *mut Vmem, size: usize) -> *mut c_void
 /// `pointer` is null or a live block of a pool that nobody uses any more.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn vmem_free(vmp: *mut Vmem, pointer: *mut c_void) {
-    trace!("vmem_free", "vmp {vmp:p} ptr {pointer:p}");
+    log_line!(3, "vmem_free", "vmp {vmp:p} ptr {pointer:p}");
     let Some(entry) = find(vmp) else { return unknown(vmp.addr()) };
     let block = pointer.cast::<u8>();
     // SAFETY: contract.
@@ -185,7 +190,7 @@ pub(crate) unsafe extern "C" fn vmem_free(vmp: *mut Vmem, pointer: *mut c_void) 
 /// C: `void *vmem_calloc(VMEM *vmp, size_t nmemb, size_t size)`. ENOMEM, also when the product overflows.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmem_calloc(vmp: *mut Vmem, count: usize, size: usize) -> *mut c_void {
-    trace!("vmem_calloc", "vmp {vmp:p} nmemb {count} size {size}");
+    log_line!(3, "vmem_calloc", "vmp {vmp:p} nmemb {count} size {size}");
     let Some(entry) = find(vmp) else { return unknown(vmp.addr()) };
     let Some(size) = count.checked_mul(size) else { return refused(entry) };
     let block = if entry.is_direct() {
@@ -207,7 +212,7 @@ pub(crate) unsafe extern "C" fn vmem_realloc(
     pointer: *mut c_void,
     size: usize,
 ) -> *mut c_void {
-    trace!("vmem_realloc", "vmp {vmp:p} ptr {pointer:p} size {size}");
+    log_line!(3, "vmem_realloc", "vmp {vmp:p} ptr {pointer:p} size {size}");
     if pointer.is_null() {
         return vmem_malloc(vmp, size);
     }
@@ -237,7 +242,7 @@ pub(crate) extern "C" fn vmem_aligned_alloc(
     align: usize,
     size: usize,
 ) -> *mut c_void {
-    trace!("vmem_aligned_alloc", "vmp {vmp:p} alignment {align} size {size}");
+    log_line!(3, "vmem_aligned_alloc", "vmp {vmp:p} alignment {align} size {size}");
     if !align.is_power_of_two() {
         Errno::EINVAL.set();
         return ptr::null_mut();
@@ -257,7 +262,7 @@ pub(crate) extern "C" fn vmem_aligned_alloc(
 /// `text` is a C string.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn vmem_strdup(vmp: *mut Vmem, text: *const c_char) -> *mut c_char {
-    trace!("vmem_strdup", "vmp {vmp:p} s {text:p}");
+    log_line!(3, "vmem_strdup", "vmp {vmp:p} s {text:p}");
     // SAFETY: contract.
     let bytes = unsafe { libc::strlen(text) } + 1;
     // SAFETY: the text and its zero.
@@ -273,7 +278,7 @@ pub(crate) unsafe extern "C" fn vmem_wcsdup(
     vmp: *mut Vmem,
     text: *const libc::wchar_t,
 ) -> *mut libc::wchar_t {
-    trace!("vmem_wcsdup", "vmp {vmp:p} s {text:p}");
+    log_line!(3, "vmem_wcsdup", "vmp {vmp:p} s {text:p}");
     // SAFETY: contract.
     let bytes = (unsafe { libc::wcslen(text) } + 1) * size_of::<libc::wchar_t>();
     // SAFETY: the text and its zero.
@@ -300,7 +305,7 @@ pub(crate) unsafe extern "C" fn vmem_malloc_usable_size(
     vmp: *mut Vmem,
     pointer: *mut c_void,
 ) -> usize {
-    trace!("vmem_malloc_usable_size", "vmp {vmp:p} ptr {pointer:p}");
+    log_line!(3, "vmem_malloc_usable_size", "vmp {vmp:p} ptr {pointer:p}");
     let Some(entry) = find(vmp) else { return unknown(vmp.addr()) };
     let block = pointer.cast::<u8>();
     // SAFETY: contract.
@@ -318,7 +323,7 @@ pub(crate) unsafe extern "C" fn vmem_malloc_usable_size(
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmem_check_version(major: c_uint, minor: c_uint) -> *const c_char {
     start::ensure();
-    trace!("vmem_check_version", "major_required {major} minor_required {minor}");
+    log_line!(3, "vmem_check_version", "major_required {major} minor_required {minor}");
     let text = if major != MAJOR {
         message::set(format_args!("libvmem major version mismatch (need {major}, found {MAJOR})"))
     } else if minor > MINOR {
@@ -326,7 +331,7 @@ pub(crate) extern "C" fn vmem_check_version(major: c_uint, minor: c_uint) -> *co
     } else {
         return ptr::null();
     };
-    log!(1, "vmem_check_version", text);
+    log_text!("vmem_check_version", text);
     text.as_ptr()
 }
 
@@ -343,7 +348,7 @@ pub(crate) unsafe extern "C" fn vmem_set_funcs(
     print: Option<Print>,
 ) {
     start::ensure();
-    trace!("vmem_set_funcs", "");
+    log_line!(3, "vmem_set_funcs", "");
     functions::set(malloc, free, print);
 }
 

@@ -8,12 +8,14 @@ use pmem_core::dax;
 use pmem_core::env;
 use pmem_core::errno::Errno;
 use pmem_core::error::Error;
+use pmem_core::log_line;
 use pmem_core::source::Source;
 use pmem_core::sys::{self, Access, Fd, OpenFlags, Protection};
 use vmem_engine::config::{MAX_POOL_BYTES, MIN_POOL_BYTES};
 use vmem_engine::{Pool, PoolOptions, memcheck};
 
 use crate::functions;
+use crate::log::log_text;
 use crate::message::{self, Part};
 use crate::pools::{self, Entry, Medium};
 
@@ -24,7 +26,7 @@ const HANDLE_BYTES: usize = 4096;
 #[cold]
 fn fail(errno: Errno, what: &str) -> Option<NonNull<u8>> {
     let text = message::set_with_errno(errno, format_args!("{what}"));
-    log!(1, "vmem_create", text);
+    log_text!("vmem_create", text);
     None
 }
 
@@ -33,12 +35,13 @@ fn fail(errno: Errno, what: &str) -> Option<NonNull<u8>> {
 fn refuse(errno: Errno, text: core::fmt::Arguments<'_>) -> Option<NonNull<u8>> {
     errno.set();
     let text = message::set(text);
-    log!(1, "vmem_create", text);
+    log_text!("vmem_create", text);
     None
 }
 
 /// `vmem_create`: a pool in a directory, or on a whole DAX device. Gives the handle.
 pub(crate) fn in_place(place: Option<&CStr>, size: usize) -> Option<NonNull<u8>> {
+    let _quiet = memcheck::quiet();
     if size < MIN_POOL_BYTES {
         return refuse(Errno::EINVAL, format_args!("size {size} smaller than {MIN_POOL_BYTES}"));
     }
@@ -60,7 +63,7 @@ pub(crate) fn in_place(place: Option<&CStr>, size: usize) -> Option<NonNull<u8>>
                 Part::Bytes(place.to_bytes()),
                 Part::Text(format_args!("\": {errno}")),
             ]);
-            log!(1, "vmem_create", text);
+            log_text!("vmem_create", text);
             None
         }
     }
@@ -93,9 +96,9 @@ fn look_at(place: &CStr) -> Result<Found, Errno> {
     }
 }
 
-/// Whether space is taken as it is needed, and not at once.
-fn is_lazy() -> bool {
-    !sys::is_secure() && env::get(c"VMEM_SPACE") == Some(c"lazy")
+/// Whether a variable of ours has a value.
+fn is_set(variable: &'static CStr, value: &CStr) -> bool {
+    !sys::is_secure() && env::get(variable) == Some(value)
 }
 
 fn in_directory(directory: &CStr, size: usize) -> Option<NonNull<u8>> {
@@ -116,10 +119,15 @@ fn in_directory(directory: &CStr, size: usize) -> Option<NonNull<u8>> {
         }
         Err(error) => return fail(error.errno, error.operation),
     };
+    if cfg!(feature = "log")
+        && let Some(name) = source.former_name(&mut [0; 1024])
+    {
+        log_line!(3, "util_tmpfile_mkstemp", "unlinked file is \"{}\"", name.escape_ascii());
+    }
     if !possible {
         return fail(if len == 0 { Errno::EINVAL } else { Errno::EFBIG }, ALLOCATE);
     }
-    let lazy = is_lazy();
+    let lazy = is_set(c"VMEM_SPACE", c"lazy");
     let options = PoolOptions {
         prealloc: !lazy,
         head_bytes: HANDLE_BYTES,
@@ -149,6 +157,7 @@ fn on_device(device: &CStr) -> Option<NonNull<u8>> {
 /// # Safety
 /// The range is readable and writable and nobody else uses it as long as the pool lives.
 pub(crate) unsafe fn in_region(address: *mut u8, size: usize) -> Option<NonNull<u8>> {
+    let _quiet = memcheck::quiet();
     let page = sys::page_size();
     if !address.addr().is_multiple_of(page) {
         return refuse(
@@ -218,6 +227,10 @@ fn enter(
         // There may be more pools than descriptors, and the space is there.
         pool.source().close_descriptors();
     }
+    // A region is the caller's, who may want it there.
+    if medium != Medium::Region && !is_set(c"VMEM_DUMP", c"1") {
+        pool.source().dont_dump(true);
+    }
     if medium != Medium::Device {
         // A region of huge pages refuses: then the handle can be touched, and nothing else is different.
         // SAFETY: the first page is in no block, and the engine never touches it.
@@ -250,6 +263,7 @@ unsafe fn take(list: &mut pools::List, entry: &'static Entry) -> (Pool, *mut u8)
 /// # Safety
 /// Nobody uses the pool or a block of it any more.
 pub(crate) unsafe fn delete(handle: usize) -> bool {
+    let _quiet = memcheck::quiet();
     let mut list = pools::lock();
     let Some(entry) = pools::find(handle) else { return false };
     let (medium, (base, _)) = (entry.medium(), entry.range());

@@ -5,6 +5,7 @@ use core::mem;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use pmem_core::errno::ErrnoGuard;
+use vmem_engine::memcheck;
 
 use crate::pools::{self, Entry};
 
@@ -22,6 +23,7 @@ const BOOKKEEPING_BYTES: usize = 64;
 /// Takes the functions over. Output changes at once; bookkeeping only with both functions, and before the
 /// first pool: what one function allocated another could not free.
 pub(crate) fn set(malloc: Option<Malloc>, free: Option<Free>, print: Option<Print>) {
+    let _quiet = memcheck::quiet();
     PRINT.store(print.map_or(ptr::null_mut(), |print| print as *mut c_void), Relaxed);
     let _list = pools::lock();
     if pools::any_yet() {

@@ -2,14 +2,12 @@
 // The shipped shape has no std. Builds that unwind (tests, lints) need std's panic machinery.
 #![cfg_attr(panic = "abort", no_std)]
 
-#[macro_use]
-mod log;
-
 mod api;
 mod careful;
 mod create;
 mod fork;
 mod functions;
+mod log;
 mod message;
 mod pools;
 mod start;

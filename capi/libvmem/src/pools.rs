@@ -14,7 +14,7 @@ use core::sync::atomic::{
 };
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
 use vmem_engine::Pool;
-use vmem_engine::memcheck::Watch;
+use vmem_engine::memcheck::{self, Watch};
 
 /// Most pools at a time, as in the contract.
 const MOST_POOLS: u32 = 32767;
@@ -73,6 +73,11 @@ pub(crate) struct List {
 /// Before all locks of the engine.
 const RANK: Rank = Rank::new(1);
 static LIST: Mutex<List> = Mutex::new(RANK, List { first: 0, count: 0 });
+
+/// For valgrind's tools.
+pub(crate) fn are_atomic() {
+    memcheck::ignore_order(&TABLE);
+}
 
 /// Whether a pool was ever made.
 static ANY_YET: Flag = Flag::new(false);
@@ -274,6 +279,7 @@ impl Entry {
 /// The pool that an address lies in.
 #[cold]
 pub(crate) fn owner_of(pointer: *const u8) -> Option<&'static Entry> {
+    let _quiet = memcheck::quiet();
     lock().iter().find(|entry| entry.pool().contains(pointer))
 }
 

@@ -7,7 +7,7 @@ use pmem_core::sys;
 
 use vmem_engine::memcheck;
 
-use crate::{fork, log, message};
+use crate::{fork, log, message, pools};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -23,6 +23,7 @@ pub(crate) fn ensure() {
     // Started from inside itself, nothing here needs the rest.
     let _ = DONE.call(|| {
         memcheck::look();
+        pools::are_atomic();
         message::prepare();
         log::open();
         fork::install();

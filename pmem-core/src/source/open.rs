@@ -1,6 +1,7 @@
 //! Making sources.
 
 use core::ffi::CStr;
+use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -63,6 +64,19 @@ impl Source {
         file::extend_to(fd, len as u64)?;
         let source = Source::over_file(SourceKind::Directory, file, fd, len, granule())?;
         Ok(Source { directory: Some(directory), starts_zeroed: true, ..source })
+    }
+
+    /// The name that a file of [`in_directory`](Self::in_directory) had for a moment, on a file system that knows no
+    /// files without one; written to `buffer`. `None` on others.
+    #[must_use]
+    pub fn former_name<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let (fd, _) = self.file.as_ref().and_then(Descriptor::verified)?;
+        let mut link = StackBuf::<40>::new();
+        write!(link, "/proc/self/fd/{}", fd.raw()).ok()?;
+        let len = sys::read_link_at(Fd::CURRENT_DIRECTORY, link.as_c_str()?, buffer).ok()?;
+        let path = buffer.get(..len)?.strip_suffix(b" (deleted)")?;
+        let name = path.rsplit(|&byte| byte == b'/').next()?;
+        name.starts_with(b"vmem.").then_some(path)
     }
 
     /// A file with a name. It is made longer, if need be, never shorter, and locked against a

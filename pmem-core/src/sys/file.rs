@@ -38,6 +38,8 @@ pub enum Access {
     Read,
     /// Reading and writing.
     ReadWrite,
+    /// Writing.
+    Write,
     /// Neither: only a place in the tree (`O_PATH`).
     Path,
 }
@@ -53,6 +55,7 @@ impl OpenFlags {
         OpenFlags(match access {
             Access::Read => libc::O_RDONLY,
             Access::ReadWrite => libc::O_RDWR,
+            Access::Write => libc::O_WRONLY,
             Access::Path => libc::O_PATH,
         })
     }
@@ -188,6 +191,12 @@ impl FileStatus {
     #[must_use]
     pub const fn is_directory(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+
+    /// The device that holds the file, as (major, minor).
+    #[must_use]
+    pub const fn device_numbers(&self) -> (u32, u32) {
+        (libc::major(self.device), libc::minor(self.device))
     }
 
     /// A character device?
@@ -338,6 +347,18 @@ pub fn read_link_at(directory: Fd, path: &CStr, buffer: &mut [u8]) -> Result<usi
             buffer.as_mut_ptr(),
             buffer.len(),
         )
+    })
+    .map(count)
+}
+
+/// Reads entries of a directory, in the form of `getdents64`; 0 at its end.
+///
+/// # Errors
+/// Those of `getdents64`; `EINVAL` when the buffer is too small for one entry.
+pub fn read_directory(directory: Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the buffer is writable for its length.
+    once(|| unsafe {
+        libc::syscall(libc::SYS_getdents64, directory.0, buffer.as_mut_ptr(), buffer.len())
     })
     .map(count)
 }

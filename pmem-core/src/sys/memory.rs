@@ -297,3 +297,81 @@ pub fn resident_pages(address: NonNull<u8>, len: usize) -> Result<u64, Errno> {
     }
     Ok(total)
 }
+
+/// Writes the pages of `[address, address + len)` to their file and waits for it. `address` is a
+/// multiple of the page size.
+///
+/// # Errors
+/// Those of `msync`: `EIO`, `ENOSPC`; `ENOMEM` when a part of the range is not mapped; `EINVAL` for
+/// an unaligned address.
+pub fn sync_mapping(address: usize, len: usize) -> Result<(), Errno> {
+    // A system call of its own: the C library's function is a cancellation point.
+    // SAFETY: msync changes no memory, and reports what is not mapped.
+    retry(|| unsafe { libc::syscall(libc::SYS_msync, address, len, libc::MS_SYNC) })?;
+    Ok(())
+}
+
+/// What the accesses of a program to a mapping may do.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// Load.
+    pub read: bool,
+    /// Store.
+    pub write: bool,
+    /// Run instructions.
+    pub execute: bool,
+}
+
+impl Rights {
+    /// Loads and stores.
+    pub const READ_WRITE: Rights = Rights { read: true, write: true, execute: false };
+
+    const fn bits(self) -> i32 {
+        (if self.read { libc::PROT_READ } else { 0 })
+            | (if self.write { libc::PROT_WRITE } else { 0 })
+            | (if self.execute { libc::PROT_EXEC } else { 0 })
+    }
+}
+
+/// What [`map_over`] puts into a range.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// A file from an offset in bytes on. Once a store is visible, so is the place in the file that
+    /// it went to, even after a crash (`MAP_SYNC`).
+    SharedSync(Fd, u64),
+    /// A file from an offset on.
+    Shared(Fd, u64),
+    /// A file from an offset on; stores stay in this process.
+    Private(Fd, u64),
+    /// Zero pages.
+    Anonymous,
+}
+
+/// Replaces `[address, address + len)`.
+///
+/// # Safety
+/// The range belongs to the caller, and nobody relies on its present content.
+///
+/// # Errors
+/// Those of `mmap`; `EOPNOTSUPP` or `EINVAL` when `MAP_SYNC` cannot be had.
+pub unsafe fn map_over(
+    address: NonNull<u8>,
+    len: usize,
+    rights: Rights,
+    content: Content,
+) -> Result<(), Errno> {
+    let (flags, fd, offset) = match content {
+        Content::SharedSync(fd, offset) => {
+            (libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC, fd.raw(), offset)
+        }
+        Content::Shared(fd, offset) => (libc::MAP_SHARED, fd.raw(), offset),
+        Content::Private(fd, offset) => (libc::MAP_PRIVATE, fd.raw(), offset),
+        Content::Anonymous => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
+    };
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: the caller owns the range.
+    once(|| unsafe {
+        libc::mmap(as_void(address), len, rights.bits(), flags | libc::MAP_FIXED, fd, offset)
+    })?;
+    Ok(())
+}

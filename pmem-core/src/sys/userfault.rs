@@ -3,15 +3,16 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::file::{Fd, close};
+use super::file::{Access, Fd, OpenFlags, close, open_at};
 use super::raw::once;
 use crate::errno::Errno;
 
 /// Holds back whoever writes to a range: threads of the process and system calls that they make. They
 /// wait inside the kernel, and go on with whatever is mapped when they are released.
 ///
-/// Only the form that holds back system calls too is used; it needs `CAP_SYS_PTRACE`, or
-/// `vm.unprivileged_userfaultfd=1`. (With the other form a `read` into the range would fail.)
+/// Only the form that holds back system calls too is used; it needs `CAP_SYS_PTRACE`,
+/// `vm.unprivileged_userfaultfd=1`, or (Linux 6.1) the permission to open `/dev/userfaultfd`. With the other form a
+/// `read` into the range would fail.
 #[derive(Debug)]
 pub struct WriteBarrier {
     fd: Fd,
@@ -49,6 +50,8 @@ const fn request(direction: u64, number: u64, size: usize) -> u64 {
     direction << 30 | (size as u64) << 16 | 0xAA << 8 | number
 }
 
+/// Of `/dev/userfaultfd`.
+const NEW: u64 = request(0, 0x00, 0);
 const API: u64 = request(3, 0x3F, size_of::<Api>());
 const REGISTER: u64 = request(3, 0x00, size_of::<Register>());
 const WAKE: u64 = request(2, 0x02, size_of::<Range>());
@@ -65,6 +68,23 @@ const PROTECT: u64 = 1 << 0;
 /// Set when the system has said no, which it will say again.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
+fn descriptor() -> Result<Fd, Errno> {
+    const FLAGS: libc::c_int = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // SAFETY: makes a descriptor; no memory is involved.
+    let number = once(|| unsafe { libc::syscall(libc::SYS_userfaultfd, FLAGS) });
+    let number = number.or_else(|errno| {
+        let flags = OpenFlags::new(Access::ReadWrite);
+        let device =
+            open_at(Fd::CURRENT_DIRECTORY, c"/dev/userfaultfd", flags).map_err(|_| errno)?;
+        // SAFETY: as above.
+        let made = once(|| unsafe { libc::syscall(libc::SYS_ioctl, device.raw(), NEW, FLAGS) });
+        // SAFETY: opened above, and used nowhere else.
+        unsafe { close(device) };
+        made.map_err(|_| errno)
+    })?;
+    i32::try_from(number).map(Fd::from_raw).map_err(|_| Errno::EBADF)
+}
+
 impl WriteBarrier {
     /// # Errors
     /// `EPERM` without the right, `ENOSYS` or `EINVAL` where the kernel cannot, `EMFILE`.
@@ -72,11 +92,7 @@ impl WriteBarrier {
         if REFUSED.load(Relaxed) {
             return Err(Errno::EPERM);
         }
-        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
-        // SAFETY: makes a descriptor; no memory is involved.
-        let number = once(|| unsafe { libc::syscall(libc::SYS_userfaultfd, flags) });
-        let made = number.and_then(|number| {
-            let fd = i32::try_from(number).map(Fd::from_raw).map_err(|_| Errno::EBADF)?;
+        let made = descriptor().and_then(|fd| {
             let barrier = WriteBarrier { fd };
             let mut api = Api { api: VERSION, features: FEATURE_WRITES | FEATURE_FILES, ioctls: 0 };
             barrier.control(API, &mut api)?;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use pmem_core::errno::Errno;
 use pmem_core::source::{Purged, Source};
 
-use crate::tmpfs::SmallTmpfs;
-use crate::{MIB, child, stamp, stamped};
+use crate::{MIB, stamp, stamped};
+use pmem_test_support::child;
+use pmem_test_support::tmpfs::SmallTmpfs;
 
 #[test]
 fn a_full_file_system_is_an_error() {

@@ -8,7 +8,8 @@ use pmem_core::errno::Errno;
 use pmem_core::fmt::write_stderr;
 use pmem_core::source::{Purged, Source};
 
-use crate::{MIB, child, stamp, stamped};
+use crate::{MIB, stamp, stamped};
+use pmem_test_support::child;
 
 #[test]
 fn everything_but_forks_works_without_descriptors() {

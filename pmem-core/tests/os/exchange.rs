@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::source::{HugePageSize, OpenMode, Purged, Source};
 
-use crate::tmpfs::SmallTmpfs;
-use crate::{MIB, child, stamp, stamped};
+use crate::{MIB, stamp, stamped};
+use pmem_test_support::child;
+use pmem_test_support::tmpfs::SmallTmpfs;
 
 const CHUNK: usize = Source::CHUNK;
 

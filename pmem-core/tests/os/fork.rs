@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use pmem_core::errno::Errno;
 use pmem_core::source::{OpenMode, Source};
 
-use crate::tmpfs::SmallTmpfs;
-use crate::{MIB, child, stamp, stamped};
+use crate::{MIB, stamp, stamped};
+use pmem_test_support::child;
+use pmem_test_support::tmpfs::SmallTmpfs;
 
 #[test]
 fn a_frozen_range_does_not_reach_the_file() {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use pmem_core::offspring::Offspring;
 use pmem_core::source::{OpenMode, Source};
 
-use crate::{MIB, child, stamp, stamped};
+use crate::{MIB, stamp, stamped};
+use pmem_test_support::child;
 
 /// Runs `body` in a process with one thread.
 fn alone(test: &str, body: impl FnOnce()) {

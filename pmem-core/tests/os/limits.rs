@@ -4,7 +4,8 @@ use pmem_core::errno::Errno;
 use pmem_core::source::{OpenMode, Source};
 use pmem_core::sys;
 
-use crate::{MIB, child, stamp};
+use crate::{MIB, stamp};
+use pmem_test_support::child;
 
 fn set_limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };

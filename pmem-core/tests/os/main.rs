@@ -1,7 +1,6 @@
 //! What the crate does with a real operating system: mappings, files, limits, forks.
 #![cfg(all(not(miri), not(pmem_loom)))]
 
-mod child;
 mod commit;
 mod descriptors;
 mod exchange;
@@ -13,7 +12,7 @@ mod numa;
 mod process;
 mod purge;
 mod stack;
-mod tmpfs;
+mod torn;
 
 use pmem_core::source::Source;
 

@@ -11,7 +11,8 @@ use pmem_core::error::Error;
 use pmem_core::numa::{NodeMask, NumaPolicy};
 use pmem_core::source::{HugePageSize, OpenMode, Source, SourceKind};
 
-use crate::{MIB, child, stamp, stamped};
+use crate::{MIB, stamp, stamped};
+use pmem_test_support::child;
 
 /// A directory of one test, removed at its end.
 struct Scratch(PathBuf);

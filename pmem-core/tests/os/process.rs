@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use pmem_core::fmt::write_stderr;
 use pmem_core::sys::{self, ExitKey};
 
-use crate::child;
+use pmem_test_support::child;
 
 static KEY: OnceLock<ExitKey> = OnceLock::new();
 static CALLS: AtomicU32 = AtomicU32::new(0);

@@ -18,6 +18,7 @@ mod process;
 mod quota;
 mod room;
 mod vm;
+mod vmem_pools;
 mod work;
 
 use std::env;
@@ -77,6 +78,9 @@ const TESTS: &[Test] = tests![
     medium::a_child_does_not_keep_the_device,
     medium::a_device_in_use_is_refused_in_words,
     medium::the_launcher_names_what_is_wrong_with_nodes_and_devices,
+    vmem_pools::the_contract_holds_on_ext4,
+    vmem_pools::the_contract_holds_on_xfs,
+    vmem_pools::a_device_is_a_pool_as_a_whole,
     quota::a_quota_of_ext4_is_none_and_no_signal,
     quota::a_quota_of_xfs_is_none_and_no_signal,
 ];

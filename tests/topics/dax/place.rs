@@ -9,6 +9,9 @@ use vmem::{Error, HugePageSize, OpenMode, Pool, PoolBuilder};
 /// Programs of `tests/c` that the tests run; compiled before the machine starts.
 pub(crate) const C_PROGRAMS: &[&str] = &["fork"];
 
+/// As [`C_PROGRAMS`], of those that call libvmem.
+pub(crate) const VMEM_PROGRAMS: &[&str] = &["vmem", "vmem_device"];
+
 pub(crate) const MIB: usize = 1 << 20;
 pub(crate) const HUGE_PAGE: usize = 2 * MIB;
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use pmem_e2e::artifact::{launcher, library, program};
+use pmem_e2e::capi;
 
-use crate::place::C_PROGRAMS;
+use crate::place::{C_PROGRAMS, VMEM_PROGRAMS};
 
 /// What the tests begin with; without it on standard output the machine never came that far.
 pub(crate) const GREETING: &str = "running in the virtual machine: ";
@@ -56,12 +57,16 @@ pub(crate) fn boot(filters: &[&str]) -> ExitCode {
     }
     // Nothing is compiled in the emulation: it takes ten times as long there.
     let library = library();
-    let programs: Vec<PathBuf> = C_PROGRAMS.iter().map(|name| program(name)).collect();
+    let capi = capi::installed();
+    let programs = C_PROGRAMS.iter().map(|name| program(name));
+    let programs: Vec<PathBuf> =
+        programs.chain(VMEM_PROGRAMS.iter().map(|name| capi::program(name))).collect();
     assert!(programs.iter().all(|path| path.is_file()), "{programs:?}");
     let mut command = Command::new(&tool);
     command.arg("run").args(MACHINE);
     command.arg("--env").arg(format!("PMEM_TEST_LIBRARY={}", library.display()));
     command.arg("--env").arg(format!("PMEM_TEST_LAUNCHER={}", launcher().display()));
+    command.arg("--env").arg(format!("PMEM_TEST_CAPI={}", capi.display()));
     command.args(["--env", "PMEM_TEST_SEED"]);
     command.arg("--").arg(env::current_exe().expect("the path of this program")).args(filters);
     let mut child = command

@@ -676,6 +676,14 @@ impl Arena {
         drop(self.purge_if_due(self.heap.lock()));
     }
 
+    /// Gives back what has been free long enough.
+    pub(crate) fn purge_aged(&self) {
+        if let PurgePolicy::AfterMs(decay) = self.purge {
+            drop(self.purge_older_than(self.heap.lock(), decay, PURGE_BUDGET_PAGES));
+        }
+    }
+
+    #[inline(never)]
     fn purge_if_due<'a>(&'a self, mut heap: MutexGuard<'a, PageHeap>) -> MutexGuard<'a, PageHeap> {
         let PurgePolicy::AfterMs(decay) = self.purge else { return heap };
         if heap.counts.free_committed == 0 {
@@ -692,6 +700,7 @@ impl Arena {
 
     /// Gives back the committed pages of extents free for at least `age_ms`, at most about `budget`
     /// pages. Returns the number of pages. The lock is released around each system call.
+    #[inline(never)]
     fn purge_older_than<'a>(
         &'a self,
         mut heap: MutexGuard<'a, PageHeap>,
@@ -846,36 +855,55 @@ impl Arena {
         })
     }
 
-    /// In a fork child that shares live pages with its parent: takes free pages out of use that lie in one
-    /// granule with live ones, and so stay the parent's.
-    pub(crate) fn withdraw_neighbours_of_live(&self) -> Result<(), Errno> {
+    /// In a fork child that shares live pages: free pages in one granule with them cannot be cut off from the source,
+    /// and are the parent's to hand out. Here they are live from now on, and nobody's.
+    pub(crate) fn give_up_beside_live(&self) -> Result<(), Errno> {
         let granule = self.source.granule() >> PAGE_SHIFT;
+        if granule == 1 {
+            return Ok(());
+        }
         let mut heap = self.heap.lock();
         let mut page = self.first_page;
         while page < self.map.pages() {
             let extent = self.map.extent(page);
             // SAFETY: extents tile the pool; the only thread of a child holds the lock.
+            let (start, end, state) =
+                unsafe { ((*extent).start(), (*extent).end(), (*extent).state) };
+            page = end;
+            if state != State::Free {
+                continue;
+            }
+            let first_whole = start.next_multiple_of(granule).min(end);
+            let last_whole = (end / granule * granule).max(first_whole);
+            // SAFETY: found by its first page, and what is left of it by its last one: in the free lists.
             unsafe {
-                let (start, end) = ((*extent).start(), (*extent).end());
-                page = end;
-                if (*extent).state != State::Free {
-                    continue;
-                }
-                // What is left behind the first part is looked at next.
-                let (first, last) = match start.next_multiple_of(granule).min(end) {
-                    whole if whole > start => (start, whole),
-                    _ => (end / granule * granule, end),
-                };
-                if first == last {
-                    continue;
-                }
-                page = last;
-                let spare = self.spare_descriptors(extent, first, last)?;
-                heap.remove(extent);
-                self.cut(&mut heap, extent, first, last, spare, State::Large);
-                heap.counts.take(last - first);
+                self.give_up(&mut heap, self.map.extent(start), start, first_whole)?;
+                self.give_up(&mut heap, self.map.extent(end - 1), last_whole, end)?;
             }
         }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `extent` is in a free list of `heap` and contains `start..end`, if that is not empty.
+    unsafe fn give_up(
+        &self,
+        heap: &mut PageHeap,
+        extent: *mut Extent,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Errno> {
+        if start == end {
+            return Ok(());
+        }
+        // SAFETY: contract; unlinked before it is cut.
+        unsafe {
+            let spare = self.spare_descriptors(extent, start, end)?;
+            heap.remove(extent);
+            self.cut(heap, extent, start, end, spare, State::Large);
+        }
+        self.map.committed().set(start, end);
+        heap.counts.live += end - start;
         Ok(())
     }
 

@@ -45,8 +45,8 @@ pub const OPS_BEFORE_CACHE: u32 = 64;
 pub const COMMIT_STEP_MIN: usize = 4;
 /// See [`COMMIT_STEP_MIN`].
 pub const COMMIT_STEP_MAX: usize = 1024;
-/// Space committed ahead is at most this fraction of what is committed already.
-pub const COMMIT_STEP_FRACTION: usize = 8;
+/// Space committed ahead is at most this fraction of what is committed already: it may stay unused for long.
+pub const COMMIT_STEP_FRACTION: usize = 32;
 
 /// Pages of a huge page of the system.
 pub const HUGE_PAGES: usize = (2 << 20) / PAGE;

@@ -90,6 +90,7 @@ const SMALL_GAP_PAGES: usize = 64;
 /// # Safety
 /// Followed, in the same thread, by [`parent`] in this process, and [`child`] in the child.
 pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
+    let _quiet = memcheck::quiet();
     if is_orphan() {
         return Ok(()); // nothing here is this process's to prepare, and locks may be held by nobody
     }
@@ -133,6 +134,7 @@ pub unsafe fn prepare(mode: ForkMode) -> Result<(), ForkError> {
 /// # Safety
 /// The calling thread called [`prepare`] and has not called `parent` since.
 pub unsafe fn parent() {
+    let _quiet = memcheck::quiet();
     if !is_forking() {
         return; // an orphan
     }
@@ -168,6 +170,7 @@ pub unsafe fn parent() {
 /// # Safety
 /// The calling thread is the only one of a process made by a fork, after [`prepare`].
 pub unsafe fn child() -> Result<(), ForkError> {
+    let _quiet = memcheck::quiet();
     if !is_forking() {
         return Ok(()); // the child of an orphan
     }
@@ -359,7 +362,7 @@ impl PoolInner {
         match plan {
             Plan::Nothing => arena.rebuild_free(false),
             Plan::Share => {
-                arena.withdraw_neighbours_of_live().map_err(ForkError::Map)?;
+                arena.give_up_beside_live().map_err(ForkError::Map)?;
                 arena.detach_free().map_err(ForkError::Map)?;
                 self.forget_free_slots();
                 arena.keep_live_shared();

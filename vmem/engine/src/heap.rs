@@ -7,6 +7,7 @@
 use crate::cache::{self, Cache};
 use crate::config::{OVERFLOW_STREAK, PAGE};
 use crate::harden;
+use crate::listing::Listing;
 use crate::page_map::widened;
 use crate::pool::{Block, Pool, PoolInner};
 use crate::protocol::start::{Caller, Start};
@@ -756,6 +757,17 @@ impl<R: Runtime> Heap<R> {
     /// A snapshot of the overflow pool's statistics, if there is one.
     pub fn overflow_stats(&self) -> Option<Stats> {
         self.own_pools()[1].map(PoolInner::stats)
+    }
+
+    /// What is told of the pool and of the overflow pool, where they are.
+    pub fn listings(&self) -> [Option<Listing>; 2] {
+        self.own_pools().map(|pool| {
+            pool.map(|pool| Listing {
+                stats: pool.stats(),
+                large: pool.whole_page_blocks(),
+                refused: 0,
+            })
+        })
     }
 
     /// The call counters; `None` unless [`Heap::count_calls`] was called.

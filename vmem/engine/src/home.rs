@@ -146,6 +146,10 @@ impl PoolInner {
     #[inline(never)]
     unsafe fn come_home(&self, cache: *mut Cache, now: u64) {
         self.arena.come_home(now);
+        if self.arena.home.is_at_rest() {
+            // No call may come this way again for long: what was taken for the time of the fork would stay.
+            self.arena.purge_aged();
+        }
         if self.arena.home.is_under_way(now) && !cache.is_null() {
             // SAFETY: contract.
             unsafe { Cache::divert(cache) };

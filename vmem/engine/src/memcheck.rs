@@ -9,6 +9,9 @@
 //! a pool: memcheck goes on to know blocks that were not freed before their pool was deleted, and reports
 //! them as lost. When such an address is used again, it must be told first, or it would stop.
 //!
+//! Tools that watch threads (helgrind, DRD) know neither our locks nor what is atomic. For them a block is memory that no
+//! thread has touched when it is handed out, and nothing is reported of what happens inside of the library ([`quiet`]).
+//!
 //! For libraries that pass every call through a [`Watch`] under valgrind, with pools that have no thread
 //! caches; elsewhere nothing of this is used.
 
@@ -24,10 +27,27 @@ use crate::rank;
 use crate::size_class::ClassId;
 
 static ON: AtomicBool = AtomicBool::new(false);
+/// On, and the tool is one that watches threads.
+static THREADS: AtomicBool = AtomicBool::new(false);
 
 /// Finds out whether valgrind is there. Once, at the start.
 pub fn look() {
-    ON.store(valgrind::is_running(), Relaxed);
+    let on = valgrind::is_running();
+    ON.store(on, Relaxed);
+    THREADS.store(on && !valgrind::is_memcheck(), Relaxed);
+}
+
+/// While it lives, the calling thread is inside of the library: tools that watch threads report nothing.
+#[must_use]
+pub fn quiet() -> Option<Silence> {
+    THREADS.load(Relaxed).then(Silence::new)
+}
+
+/// For words that threads use without an order that such tools see.
+pub fn ignore_order<T>(words: &'static [T]) {
+    if THREADS.load(Relaxed) {
+        valgrind::ignore_races(words.as_ptr().cast(), size_of_val(words));
+    }
 }
 
 /// Whether valgrind is there, as [`look`] found.
@@ -151,6 +171,7 @@ impl Watch {
 
     /// A block of `pool` for `size` bytes at a multiple of `align`, a power of two; null when there is none.
     pub fn alloc(&self, pool: &Pool, align: usize, size: usize, zeroed: bool) -> *mut u8 {
+        let _quiet = quiet();
         let Some(len) = rounded(align, size) else { return ptr::null_mut() };
         let Some(whole) = len.checked_add(TAIL_BYTES) else { return ptr::null_mut() };
         let block = pool.alloc_aligned(align, whole);
@@ -174,6 +195,7 @@ impl Watch {
             }
             self.set_newest(block);
         }
+        valgrind::forget_accesses(block, len);
         valgrind::block_allocated(block, len, REDZONE);
         if zeroed {
             // SAFETY: fresh, and known to memcheck now.
@@ -187,6 +209,7 @@ impl Watch {
     /// # Safety
     /// `block` lies in `pool`, the one of this watch, and nobody uses it any more.
     pub unsafe fn free(&self, pool: &Pool, block: *mut u8) {
+        let _quiet = quiet();
         if pool.is_left_alone() {
             return; // the parent's, whose locks may be held by nobody here
         }
@@ -245,6 +268,7 @@ impl Watch {
     /// # Safety
     /// `block` lies in `pool`, the one of this watch.
     pub unsafe fn usable_size(&self, pool: &Pool, block: *const u8) -> usize {
+        let _quiet = quiet();
         let Some(tail) = tail_of(pool, block) else { return 0 };
         let _silence = Silence::new();
         // SAFETY: a live block of ours.
@@ -272,6 +296,7 @@ impl Watch {
         drop(lost);
         let (start, len) = pool.range();
         valgrind::allow_undefined(start.as_ptr(), len);
+        valgrind::forget_accesses(start.as_ptr(), len);
         false
     }
 }
@@ -282,6 +307,7 @@ pub fn pool_made(pool: &Pool) {
         let (start, len) = pool.range();
         LOST.lock().forget(start.as_ptr(), len);
         valgrind::forbid(start.as_ptr(), len);
+        valgrind::forget_accesses(start.as_ptr(), len);
     }
 }
 

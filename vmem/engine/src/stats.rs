@@ -86,6 +86,29 @@ pub struct CallCounts {
     pub class_requested: [u64; CLASS_COUNT],
 }
 
+impl Stats {
+    /// Of a pool that does not exist, in no file: all figures are 0.
+    #[must_use]
+    pub fn of_nothing() -> Stats {
+        Stats {
+            medium: SourceKind::Anonymous,
+            pool_bytes: 0,
+            allocated_bytes: 0,
+            active_bytes: 0,
+            peak_active_bytes: 0,
+            committed_bytes: 0,
+            peak_committed_bytes: 0,
+            resident_bytes: 0,
+            thread_cache_bytes: 0,
+            purged_bytes: 0,
+            large_bytes: 0,
+            metadata_bytes: 0,
+            thread_caches: 0,
+            classes: [ClassStats::default(); CLASS_COUNT - 1],
+        }
+    }
+}
+
 impl PoolInner {
     /// Blocks of whole pages: index `n` stands for blocks of up to `2^n` pages and more than half of
     /// that.

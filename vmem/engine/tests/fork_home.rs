@@ -1,14 +1,10 @@
 //! Forks and the medium: what a fork copies, how the parent's pages come home, and children that no
 //! handler knows of.
 
-mod support {
-    pub(crate) mod child;
-}
-
 use pmem_core::source::Source;
+use pmem_test_support::child;
 use std::fs;
 use std::time::{Duration, Instant};
-use support::child;
 use vmem_engine::fork::{self, ForkMode};
 use vmem_engine::{Harden, Pool, PoolOptions};
 

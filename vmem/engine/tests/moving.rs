@@ -1,22 +1,19 @@
 //! Large blocks that grow and have no room behind them: mappings move in place of bytes. Content, space
 //! and isolation must not notice.
 
-#[path = "support/child.rs"]
-mod child;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod process;
 #[path = "support/random.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod random;
-#[path = "support/tmpfs.rs"]
-mod tmpfs;
 
 use pmem_core::source::{Source, SourceKind};
+use pmem_test_support::child;
+use pmem_test_support::tmpfs::SmallTmpfs;
 use random::Random;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tmpfs::SmallTmpfs;
 use vmem_engine::fork::{self, ForkMode};
 use vmem_engine::{Pool, PoolOptions, PurgePolicy};
 

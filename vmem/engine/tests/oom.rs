@@ -1,22 +1,19 @@
 //! No space and no memory: every failure shows as null (or as an error), nothing crashes, nothing is
 //! lost, and all is well again when there is room.
 
-#[path = "support/child.rs"]
-mod child;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod process;
 #[path = "support/random.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod random;
-#[path = "support/tmpfs.rs"]
-mod tmpfs;
 
 use pmem_core::errno::Errno;
 use pmem_core::source::Source;
+use pmem_test_support::child;
+use pmem_test_support::tmpfs::SmallTmpfs;
 use random::{Random, all_are};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tmpfs::SmallTmpfs;
 use vmem_engine::config::MIN_POOL_BYTES;
 use vmem_engine::fork::{self, ForkMode};
 use vmem_engine::{Pool, PoolOptions, PurgePolicy};

@@ -1,7 +1,5 @@
 //! Many pools: they come and go without a trace, and cost what they hold.
 
-#[path = "support/child.rs"]
-mod child;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod process;
@@ -11,6 +9,7 @@ mod random;
 
 use pmem_core::errno::Errno;
 use pmem_core::source::Source;
+use pmem_test_support::child;
 use random::Random;
 use std::ptr::NonNull;
 use std::sync::Barrier;

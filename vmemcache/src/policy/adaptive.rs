@@ -52,12 +52,13 @@ mod windowed;
 ///
 /// # Memory
 ///
-/// Per entry: 4 bytes in a queue, 1 of state, 4 for ghosts, besides the mark. The miniatures take about 30 KiB in all.
+/// Per entry: 4 bytes in a queue, 1 of state, 3 for ghosts, besides the mark. The miniatures take about 30 KiB in all.
 #[derive(Debug)]
 pub struct Adaptive {
     capacity: u64,
     /// The window's share of the capacity, in per cent.
     share: u32,
+    split: Split,
     queues: Windowed,
     shadows: Option<Box<Shadows>>,
 }
@@ -65,12 +66,9 @@ pub struct Adaptive {
 impl Adaptive {
     /// An empty one.
     pub fn new(capacity: u64) -> Self {
-        Self {
-            capacity,
-            share: shadows::SHARES[shadows::FIRST],
-            queues: Windowed::new(),
-            shadows: None,
-        }
+        let share = shadows::SHARES[shadows::FIRST];
+        let split = Split::new(capacity, share);
+        Self { capacity, share, split, queues: Windowed::new(), shadows: None }
     }
 
     /// The share of the window at present, in per cent.
@@ -78,12 +76,12 @@ impl Adaptive {
         self.share
     }
 
-    fn split(&self) -> Split {
-        Split::new(self.capacity, self.share)
-    }
-
     /// Makes the miniatures, or makes them anew when the number of entries has become another.
     fn fit_shadows(&mut self) {
+        // Often enough for something that happens when the number has changed by a quarter.
+        if self.shadows.is_some() && !self.queues.now().is_multiple_of(64) {
+            return;
+        }
         let used = self.queues.bytes();
         // Before the cache is full, so that they are filled with it. An eighth of it tells the usual size of an entry.
         if used < self.capacity / 8 {
@@ -102,6 +100,7 @@ impl Adaptive {
         let sampled = shadows.has(hash);
         if sampled && let Some(share) = shadows.request(hash) {
             self.share = share;
+            self.split = Split::new(self.capacity, share);
         }
         sampled
     }
@@ -133,8 +132,7 @@ impl Policy for Adaptive {
         let hash = spread(entries.hash(token));
         self.fit_shadows();
         let sampled = self.sample(hash);
-        let split = self.split();
-        self.queues.insert(token, hash, entries.bytes(token), &split);
+        self.queues.insert(token, hash, entries.bytes(token), &self.split);
         // Before there are miniatures, all that is known of their sample is that it will be part of this one.
         let flag = sampled || (self.shadows.is_none() && shadows::may_be_sampled(hash));
         self.queues.set_flag(token, flag);
@@ -155,8 +153,7 @@ impl Policy for Adaptive {
         entries: &E,
         accept: impl FnMut(Token) -> bool,
     ) -> Option<Token> {
-        let split = self.split();
-        self.queues.victim(entries, &split, accept)
+        self.queues.victim(entries, &self.split, accept)
     }
 
     fn remove<E: Entries>(&mut self, token: Token, entries: &E) -> bool {
@@ -169,6 +166,7 @@ impl Policy for Adaptive {
 
     fn set_capacity(&mut self, bytes: u64) {
         self.capacity = bytes;
+        self.split = Split::new(bytes, self.share);
     }
 
     fn len(&self) -> usize {

@@ -43,7 +43,7 @@ impl Policy for Clock {
             if mark.load(Relaxed) > 0 {
                 mark.store(0, Relaxed);
             } else if accept(oldest) {
-                self.ring.remove(oldest, bytes);
+                self.ring.pop(0, oldest, bytes);
                 return Some(oldest);
             } else {
                 mark.store(1, Relaxed);

@@ -36,7 +36,7 @@ impl Policy for Fifo {
             let oldest = self.order.front(0)?;
             let bytes = entries.bytes(oldest);
             if accept(oldest) {
-                self.order.remove(oldest, bytes);
+                self.order.pop(0, oldest, bytes);
                 return Some(oldest);
             }
             self.order.requeue(0, 0, oldest, bytes);

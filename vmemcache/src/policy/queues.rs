@@ -63,6 +63,7 @@ impl<const N: usize> Queues<N> {
     }
 
     /// In which queue the token is.
+    #[inline]
     pub(super) fn queue_of(&self, token: Token) -> Option<usize> {
         self.states.get(token.index() as usize)?.queue()
     }
@@ -78,6 +79,7 @@ impl<const N: usize> Queues<N> {
     }
 
     /// Lets in a token that is in no queue.
+    #[inline]
     pub(super) fn push(&mut self, queue: usize, token: Token, bytes: u64) {
         debug_assert_eq!(self.queue_of(token), None);
         let index = token.index() as usize;
@@ -95,11 +97,13 @@ impl<const N: usize> Queues<N> {
         self.queues[queue].bytes += bytes;
     }
 
+    #[inline]
     fn enqueue(&mut self, queue: usize, token: Token) {
         let generation = self.states[token.index() as usize].generation();
         self.queues[queue].ring.push(generation << TOKEN_BITS | token.index());
     }
 
+    #[inline]
     fn in_force(&self, queue: usize, slot: u32) -> Option<Token> {
         let token = Token(slot & ((1 << TOKEN_BITS) - 1));
         let state = self.states[token.index() as usize];
@@ -108,6 +112,7 @@ impl<const N: usize> Queues<N> {
     }
 
     /// The oldest entry of a queue.
+    #[inline]
     pub(super) fn front(&mut self, queue: usize) -> Option<Token> {
         loop {
             let slot = self.queues[queue].ring.front()?;
@@ -118,12 +123,14 @@ impl<const N: usize> Queues<N> {
         }
     }
 
+    #[inline]
     fn drop_front(&mut self, queue: usize) {
         self.queues[queue].ring.pop();
         self.queues[queue].popped += 1;
     }
 
     /// Moves the entry that [`front`](Self::front) has just returned to the end of a queue, the same one or another.
+    #[inline]
     pub(super) fn requeue(&mut self, from: usize, to: usize, front: Token, bytes: u64) {
         self.drop_front(from);
         if from != to {
@@ -135,6 +142,16 @@ impl<const N: usize> Queues<N> {
             self.queues[to].bytes += bytes;
         }
         self.enqueue(to, front);
+    }
+
+    /// Takes out the entry that [`front`](Self::front) has just returned.
+    #[inline]
+    pub(super) fn pop(&mut self, queue: usize, front: Token, bytes: u64) {
+        self.drop_front(queue);
+        let state = &mut self.states[front.index() as usize];
+        state.0 &= !(State::QUEUE | State::FLAG);
+        self.queues[queue].len -= 1;
+        self.queues[queue].bytes -= bytes;
     }
 
     /// Takes a token out of its queue, which is returned.

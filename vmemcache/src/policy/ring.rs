@@ -24,6 +24,7 @@ impl Ring {
         self.len
     }
 
+    #[inline]
     pub(super) fn push(&mut self, value: u32) {
         let end = self.start + self.len;
         if end == self.segments.len() * SEGMENT_SLOTS {
@@ -34,10 +35,12 @@ impl Ring {
         self.len += 1;
     }
 
+    #[inline]
     pub(super) fn front(&self) -> Option<u32> {
         (self.len > 0).then(|| self.segments[0][self.start])
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<u32> {
         let value = self.front()?;
         self.start += 1;

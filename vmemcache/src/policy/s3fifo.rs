@@ -75,7 +75,7 @@ impl Policy for S3Fifo {
                 mark.store(if queue == SMALL { 0 } else { count - 1 }, Relaxed);
                 self.queues.requeue(queue, if promoted { MAIN } else { queue }, front, bytes);
             } else if accept(front) {
-                self.queues.remove(front, bytes);
+                self.queues.pop(queue, front, bytes);
                 if queue == SMALL {
                     self.ghosts.tick();
                     self.ghosts.put(spread(entries.hash(front)));

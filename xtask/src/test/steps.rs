@@ -103,7 +103,17 @@ pub(crate) const STEPS: &[Step] = &[
         needs: &[For::Test, For::Machine],
         run: |runner, name| {
             // Optimized, with assertions: the machine is emulated.
-            let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "dax"];
+            let arguments = [
+                "test",
+                "--profile",
+                "e2e",
+                "-p",
+                "pmem-e2e",
+                "--test",
+                "dax",
+                "--test",
+                "durable",
+            ];
             must_count(cargo(runner, name, &arguments, &[])?)
         },
     },

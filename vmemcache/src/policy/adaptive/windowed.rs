@@ -94,8 +94,9 @@ impl Windowed {
         split: &Split,
         mut accept: impl FnMut(Token) -> bool,
     ) -> Option<Token> {
-        // Ghosts for as long as two turnovers: the admission test decides which of them count.
-        self.ghosts.fit(self.len(), |entries| (2 * entries, 2 * entries));
+        // For as long as two turnovers: the admission test decides which of them count. Few of those that are older than one
+        // and a half pass it, so that there are places for that many.
+        self.ghosts.fit(self.len(), |entries| (entries * 3 / 2, 2 * entries));
         let mut refused = [0; 2];
         loop {
             let window = refused[WINDOW] < self.queues.len(WINDOW);
@@ -119,7 +120,7 @@ impl Windowed {
                     (count - 1, MAIN)
                 }
             } else if accept(front) {
-                self.queues.remove(front, bytes);
+                self.queues.pop(queue, front, bytes);
                 if queue == WINDOW {
                     self.ghosts.put(spread(entries.hash(front)));
                 }

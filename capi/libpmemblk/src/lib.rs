@@ -1,0 +1,301 @@
+#![doc = include_str!("../README.md")]
+
+use capi_pools::ctl::{self, Query};
+use capi_pools::{memory, message, path::path, version};
+use core::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
+use core::ptr::{self, NonNull};
+use pmem_core::errno::Errno;
+use pmemblk::{Access, Error, Options, PmemBlk};
+use pool_format::{CreateOptions, OpenOptions};
+
+/// What a handle points to.
+type Pool = PmemBlk;
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = configure;
+
+extern "C" fn configure() {
+    ctl::configure("libpmemblk", "PMEMBLK_CONF", "PMEMBLK_CONF_FILE");
+}
+
+fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::default();
+    ctl::apply_to_open(&mut options);
+    options
+}
+
+fn create_options(mode: libc::mode_t) -> CreateOptions {
+    let mut options = CreateOptions { mode, ..CreateOptions::default() };
+    ctl::apply_to_create(&mut options);
+    options
+}
+
+fn fail(error: &Error) {
+    message::fail(error.errno(), error);
+}
+
+/// A handle, or NULL with errno. `open` may change errno, success does not.
+fn handle(open: impl FnOnce() -> Result<Pool, Error>) -> *mut Pool {
+    let before = Errno::last();
+    match open().map(memory::into_handle) {
+        Ok(Ok(handle)) => {
+            before.set();
+            handle.as_ptr()
+        }
+        Ok(Err(_)) => {
+            message::fail(Errno::ENOMEM, &Errno::ENOMEM);
+            ptr::null_mut()
+        }
+        Err(error) => {
+            fail(&error);
+            ptr::null_mut()
+        }
+    }
+}
+
+fn no_path<T>(value: T) -> T {
+    message::fail(Errno::EINVAL, &"invalid (NULL) path");
+    value
+}
+
+/// 0, or -1 with errno.
+fn status(pool: &Pool, block: c_longlong, result: Result<(), Error>) -> c_int {
+    let Err(error) = result else { return 0 };
+    match error.errno() {
+        Errno::EINVAL if block < 0 => message::fail(Errno::EINVAL, &"negative block number"),
+        Errno::EINVAL => {
+            let text = format_args!("lba out of range (nlba {})", pool.block_count());
+            message::fail(Errno::EINVAL, &text);
+        }
+        _ => fail(&error),
+    }
+    -1
+}
+
+/// Options for opening with a block size, 0 for any; `None` for one that no pool has.
+fn options_to_open(bsize: usize, open: OpenOptions) -> Option<Options> {
+    let options = Options::with(CreateOptions::default(), open);
+    match u32::try_from(bsize) {
+        Ok(0) => Some(options),
+        Ok(bsize) => Some(options.block_size(bsize)),
+        Err(_) => None,
+    }
+}
+
+fn bad_size<T>(bsize: usize, value: T) -> T {
+    message::fail(Errno::EINVAL, &format_args!("Invalid block size {bsize}"));
+    value
+}
+
+/// C: `PMEMblkpool *pmemblk_create(const char *path, size_t bsize, size_t poolsize, mode_t mode)`; NULL and errno on
+/// failure.
+///
+/// # Safety
+/// `path_` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_create(
+    path_: *const c_char,
+    bsize: usize,
+    poolsize: usize,
+    mode: libc::mode_t,
+) -> *mut Pool {
+    // SAFETY: the caller's contract.
+    let Some(path) = (unsafe { path(path_) }) else { return no_path(ptr::null_mut()) };
+    let Some(block_size) = u32::try_from(bsize).ok().filter(|&bsize| bsize != 0) else {
+        return bad_size(bsize, ptr::null_mut());
+    };
+    let options = Options::with(create_options(mode), OpenOptions::default());
+    handle(|| match poolsize {
+        0 => options.create_in(path, block_size),
+        size => options.create(path, block_size, size as u64),
+    })
+}
+
+/// C: `PMEMblkpool *pmemblk_open(const char *path, size_t bsize)`; NULL and errno on failure.
+///
+/// # Safety
+/// `path_` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_open(path_: *const c_char, bsize: usize) -> *mut Pool {
+    // SAFETY: the caller's contract.
+    let Some(path) = (unsafe { path(path_) }) else { return no_path(ptr::null_mut()) };
+    let Some(options) = options_to_open(bsize, open_options()) else {
+        return bad_size(bsize, ptr::null_mut());
+    };
+    handle(|| options.open(path))
+}
+
+/// C: `int pmemblk_check(const char *path, size_t bsize)`; 1 consistent, 0 not, -1 and errno when the pool cannot be
+/// opened.
+///
+/// # Safety
+/// `path_` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_check(path_: *const c_char, bsize: usize) -> c_int {
+    // SAFETY: the caller's contract.
+    let Some(path) = (unsafe { path(path_) }) else { return no_path(-1) };
+    let open = OpenOptions { access: Access::ReadOnly, ..open_options() };
+    let Some(options) = options_to_open(bsize, open) else { return bad_size(bsize, -1) };
+    match options.open(path).and_then(|pool| pool.is_consistent()) {
+        Ok(consistent) => consistent.into(),
+        Err(error) => {
+            fail(&error);
+            -1
+        }
+    }
+}
+
+/// C: `void pmemblk_close(PMEMblkpool *pbp)`.
+///
+/// # Safety
+/// `pbp` is NULL or an open pool, which is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_close(pbp: *mut Pool) {
+    if let Some(handle) = NonNull::new(pbp) {
+        // SAFETY: the caller's contract.
+        unsafe { memory::end_handle(handle) };
+    }
+}
+
+/// C: `size_t pmemblk_bsize(PMEMblkpool *pbp)`.
+///
+/// # Safety
+/// `pbp` is an open pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_bsize(pbp: *mut Pool) -> usize {
+    // SAFETY: the caller's contract.
+    unsafe { &*pbp }.block_size() as usize
+}
+
+/// C: `size_t pmemblk_nblock(PMEMblkpool *pbp)`.
+///
+/// # Safety
+/// `pbp` is an open pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_nblock(pbp: *mut Pool) -> usize {
+    // SAFETY: the caller's contract.
+    unsafe { &*pbp }.block_count() as usize
+}
+
+/// C: `int pmemblk_read(PMEMblkpool *pbp, void *buf, long long blockno)`; 0, or -1 and errno.
+///
+/// # Safety
+/// `pbp` is an open pool, `buf` writable for a block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_read(
+    pbp: *mut Pool,
+    buf: *mut c_void,
+    blockno: c_longlong,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    let pool = unsafe { &*pbp };
+    // SAFETY: the caller's contract. What is in the buffer is never looked at.
+    let buffer =
+        unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), pool.block_size() as usize) };
+    status(pool, blockno, pool.read(blockno as u64, buffer))
+}
+
+/// C: `int pmemblk_write(PMEMblkpool *pbp, const void *buf, long long blockno)`; 0, or -1 and errno.
+///
+/// # Safety
+/// `pbp` is an open pool, `buf` readable for a block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_write(
+    pbp: *mut Pool,
+    buf: *const c_void,
+    blockno: c_longlong,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    let pool = unsafe { &*pbp };
+    // SAFETY: the caller's contract.
+    let data = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), pool.block_size() as usize) };
+    status(pool, blockno, pool.write(blockno as u64, data))
+}
+
+/// C: `int pmemblk_set_zero(PMEMblkpool *pbp, long long blockno)`; 0, or -1 and errno.
+///
+/// # Safety
+/// `pbp` is an open pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_set_zero(pbp: *mut Pool, blockno: c_longlong) -> c_int {
+    // SAFETY: the caller's contract.
+    let pool = unsafe { &*pbp };
+    status(pool, blockno, pool.set_zero(blockno as u64))
+}
+
+/// C: `int pmemblk_set_error(PMEMblkpool *pbp, long long blockno)`; 0, or -1 and errno.
+///
+/// # Safety
+/// `pbp` is an open pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_set_error(pbp: *mut Pool, blockno: c_longlong) -> c_int {
+    // SAFETY: the caller's contract.
+    let pool = unsafe { &*pbp };
+    status(pool, blockno, pool.set_error(blockno as u64))
+}
+
+/// C: `const char *pmemblk_check_version(unsigned, unsigned)`; NULL when this library will do, else a text.
+#[unsafe(no_mangle)]
+pub extern "C" fn pmemblk_check_version(major: c_uint, minor: c_uint) -> *const c_char {
+    version::check("libpmemblk", major, minor)
+}
+
+/// C: `void pmemblk_set_funcs(...)`; where handles get their memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn pmemblk_set_funcs(
+    malloc_func: Option<memory::Malloc>,
+    free_func: Option<memory::Free>,
+    _realloc_func: Option<memory::Realloc>,
+    _strdup_func: Option<memory::Strdup>,
+) {
+    memory::set(malloc_func, free_func);
+}
+
+/// C: `const char *pmemblk_errormsg(void)`; the text of the calling thread's last error.
+#[unsafe(no_mangle)]
+pub extern "C" fn pmemblk_errormsg() -> *const c_char {
+    message::get()
+}
+
+/// C: `int pmemblk_ctl_get(pool, name, arg)`; 0, or -1 and errno.
+///
+/// # Safety
+/// `name` is NULL or a C string; `argument` is NULL or points to an int.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_ctl_get(
+    _pool: *mut Pool,
+    name: *const c_char,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe { ctl::query(Query::Get, name, argument) }
+}
+
+/// C: `int pmemblk_ctl_set(pool, name, arg)`; 0, or -1 and errno.
+///
+/// # Safety
+/// As for `pmemblk_ctl_get`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_ctl_set(
+    _pool: *mut Pool,
+    name: *const c_char,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe { ctl::query(Query::Set, name, argument) }
+}
+
+/// C: `int pmemblk_ctl_exec(pool, name, arg)`; -1 and errno: no entry can be executed.
+///
+/// # Safety
+/// As for `pmemblk_ctl_get`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pmemblk_ctl_exec(
+    _pool: *mut Pool,
+    name: *const c_char,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe { ctl::query(Query::Exec, name, argument) }
+}

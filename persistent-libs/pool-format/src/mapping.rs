@@ -1,0 +1,330 @@
+//! Replicas as contiguous ranges of addresses.
+
+use crate::{Error, HEADER_SIZE, Part, Result};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU64, Ordering};
+use pmem_core::errno::Errno;
+use pmem_core::persist::{CopyFlags, Cpu, PageSync, Persist};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+/// What sizes of pools are multiples of.
+pub(crate) const PAGE: u64 = 4096;
+const MIB_2: usize = 2 << 20;
+const GIB_1: usize = 1 << 30;
+
+/// How stores relate to the medium.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Sharing {
+    /// Stores reach the medium.
+    Shared,
+    /// Stores stay in this process.
+    Private,
+}
+
+/// A mapped range, and how stores to it become durable.
+///
+/// Offsets count from its beginning. All methods check that they stay inside.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+    memory: Memory,
+    owned: bool,
+}
+
+#[derive(Copy, Clone)]
+struct Memory(&'static dyn Persist);
+
+impl core::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?}", self.0.granularity())
+    }
+}
+
+// SAFETY: the mapping belongs to the value, and is read and written by raw pointers only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; who writes to which bytes is agreed on by its users.
+unsafe impl Sync for Mapping {}
+
+fn page_sync() -> &'static dyn Persist {
+    static MEMORY: PageSync = PageSync;
+    &MEMORY
+}
+
+/// `PMEM_IS_PMEM_FORCE`: 1 and 0 overrule what the system says.
+fn forced() -> Option<bool> {
+    let text = std::env::var("PMEM_IS_PMEM_FORCE").ok()?;
+    match text.trim().parse::<i64>() {
+        Ok(0) => Some(false),
+        Ok(1) => Some(true),
+        _ => None,
+    }
+}
+
+impl Mapping {
+    /// A range that something else maps, for tests and tools.
+    ///
+    /// # Safety
+    /// The range stays mapped, readable and writable, as long as the value lives.
+    #[must_use]
+    pub unsafe fn borrowed(base: NonNull<u8>, len: usize, memory: &'static dyn Persist) -> Mapping {
+        Mapping { base, len, memory: Memory(memory), owned: false }
+    }
+
+    /// Reserves addresses: a multiple of 2 MiB, of 1 GiB for large ranges.
+    fn reserve(len: usize, align: usize, path: &Path) -> Result<Mapping> {
+        let error = |errno| Error::system("mmap", path, errno);
+        let align = align.max(if len >= 2 * GIB_1 { GIB_1 } else { MIB_2 });
+        let whole = len.checked_add(align).ok_or_else(|| error(Errno::ENOMEM))?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let hint = ptr::without_provenance_mut(preferred_address());
+        // SAFETY: a fresh range; the address is a wish.
+        let start = unsafe { libc::mmap(hint, whole, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(error(Errno::last()));
+        }
+        let start = start.cast::<u8>();
+        let before = start.addr().next_multiple_of(align) - start.addr();
+        // SAFETY: both ends lie in the range just mapped, which has `align` bytes more than needed.
+        let base = unsafe {
+            let base = start.add(before);
+            if before > 0 {
+                libc::munmap(start.cast(), before);
+            }
+            if align > before {
+                libc::munmap(base.add(len).cast(), align - before);
+            }
+            NonNull::new_unchecked(base)
+        };
+        Ok(Mapping { base, len, memory: Memory(page_sync()), owned: true })
+    }
+
+    /// Maps a range of a part over `[at, at + len)`; tells whether stores are durable without the kernel.
+    fn place(&self, at: usize, part: &Part, from: u64, len: usize, how: Sharing) -> Result<bool> {
+        let fd = part.file().as_raw_fd();
+        let offset = libc::off_t::try_from(from)
+            .map_err(|_| Error::system("mmap", part.path(), Errno::EOVERFLOW))?;
+        let map = |flags| {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            // SAFETY: `[at, at + len)` lies in the reservation, whose content nobody relies on.
+            let address = unsafe {
+                let to = self.base.as_ptr().add(at).cast();
+                libc::mmap(to, len, protection, flags | libc::MAP_FIXED, fd, offset)
+            };
+            if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(()) }
+        };
+        let result = match how {
+            Sharing::Private if part.is_device() => Err(Errno::ENOTSUP),
+            Sharing::Private => map(libc::MAP_PRIVATE | libc::MAP_NORESERVE).map(|()| true),
+            Sharing::Shared => match map(libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC) {
+                Ok(()) => Ok(true),
+                Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
+                    map(libc::MAP_SHARED).map(|()| part.is_device())
+                }
+                Err(errno) => Err(errno),
+            },
+        };
+        result.map_err(|errno| Error::system("mmap", part.path(), errno))
+    }
+
+    /// Chooses how stores become durable.
+    fn decide(&mut self, direct: bool, how: Sharing) {
+        // Private stores never become durable: nothing to wait for.
+        let direct = how == Sharing::Private || forced().unwrap_or(direct);
+        self.memory = Memory(if direct { Cpu::get() } else { page_sync() });
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How stores become durable.
+    #[inline]
+    #[must_use]
+    pub fn memory(&self) -> &'static dyn Persist {
+        self.memory.0
+    }
+
+    /// The address of an offset. It may be the end.
+    ///
+    /// # Panics
+    /// When `[offset, offset + len)` does not lie inside.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, offset: u64, len: u64) -> *mut u8 {
+        let end = offset.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.len as u64), "outside of the mapping");
+        // SAFETY: inside of the mapping, by the assertion.
+        unsafe { self.base.as_ptr().add(offset as usize) }
+    }
+
+    /// Copies bytes out.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) {
+        let from = self.at(offset, bytes.len() as u64);
+        // SAFETY: both ranges are valid; whoever writes to the mapping does it elsewhere.
+        unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// Copies bytes in, and makes them durable.
+    ///
+    /// # Errors
+    /// Those of `msync`.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> core::result::Result<(), Errno> {
+        self.copy(offset, bytes, CopyFlags::NONE)
+    }
+
+    /// Copies bytes in; `flags` say whether to flush and wait.
+    ///
+    /// # Errors
+    /// Those of `msync`.
+    #[inline]
+    pub fn copy(
+        &self,
+        offset: u64,
+        bytes: &[u8],
+        flags: CopyFlags,
+    ) -> core::result::Result<(), Errno> {
+        let to = self.at(offset, bytes.len() as u64);
+        // SAFETY: both ranges are valid; the caller writes where nobody else does.
+        unsafe { self.memory().copy(to, bytes.as_ptr(), bytes.len(), flags) }
+    }
+
+    /// Sets bytes to zero, and makes them durable.
+    ///
+    /// # Errors
+    /// Those of `msync`.
+    pub fn zero(&self, offset: u64, len: u64) -> core::result::Result<(), Errno> {
+        let to = self.at(offset, len);
+        // SAFETY: valid; the caller writes where nobody else does.
+        unsafe { self.memory().set(to, 0, len as usize, CopyFlags::NONE) }
+    }
+
+    /// Loads an aligned word (native order).
+    #[inline]
+    #[must_use]
+    pub fn load(&self, offset: u64) -> u64 {
+        let word = self.at(offset, 8).cast::<u64>();
+        assert!(word.is_aligned(), "words are aligned");
+        // SAFETY: valid and aligned; words that change are accessed atomically.
+        unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Acquire)
+    }
+
+    /// Stores an aligned word (native order); not flushed.
+    #[inline]
+    pub fn store(&self, offset: u64, value: u64) {
+        let word = self.at(offset, 8).cast::<u64>();
+        assert!(word.is_aligned(), "words are aligned");
+        // SAFETY: as in `load`.
+        unsafe { self.memory().store_u64(word, value) };
+    }
+
+    /// Starts to make a range durable.
+    ///
+    /// # Errors
+    /// Those of `msync`.
+    #[inline]
+    pub fn flush(&self, offset: u64, len: u64) -> core::result::Result<(), Errno> {
+        let from = self.at(offset, len);
+        // SAFETY: mapped.
+        unsafe { self.memory().flush(from, len as usize) }
+    }
+
+    /// Waits for what this thread flushed.
+    #[inline]
+    pub fn drain(&self) {
+        self.memory().drain();
+    }
+
+    /// Makes a range durable.
+    ///
+    /// # Errors
+    /// Those of `msync`.
+    #[inline]
+    pub fn persist(&self, offset: u64, len: u64) -> core::result::Result<(), Errno> {
+        let from = self.at(offset, len);
+        // SAFETY: mapped.
+        unsafe { self.memory().persist(from, len as usize) }
+    }
+
+    /// Makes a range durable down to the medium.
+    ///
+    /// # Errors
+    /// Those of `msync`.
+    pub fn deep_persist(&self, offset: u64, len: u64) -> core::result::Result<(), Errno> {
+        let from = self.at(offset, len);
+        // SAFETY: mapped.
+        unsafe { self.memory().deep_persist(from, len as usize) }
+    }
+
+    /// Touches every page, so that later accesses do not fault.
+    pub fn prefault(&self) {
+        const MADV_POPULATE_WRITE: i32 = 23;
+        // SAFETY: no content changes. It is an optimisation: what fails here shows later.
+        unsafe {
+            libc::madvise(self.base.as_ptr().cast(), self.len, MADV_POPULATE_WRITE);
+        }
+    }
+}
+
+impl AsRef<Mapping> for Mapping {
+    fn as_ref(&self) -> &Mapping {
+        self
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.owned {
+            // SAFETY: ours, and nobody uses it any more.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+        }
+    }
+}
+
+/// `PMEM_MMAP_HINT`, or 0.
+fn preferred_address() -> usize {
+    let hint = std::env::var_os("PMEM_MMAP_HINT");
+    let hint = hint.and_then(|hint| pmem_core::source::parse_hint(hint.as_encoded_bytes()));
+    hint.unwrap_or(0).next_multiple_of(MIB_2)
+}
+
+/// Maps the parts of a replica in a row; `headers`: each has one, and only that of the first is mapped. `reserve`:
+/// at least so many bytes of addresses.
+pub(crate) fn map_replica(parts: &[Part], headers: bool, how: Sharing) -> Result<Mapping> {
+    let path = parts[0].path();
+    let hidden = |index: usize| if headers && index > 0 { HEADER_SIZE as u64 } else { 0 };
+    let total = parts
+        .iter()
+        .enumerate()
+        .try_fold(0u64, |sum, (index, part)| sum.checked_add(part.mapped_size() - hidden(index)));
+    let total = total.and_then(|total| usize::try_from(total).ok());
+    let total = total.ok_or_else(|| Error::system("mmap", path, Errno::ENOMEM))?;
+    let align = parts.iter().map(Part::align).max().unwrap_or(PAGE);
+    let mut mapping = Mapping::reserve(total, align as usize, path)?;
+    let (mut at, mut direct) = (0, true);
+    for (index, part) in parts.iter().enumerate() {
+        let len = (part.mapped_size() - hidden(index)) as usize;
+        direct &= mapping.place(at, part, hidden(index), len, how)?;
+        at += len;
+    }
+    mapping.decide(direct, how);
+    Ok(mapping)
+}
+
+/// Maps the beginning of a part, where its header is.
+pub(crate) fn map_start(part: &Part) -> Result<Mapping> {
+    let len = part.align().max(HEADER_SIZE as u64) as usize;
+    let mut mapping = Mapping::reserve(len, part.align() as usize, part.path())?;
+    let direct = mapping.place(0, part, 0, len, Sharing::Shared)?;
+    mapping.decide(direct, Sharing::Shared);
+    Ok(mapping)
+}
