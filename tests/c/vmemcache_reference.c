@@ -77,6 +77,7 @@ CASE(row_3_sixteen_combinations)
         CHECK(nonzero_at(buffer + table[i].wanted, sizeof buffer - table[i].wanted) < 0);
     }
     CHECK_OK(vmemcache_evict(cache, NULL, 0));
+    vmemcache_delete(cache);
 }
 
 /* 4. Ten entries with long keys. */
@@ -142,6 +143,7 @@ CASE(row_4_eviction_by_recency)
     CHECK_STAT(cache, MISS, 2);
     CHECK_STAT(cache, EVICT, 10);
     CHECK_EMPTY(cache);
+    vmemcache_delete(cache);
 }
 
 /* 5. Nothing leaks, with short and long keys. */
@@ -264,6 +266,7 @@ CASE(row_7_puts_inside_of_on_evict)
     vmemcache_callback_on_evict(cache, NULL, NULL);
     evict_all(cache);
     CHECK_EMPTY(cache);
+    vmemcache_delete(cache);
 }
 
 CASE(row_7_five_hundred_deep)
@@ -278,6 +281,7 @@ CASE(row_7_five_hundred_deep)
     vmemcache_callback_on_evict(cache, NULL, NULL);
     evict_all(cache);
     CHECK_EMPTY(cache);
+    vmemcache_delete(cache);
 }
 
 /* 8. Victims are whole. */
@@ -323,6 +327,7 @@ CASE(row_8_integrity)
     CHECK_STAT(cache, EVICT, number);
     CHECK_STAT(cache, HIT, 2 * number);
     CHECK_EMPTY(cache);
+    vmemcache_delete(cache);
 }
 
 /* 9 c, in one thread: the first eviction is of one entry, the oldest of all. */
@@ -367,6 +372,7 @@ CASE(row_10_utilization)
             FAIL("only %.3f of the pool are in use after %zu evictions", share, evicted.count);
     }
     say("least share of the pool: %.3f\n", least);
+    vmemcache_delete(cache);
 }
 
 /* 12. Two caches, the colder ten times as large. */
@@ -449,4 +455,5 @@ CASE(row_13_example)
     CHECK_EQ(vmemcache_get(cache, "tea", 3, buffer, sizeof buffer, 0, &size), 6);
     CHECK(strcmp(buffer, "brown") == 0);
     CHECK_EQ(vmemcache_exists(cache, "tea", 3, NULL), 1);
+    vmemcache_delete(cache);
 }

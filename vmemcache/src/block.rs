@@ -17,6 +17,7 @@
 //! Words in brackets are there when the flag is set (`links`: when there is room). The check word belongs to caches that
 //! survive restarts. The length of an entry that is not chained follows from its header.
 
+use crate::fetch;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -289,6 +290,18 @@ pub(crate) struct Pieces {
     len: u64,
     left: u64,
     next: Loc,
+}
+
+impl Pieces {
+    /// Fetches some bytes of the first piece.
+    #[inline]
+    pub(crate) fn fetch(&self, offset: usize, len: usize) {
+        if let Some(left) = (self.len as usize).checked_sub(offset) {
+            // SAFETY: only the address is used.
+            let start = unsafe { self.units.at(self.loc, self.start) };
+            fetch::for_reading(start.wrapping_add(offset), len.min(left));
+        }
+    }
 }
 
 impl Iterator for Pieces {

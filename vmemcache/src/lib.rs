@@ -8,6 +8,7 @@ mod check;
 mod clock;
 mod error;
 mod events;
+mod fetch;
 mod flight;
 mod heap;
 mod index;

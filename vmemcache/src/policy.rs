@@ -142,6 +142,12 @@ pub trait Policy {
         accept: impl FnMut(Token) -> bool,
     ) -> Option<Token>;
 
+    /// The entry that [`victim`](Self::victim) is likely to offer first, so that it can be fetched ahead; none if that is not
+    /// known at once.
+    fn next_victim(&self) -> Option<Token> {
+        None
+    }
+
     /// Stops tracking an entry that is deleted, expired or otherwise gone. False if it was not tracked.
     fn remove<E: Entries>(&mut self, token: Token, entries: &E) -> bool;
 
@@ -283,6 +289,10 @@ impl Policy for AnyPolicy {
         accept: impl FnMut(Token) -> bool,
     ) -> Option<Token> {
         each!(self, policy => policy.victim(entries, accept))
+    }
+
+    fn next_victim(&self) -> Option<Token> {
+        each!(self, policy => policy.next_victim())
     }
 
     fn remove<E: Entries>(&mut self, token: Token, entries: &E) -> bool {

@@ -86,3 +86,42 @@ unsafe impl GlobalAlloc for Plain {
         new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_aligned_zeroed_and_moved_as_asked() {
+        for align in [1, 8, 16, 32, 64, 128, 4096] {
+            for size in [1, 15, 16, 100, 5000] {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                // SAFETY: the size is not 0, and blocks go back with their layouts.
+                unsafe {
+                    let block = PLAIN.alloc_zeroed(layout);
+                    assert!(!block.is_null() && block.addr().is_multiple_of(align));
+                    let bytes = std::slice::from_raw_parts_mut(block, size);
+                    assert!(bytes.iter().all(|byte| *byte == 0));
+                    bytes.fill(7);
+                    for new_size in [2 * size, size.div_ceil(2)] {
+                        let other = PLAIN.alloc(layout);
+                        other.copy_from_nonoverlapping(block, size);
+                        let moved = PLAIN.realloc(other, layout, new_size);
+                        assert!(!moved.is_null() && moved.addr().is_multiple_of(align));
+                        let bytes = std::slice::from_raw_parts(moved, size.min(new_size));
+                        assert!(bytes.iter().all(|byte| *byte == 7));
+                        PLAIN.dealloc(moved, Layout::from_size_align(new_size, align).unwrap());
+                    }
+                    PLAIN.dealloc(block, layout);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_no_memory_holds_give_null() {
+        let layout = Layout::from_size_align(isize::MAX as usize - 4096, 4096).unwrap();
+        // SAFETY: the size is not 0.
+        assert!(unsafe { PLAIN.alloc(layout) }.is_null());
+    }
+}

@@ -5,6 +5,9 @@ use crate::protect;
 use crate::read::copy_pieces;
 use std::sync::atomic::Ordering::Release;
 
+/// More is fetched by the copying itself, in time.
+const MOST_FETCHED: usize = 1024;
+
 impl Cache {
     /// As [`read`](Self::read), to memory that need not have a value yet.
     ///
@@ -31,13 +34,14 @@ impl Cache {
                 cell.store(0, Release);
                 self.expire(place, found);
             } else {
-                // SAFETY: protected by the cell; the room is the caller's word.
-                let copied = unsafe {
-                    let pieces = place.shard.units.pieces(found.loc, found.header);
-                    copy_pieces(pieces, buffer, room, offset)
-                };
-                cell.store(0, Release);
+                // SAFETY: protected by the cell.
+                let pieces = unsafe { place.shard.units.pieces(found.loc, found.header) };
+                // The value comes while the policy is told, which may have to wait for a lock.
+                pieces.fetch(offset, room.min(MOST_FETCHED));
                 place.shard.hit(place.space, found);
+                // SAFETY: as above; the room is the caller's word.
+                let copied = unsafe { copy_pieces(pieces, buffer, room, offset) };
+                cell.store(0, Release);
                 self.counters.hit(Some(block));
                 return Some(Copied { copied, size: found.header.value_len() as usize });
             }

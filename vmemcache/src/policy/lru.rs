@@ -71,6 +71,10 @@ impl Policy for Lru {
         None
     }
 
+    fn next_victim(&self) -> Option<Token> {
+        self.order.oldest(0)
+    }
+
     fn remove<E: Entries>(&mut self, token: Token, _entries: &E) -> bool {
         self.order.remove(token).is_some()
     }

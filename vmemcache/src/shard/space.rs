@@ -4,9 +4,11 @@ use super::{Leaving, Shard, State, View};
 use crate::block::{Header, Loc, Units, WORD, chain_word};
 use crate::check::{CHECK_WORD, Check};
 use crate::events::Cause;
+use crate::fetch;
 use crate::policy::Policy;
 use crate::protect::{self, Fences, Protection};
 use std::hash::{BuildHasher, Hasher};
+use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Pieces of a value, when there are enough free bytes but not in a row.
@@ -147,6 +149,21 @@ impl Shard {
                 Evicted::Nothing if self.reclaim(state) => {}
                 Evicted::Nothing => return self.last_resort(state, header),
             }
+        }
+    }
+
+    /// Fetches what the next put of `units` is going to overwrite, if somebody has to leave for it. Its cache misses then pass
+    /// while the caller does something else.
+    pub(super) fn fetch_ahead(&self, state: &State, space: usize, units: u64) {
+        const MOST_BYTES: u64 = 2048;
+        if self.rules.reserve > 0 || u64::from(state.heap.free_units()) >= units {
+            return;
+        }
+        let victim = state.spaces[space].policy.as_ref().and_then(Policy::next_victim);
+        if let Some(loc) = victim.and_then(|token| self.spaces[space].slab.get(token.index()).loc())
+        {
+            let len = self.units.bytes(units as u32).min(MOST_BYTES);
+            fetch::for_writing(ptr::without_provenance(self.address(loc)), len as usize);
         }
     }
 

@@ -61,7 +61,8 @@ impl Shard {
     /// Makes one attempt to put.
     pub(crate) fn put<'s>(&'s self, request: &Request<'_>) -> Stored<'s> {
         let mut state = self.lock();
-        if let Some(answer) = self.refusal(request) {
+        let mut absent = false;
+        if let Some(answer) = self.refusal(request, &mut absent) {
             return answer;
         }
         let header = Header::entry(
@@ -85,7 +86,9 @@ impl Shard {
             self.write(draft, request);
             state = self.lock();
             state.drafts -= 1;
-            let refusal = (request.mode == Mode::IfAbsent).then(|| self.refusal(request)).flatten();
+            let refusal = (request.mode == Mode::IfAbsent)
+                .then(|| self.refusal(request, &mut absent))
+                .flatten();
             let no_slot =
                 !self.spaces[request.space].slab.has_room(&state.spaces[request.space].slab);
             if refusal.is_some() || no_slot {
@@ -93,15 +96,16 @@ impl Shard {
                 return refusal.unwrap_or(Stored::Wait);
             }
         }
-        self.publish(state, draft, request)
+        self.publish(state, draft, request, absent)
     }
 
-    /// What the mode says about the entry that is there or not.
-    fn refusal<'s>(&'s self, request: &Request<'_>) -> Option<Stored<'s>> {
+    /// What the mode says about the entry that is there or not. Notes when it is known that there is none.
+    fn refusal<'s>(&'s self, request: &Request<'_>, absent: &mut bool) -> Option<Stored<'s>> {
         if request.mode == Mode::Always {
             return None;
         }
         let found = self.find_locked(request.space, request.key, request.bytes);
+        *absent = found.is_none();
         match (request.mode, found) {
             (Mode::Always, _) | (Mode::IfAbsent, None) => None,
             (Mode::IfPresent, None) => Some(Stored::Missing),
@@ -148,6 +152,7 @@ impl Shard {
         mut state: MutexGuard<'_, State>,
         draft: Draft,
         request: &Request<'_>,
+        absent: bool,
     ) -> Stored<'s> {
         let Draft { loc, header } = draft;
         let space = request.space;
@@ -159,10 +164,11 @@ impl Shard {
         };
         state.counts.chained += u64::from(header.is_chained());
         // Making room may have removed what was there before.
-        if let Some(old) = self.find_locked(space, request.key, request.bytes) {
+        if !absent && let Some(old) = self.find_locked(space, request.key, request.bytes) {
             return self.swap(&mut state, space, old, loc, units, request);
         }
         self.insert(&mut state, request, loc, units, request.value.len() as u64);
+        self.fetch_ahead(&state, space, units);
         Stored::Inserted
     }
 
