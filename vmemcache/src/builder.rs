@@ -8,7 +8,7 @@ use crate::events::Listener;
 use crate::heap::Heap;
 use crate::policy::{AnyPolicy, Kind, Policy};
 use crate::protect::Fences;
-use crate::restart::{HEAD, Superblock};
+use crate::restart::{HEAD, MAX_NAME, Names, Superblock};
 use crate::shard::{KeyHash, Parts, Rules, Shard};
 use crate::slab::MAX_LOC;
 use pmem_core::errno::Errno;
@@ -34,6 +34,19 @@ const USUAL_SHARD: usize = 64 << 20;
 /// What a shard keeps free for reclaiming in batches: at most so many bytes, and one part in so many.
 const RESERVE_BYTES: u64 = 1 << 20;
 const RESERVE_PART: u32 = 256;
+
+/// The smallest quota of a namespace in each shard, in bytes.
+pub const MIN_QUOTA: usize = 4 << 10;
+
+/// What the entries of a namespace may take of the pool: keys, values, headers and rounding.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Quota {
+    /// So many bytes.
+    Bytes(usize),
+    /// A part of the pool, above 0 and up to 1.
+    Share(f64),
+}
 
 /// What leaves when space is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +89,7 @@ pub struct Builder {
     contiguous: bool,
     exact_space: Option<bool>,
     empty_keys: bool,
+    namespaces: Vec<(Box<str>, Quota)>,
     listener: Option<Arc<dyn Listener>>,
 }
 
@@ -90,6 +104,7 @@ impl Default for Builder {
             contiguous: false,
             exact_space: None,
             empty_keys: false,
+            namespaces: Vec::new(),
             listener: None,
         }
     }
@@ -161,6 +176,34 @@ impl Builder {
     /// Whether a key may have no bytes. Default: no; most such keys are mistakes.
     pub fn empty_keys(mut self, allowed: bool) -> Builder {
         self.empty_keys = allowed;
+        self
+    }
+
+    /// Adds a namespace: keys of its own, an order of replacement of its own, and a quota, which each shard has an equal part of.
+    /// See [`Cache::namespace`].
+    ///
+    /// An entry that does not fit the quota makes older ones of the same namespace leave
+    /// ([`Cause::Quota`](crate::Cause::Quota)). The namespace without a name has what the quotas leave, and may also
+    /// use what the others do not use: it gives that back when they need it.
+    ///
+    /// In a [`warm_file`](Self::warm_file) entries keep their namespace. Those of namespaces that are not there when it is opened,
+    /// or beyond a quota that is smaller now, are lost.
+    ///
+    /// # Examples
+    /// ```
+    /// use vmemcache::{Cache, Quota};
+    /// let cache = Cache::builder()
+    ///     .size(4 << 20)
+    ///     .namespace("pages", Quota::Share(0.5))
+    ///     .namespace("users", Quota::Bytes(256 << 10))
+    ///     .anonymous()?;
+    /// let pages = cache.namespace("pages").unwrap();
+    /// pages.put(b"/", b"<html>")?;
+    /// assert!(pages.contains(b"/") && !cache.contains(b"/"));
+    /// # Ok::<(), vmemcache::Error>(())
+    /// ```
+    pub fn namespace(mut self, name: &str, quota: Quota) -> Builder {
+        self.namespaces.push((name.into(), quota));
         self
     }
 
@@ -288,7 +331,7 @@ impl Builder {
 
     /// Makes a cache on a file that outlives it: entries that were complete when the process ended, however it ended, are there
     /// when the file is opened again. An existing file keeps its size, number of shards and extent size; other settings
-    /// may change. The order of replacement starts anew.
+    /// may change. The order of replacement starts anew. For namespaces see [`namespace`](Self::namespace).
     ///
     /// Keys and values have checksums, which are looked at when an entry is first read after a restart. After a loss of
     /// power, entries may be missing, and entries that were removed shortly before may be there again;
@@ -311,6 +354,9 @@ impl Builder {
         (&file).take(HEAD as u64).read_to_end(&mut start).map_err(system)?;
         let file_len = file.metadata().map_err(system)?.len();
         let found = Superblock::from_bytes(&start, file_len, path)?;
+        let mut names = if found.is_some() { Names::from_bytes(&start) } else { Names::default() };
+        let known = names.len();
+        self.number(&mut names)?;
         let named = |size| {
             Source::named_file(&c_path, size, OpenMode::Existing)
                 .map_err(|cause| Error::place(Some(path), cause))
@@ -329,7 +375,9 @@ impl Builder {
                 salt: shape.salt,
             };
             let base = source.base();
-            let cache = self.assemble(source, shape, Some(file), false, Some(path))?;
+            let cache = self.assemble(source, shape, Some(file), false, Some(&names))?;
+            // SAFETY: the first page is committed, and no heap's.
+            unsafe { write_names(base, &names) };
             // Last, so that a crash before leaves a file that was never used.
             let bytes = block.to_bytes();
             // SAFETY: the first page is committed, and no heap's.
@@ -353,7 +401,18 @@ impl Builder {
         if stride < MIN_SHARD / 2 || stride >> shape.shift > MAX_LOC as usize {
             return Err(Error::Format { path: path.to_owned(), what: "its first page is damaged" });
         }
-        self.assemble(source, shape, Some(file), true, Some(path))
+        let base = source.base();
+        let cache = self.assemble(source, shape, Some(file), true, Some(&names))?;
+        if names.len() > known {
+            // SAFETY: the first page is committed, and no heap's.
+            unsafe { write_names(base, &names) };
+            // Before any entry has such a number.
+            cache.sync().map_err(|error| {
+                let errno = Errno(error.raw_os_error().unwrap_or(Errno::EIO.0));
+                Error::place(Some(path), Cause::new("fsync", errno))
+            })?;
+        }
+        Ok(cache)
     }
 
     /// How a pool of this size is divided, by the settings.
@@ -377,13 +436,66 @@ impl Builder {
         Shape { len, head, shards, shift, extent, salt: u64::from_le_bytes(salt), exact_space }
     }
 
+    /// The share of each namespace in the units of each shard; the first one has no name and gets what is left.
+    fn quotas(
+        &self,
+        units: Units,
+        total: u32,
+        reserve: u32,
+        shape: Shape,
+    ) -> Result<Vec<u64>, Error> {
+        let mut quotas = vec![0];
+        let total = u64::from(total);
+        for (at, (name, quota)) in self.namespaces.iter().enumerate() {
+            let wrong = |what| Err(Error::Namespace { name: name.to_string(), what });
+            if name.is_empty() {
+                return wrong("the one without a name is always there; give a name");
+            }
+            if self.namespaces[..at].iter().any(|(other, _)| other == name) {
+                return wrong("it was added twice; add it once");
+            }
+            let quota = match *quota {
+                Quota::Bytes(bytes) => (bytes / shape.shards / units.unit()) as u64,
+                Quota::Share(share) if share > 0.0 && share <= 1.0 => (total as f64 * share) as u64,
+                Quota::Share(_) => return wrong("its share is not above 0 and up to 1"),
+            };
+            if quota < units.round_up(MIN_QUOTA as u64).max(u64::from(shape.extent)) {
+                return wrong(
+                    "its quota is too small; give 4 KiB and an extent for each shard at least",
+                );
+            }
+            if quotas.iter().sum::<u64>().saturating_add(quota) > total {
+                return wrong("with its quota they are larger than the cache; make quotas smaller");
+            }
+            quotas.push(quota);
+        }
+        let named: u64 = quotas.iter().sum();
+        // Alone it has all, as the reserve is nobody's.
+        let reserve = if named == 0 { 0 } else { u64::from(reserve) };
+        quotas[0] = total.saturating_sub(named + reserve);
+        Ok(quotas)
+    }
+
+    /// Numbers the namespaces for a file that knows some names already.
+    fn number(&self, names: &mut Names) -> Result<(), Error> {
+        for (name, _) in &self.namespaces {
+            let wrong = |what| Error::Namespace { name: name.to_string(), what };
+            if name.len() > MAX_NAME {
+                return Err(wrong("its name is too long; names in a file have up to 255 bytes"));
+            }
+            let full = "the file has no room for further names; name another file";
+            names.add(name).ok_or_else(|| wrong(full))?;
+        }
+        Ok(())
+    }
+
     fn assemble(
         &self,
         source: Source,
         shape: Shape,
         file: Option<File>,
         existing: bool,
-        path: Option<&Path>,
+        names: Option<&Names>,
     ) -> Result<Cache, Error> {
         if valgrind::is_running() {
             valgrind::ignore_races(source.base().as_ptr(), source.len());
@@ -393,7 +505,7 @@ impl Builder {
         let stride = (shape.len - shape.head) / shape.shards / 64 * 64;
         let mut shards = Vec::with_capacity(shape.shards);
         for at in 0..shape.shards {
-            let checked = path.is_some();
+            let checked = names.is_some();
             // SAFETY: inside the source.
             let start = unsafe { source.base().add(shape.head + at * stride) };
             let units = Units::new(start, shape.shift, checked);
@@ -410,6 +522,13 @@ impl Builder {
             } else {
                 (total / RESERVE_PART).min(units.round_up(RESERVE_BYTES) as u32).max(1)
             };
+            let quotas = self.quotas(units, total, reserve, shape)?;
+            let all = std::iter::once("").chain(self.namespaces.iter().map(|(name, _)| &**name));
+            let numbered = all.map(|name| Some((name, names?.number(name)?)));
+            let checks = numbered.map(|numbered| {
+                numbered.map(|(name, number)| Check::new(shape.salt, at as u32, name, number))
+            });
+            let spaces = quotas.into_iter().zip(checks).collect();
             let shard = Shard::new(Parts {
                 units,
                 heap,
@@ -419,22 +538,37 @@ impl Builder {
                     least: least.min(u64::from(total)) as u32,
                     contiguous: self.contiguous,
                     reserve,
-                    check: checked.then(|| Check::new(shape.salt, at as u32)),
                     hash: hash.clone(),
                 },
                 policy: match self.replacement {
                     Replacement::None => None,
                     Replacement::Policy(kind) => Some(kind),
                 },
-                quotas: vec![u64::from(total)],
+                spaces,
             })?;
-            if existing {
-                shard.rebuild();
+            if let (true, Some(names)) = (existing, names) {
+                let mut numbered = vec![None; 1 + names.len()];
+                numbered[0] = Some(0);
+                for (space, (name, _)) in self.namespaces.iter().enumerate() {
+                    if let Some(number) = names.number(name) {
+                        numbered[usize::from(number)] = Some(space + 1);
+                    }
+                }
+                shard.rebuild(&numbered);
             }
             shards.push(shard);
         }
-        Cache::new(source, shards, hash, self.empty_keys, self.listener.clone(), file)
+        let names = self.namespaces.iter().map(|(name, _)| name.clone());
+        Cache::new(source, shards, hash, self.empty_keys, names, self.listener.clone(), file)
     }
+}
+
+/// # Safety
+/// At `base` is the first page of a file, and nobody else uses it.
+unsafe fn write_names(base: NonNull<u8>, names: &Names) {
+    let (at, bytes) = names.to_bytes();
+    // SAFETY: they end inside the page, see `Names::add`.
+    unsafe { base.as_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
 }
 
 /// How a pool is divided.

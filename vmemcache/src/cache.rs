@@ -2,6 +2,7 @@
 
 mod compute;
 mod many;
+mod namespace;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -13,15 +14,16 @@ use crate::error::Error;
 use crate::events::{Cause, Listener};
 use crate::flight::Flights;
 use crate::index::Key32;
-use crate::policy::Policy;
 use crate::protect;
 use crate::read::Value;
-use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, Stored};
+use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, SpaceState, Stored};
 use crate::slab::{EXPIRES, Slab};
 use crate::stats::{Counters, Stats};
 pub use many::Entries;
+pub use namespace::Namespace;
 use pmem_core::source::Source;
 use pmem_core::sync::Backoff;
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -39,6 +41,8 @@ pub struct Cache {
     empty_keys: bool,
     counters: Counters,
     flights: Flights,
+    /// What belongs to the namespaces with names: space 1 and so on.
+    named: Vec<Named>,
     listens: AtomicBool,
     listener: RwLock<Option<Hidden>>,
     source: Source,
@@ -51,6 +55,14 @@ impl Drop for Cache {
         // Nobody is left to tell of a failure; what is not written is found to be incomplete.
         let _ = self.sync();
     }
+}
+
+/// A namespace with a name.
+#[derive(Debug)]
+struct Named {
+    name: Box<str>,
+    counters: Counters,
+    flights: Flights,
 }
 
 /// A listener, which cannot be printed.
@@ -104,10 +116,15 @@ impl Cache {
         shards: Vec<Shard>,
         hash: KeyHash,
         empty_keys: bool,
+        names: impl Iterator<Item = Box<str>>,
         listener: Option<Arc<dyn Listener>>,
         file: Option<std::fs::File>,
     ) -> Result<Cache, Error> {
+        let named = names.map(|name| {
+            Ok(Named { name, counters: Counters::new()?, flights: Flights::default() })
+        });
         Ok(Cache {
+            named: named.collect::<Result<_, Error>>()?,
             source,
             file,
             shards,
@@ -135,10 +152,7 @@ impl Cache {
     /// # Errors
     /// [`Error::Key`], [`Error::ValueTooLarge`], [`Error::Full`].
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Put, Error> {
-        match self.store(key, value, Mode::Always, None)? {
-            Answer::Inserted => Ok(Put::Inserted),
-            _ => Ok(Put::Replaced),
-        }
+        self.put_in(0, key, value, None)
     }
 
     /// As [`put`](Self::put); after `ttl` the entry is as good as gone.
@@ -146,10 +160,7 @@ impl Cache {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_with_ttl(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<Put, Error> {
-        match self.store(key, value, Mode::Always, Some(ttl))? {
-            Answer::Inserted => Ok(Put::Inserted),
-            _ => Ok(Put::Replaced),
-        }
+        self.put_in(0, key, value, Some(ttl))
     }
 
     /// Stores a value unless the key has one. Whether it did. Nothing is evicted for a key that is there.
@@ -157,10 +168,7 @@ impl Cache {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_if_absent(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
-        Ok(matches!(
-            self.store(key, value, Mode::IfAbsent, None)?,
-            Answer::Inserted | Answer::Replaced
-        ))
+        self.put_if(0, key, value, Mode::IfAbsent)
     }
 
     /// Stores a value if the key has one already. Whether it did.
@@ -168,30 +176,54 @@ impl Cache {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn replace(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
-        Ok(matches!(
-            self.store(key, value, Mode::IfPresent, None)?,
-            Answer::Inserted | Answer::Replaced
-        ))
+        self.put_if(0, key, value, Mode::IfPresent)
     }
 
     /// The longest value that a key of this length can have.
     pub fn max_value_len(&self, key_len: usize) -> u64 {
+        self.max_value_len_in(0, key_len)
+    }
+
+    fn max_value_len_in(&self, space: usize, key_len: usize) -> u64 {
         let shard = &self.shards[0];
         let state = shard.lock();
         // With a time of expiry.
         let layout = shard.units.layout(Header::entry(0, 0, false, true));
         let header = (layout.key + key_len) as u64;
-        shard.units.bytes(state.heap.total_units()).saturating_sub(header).min(MAX_VALUE)
+        let total = u64::from(state.heap.total_units());
+        let most = if space == 0 { total } else { total.min(state.spaces[space].quota) };
+        shard.units.bytes(most as u32).saturating_sub(header).min(MAX_VALUE)
+    }
+
+    #[inline]
+    fn put_in(
+        &self,
+        space: usize,
+        key: &[u8],
+        value: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<Put, Error> {
+        match self.store(space, key, value, Mode::Always, ttl)? {
+            Answer::Inserted => Ok(Put::Inserted),
+            _ => Ok(Put::Replaced),
+        }
+    }
+
+    #[inline]
+    fn put_if(&self, space: usize, key: &[u8], value: &[u8], mode: Mode) -> Result<bool, Error> {
+        let answer = self.store(space, key, value, mode, None)?;
+        Ok(matches!(answer, Answer::Inserted | Answer::Replaced))
     }
 
     fn store(
         &self,
+        space: usize,
         key: &[u8],
         value: &[u8],
         mode: Mode,
         ttl: Option<Duration>,
     ) -> Result<Answer, Error> {
-        let place = self.place(key)?;
+        let place = self.place(space, key)?;
         let expires = ttl
             .map(|ttl| now_ms().saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
         let mut request = Request {
@@ -210,7 +242,7 @@ impl Cache {
                 Stored::Inserted => return Ok(Answer::Inserted),
                 Stored::Replaced(old) => {
                     if let Some(old) = old {
-                        self.tell_value(&old, Cause::Replaced);
+                        self.tell_value(space, &old, Cause::Replaced);
                         drop(old);
                         place.shard.told();
                     }
@@ -228,18 +260,18 @@ impl Cache {
                 Stored::Guarded => {
                     let since = *guarded_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > PATIENCE {
-                        return Err(self.full(key, value));
+                        return Err(self.full(space, key, value));
                     }
                     backoff.snooze();
                 }
-                Stored::Full => return Err(self.full(key, value)),
+                Stored::Full => return Err(self.full(space, key, value)),
             }
         }
     }
 
     #[cold]
-    fn full(&self, key: &[u8], value: &[u8]) -> Error {
-        let (len, most) = (value.len() as u64, self.max_value_len(key.len()));
+    fn full(&self, space: usize, key: &[u8], value: &[u8]) -> Error {
+        let (len, most) = (value.len() as u64, self.max_value_len_in(space, key.len()));
         if len > most { Error::ValueTooLarge { len, most } } else { Error::Full { len } }
     }
 }
@@ -255,18 +287,23 @@ impl Cache {
     /// Finds a value and pins it.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
-        let place = self.locate(key);
+        self.get_in(0, key)
+    }
+
+    #[inline]
+    fn get_in(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
+        let place = self.locate(space, key);
         let block = protect::block();
         if let Some((found, value)) = place.shard.pin(block, place.space, place.key, key) {
             if self.is_good(place, found) {
                 place.shard.hit(place.space, found);
-                self.counters.hit(block);
+                self.counters(space).hit(block);
                 return Some(value);
             }
             drop(value);
             self.expire(place, found);
         }
-        self.missed(key);
+        self.missed(space, key);
         None
     }
 
@@ -279,7 +316,11 @@ impl Cache {
 
     /// As [`get`](Self::get), but counts neither as a use nor in the statistics, and tells no listener.
     pub fn peek(&self, key: &[u8]) -> Option<Value<'_>> {
-        let place = self.locate(key);
+        self.peek_in(0, key)
+    }
+
+    fn peek_in(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
+        let place = self.locate(space, key);
         let (found, value) = place.shard.pin(protect::block(), place.space, place.key, key)?;
         self.is_good(place, found).then_some(value)
     }
@@ -307,13 +348,13 @@ impl Cache {
     /// Whether a protected entry may be shown: in time, and whole.
     #[inline]
     fn is_good(&self, place: Place<'_>, found: Found) -> bool {
-        self.is_shown(place.shard, found)
+        self.is_shown(place.shard, place.space, found)
     }
 
     #[inline]
-    fn is_shown(&self, shard: &Shard, found: Found) -> bool {
+    fn is_shown(&self, shard: &Shard, space: usize, found: Found) -> bool {
         // SAFETY: protected by the caller.
-        !Self::is_over(shard, found) && unsafe { shard.is_proven(0, found) }
+        !Self::is_over(shard, found) && unsafe { shard.is_proven(space, found) }
     }
 
     /// Removes an entry that was found to be over.
@@ -328,10 +369,10 @@ impl Cache {
     }
 
     #[cold]
-    fn missed(&self, key: &[u8]) {
-        self.counters.miss();
+    fn missed(&self, space: usize, key: &[u8]) {
+        self.counters(space).miss();
         if let Some(listener) = self.listener() {
-            listener.on_miss(key);
+            listener.on_miss_in(self.name(space), key);
         }
     }
 }
@@ -341,17 +382,25 @@ impl Cache {
     /// Removes an entry. False when the key has none; true also when another thread, or a listener's call around this one, is
     /// just removing it.
     pub fn remove(&self, key: &[u8]) -> bool {
-        let place = self.locate(key);
+        self.remove_in(0, key)
+    }
+
+    fn remove_in(&self, space: usize, key: &[u8]) -> bool {
+        let place = self.locate(space, key);
         self.finish(
             place.shard,
             place.shard.remove(place.space, place.key, key, Cause::Explicit, self.listens()),
         )
     }
 
-    /// Removes the entry that the policy would choose next. False when there is none, or no replacement.
+    /// Removes the entry that would leave next if space were needed. False when there is none, or no replacement.
     pub fn evict_next(&self) -> bool {
+        self.evict_next_in(None)
+    }
+
+    fn evict_next_in(&self, space: Option<usize>) -> bool {
         for shard in &self.shards {
-            if let Some(leaving) = shard.evict_victim(self.listens()) {
+            if let Some(leaving) = shard.evict_victim(space, self.listens()) {
                 if let Some(leaving) = leaving {
                     self.tell(shard, leaving);
                 }
@@ -361,11 +410,15 @@ impl Cache {
         false
     }
 
-    /// Removes all entries that were there when the call began.
+    /// Removes all entries, of all namespaces, that were there when the call began.
     pub fn clear(&self) {
+        self.clear_in(self.spaces());
+    }
+
+    fn clear_in(&self, spaces: Range<usize>) {
         let tell = self.listens();
         for shard in &self.shards {
-            for space in 0..shard.spaces.len() {
+            for space in spaces.clone() {
                 let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
                 for token in tokens {
                     self.finish(
@@ -377,13 +430,17 @@ impl Cache {
         }
     }
 
-    /// Removes the entries whose time is over, and gives their number. Without it they leave when a get finds them, or when
-    /// the policy chooses them.
+    /// Removes the entries of all namespaces whose time is over, and gives their number. Without it they leave when a get finds
+    /// them, or when the policy chooses them.
     pub fn remove_expired(&self) -> usize {
+        self.remove_expired_in(self.spaces())
+    }
+
+    fn remove_expired_in(&self, spaces: Range<usize>) -> usize {
         let (tell, now) = (self.listens(), now_ms());
         let mut removed = 0;
         for shard in &self.shards {
-            for space in 0..shard.spaces.len() {
+            for space in spaces.clone() {
                 let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
                 for token in tokens {
                     if !shard.spaces[space].slab.get(token).has(EXPIRES) {
@@ -418,13 +475,16 @@ impl Cache {
 
 /// # The whole
 impl Cache {
-    /// The number of entries.
+    /// The number of entries, of all namespaces.
     pub fn len(&self) -> usize {
+        self.len_in(self.spaces())
+    }
+
+    fn len_in(&self, spaces: Range<usize>) -> usize {
+        let live = |space: &SpaceState| space.slab.live as usize;
         self.shards
             .iter()
-            .map(|shard| {
-                shard.lock().spaces.iter().map(|space| space.slab.live as usize).sum::<usize>()
-            })
+            .map(|shard| shard.lock().spaces[spaces.clone()].iter().map(live).sum::<usize>())
             .sum()
     }
 
@@ -438,30 +498,32 @@ impl Cache {
         self.shards.len()
     }
 
-    /// A snapshot of the statistics.
+    /// A snapshot of the statistics, over all namespaces.
     pub fn stats(&self) -> Stats {
-        let (hits, misses) = self.counters.sum();
-        let mut stats =
-            Stats { hits, misses, pool_bytes: self.source.len() as u64, ..Stats::default() };
+        let mut stats = self.stats_in(self.spaces());
+        stats.pool_bytes = self.source.len() as u64;
         for shard in &self.shards {
             let mut state = shard.lock();
             shard.settle(&mut state);
-            stats.inserted += state.counts.inserted;
-            stats.replaced += state.counts.replaced;
-            stats.chained += state.counts.chained;
-            for (sum, count) in stats.left.iter_mut().zip(state.counts.left) {
-                *sum += count;
-            }
             stats.free_bytes += shard.units.bytes(state.heap.free_units());
             stats.free_regions += u64::from(state.heap.free_blocks());
             stats.pinned_bytes += shard.units.bytes(Shard::limbo_units(&state));
-            for (space, parts) in state.spaces.iter().zip(&shard.spaces) {
-                stats.entries += u64::from(space.slab.live);
-                stats.payload_bytes += space.payload;
-                stats.used_bytes += space.units * shard.units.unit() as u64;
-                stats.metadata_bytes += Slab::memory(&space.slab)
-                    + parts.index.memory()
-                    + space.policy.as_ref().map_or(0, |policy| policy.memory() as u64);
+        }
+        stats
+    }
+
+    /// Without the numbers of the pool.
+    fn stats_in(&self, spaces: Range<usize>) -> Stats {
+        let mut stats = Stats::default();
+        for space in spaces.clone() {
+            let (hits, misses) = self.counters(space).sum();
+            stats.hits += hits;
+            stats.misses += misses;
+        }
+        for shard in &self.shards {
+            let state = shard.lock();
+            for space in spaces.clone() {
+                stats.add(shard, &state, space);
             }
         }
         stats
@@ -500,37 +562,37 @@ impl Cache {
     }
 
     fn tell(&self, shard: &Shard, leaving: Leaving<'_>) {
-        let listener = self.listener();
+        let (listener, name) = (self.listener(), self.name(leaving.space()));
         shard.tell(leaving, |value, cause| {
             if let Some(listener) = listener {
-                listener.on_evict(value.key(), value, cause);
+                listener.on_evict_in(name, value.key(), value, cause);
             }
         });
     }
 
-    fn tell_value(&self, value: &Value<'_>, cause: Cause) {
+    fn tell_value(&self, space: usize, value: &Value<'_>, cause: Cause) {
         if let Some(listener) = self.listener() {
-            listener.on_evict(value.key(), value, cause);
+            listener.on_evict_in(self.name(space), value.key(), value, cause);
         }
     }
 
     /// Brings the line of the index that a search for the key starts with into the caches.
-    fn prefetch(&self, key: &[u8]) {
-        let place = self.locate(key);
+    fn prefetch(&self, space: usize, key: &[u8]) {
+        let place = self.locate(space, key);
         place.shard.spaces[place.space].index.prefetch(place.key);
     }
 
     #[inline]
-    fn locate(&self, key: &[u8]) -> Place<'_> {
+    fn locate(&self, space: usize, key: &[u8]) -> Place<'_> {
         let hash = self.hash.of(key);
         let at = ((hash & 0xffff_ffff) * self.shards.len() as u64) >> 32;
-        Place { shard: &self.shards[at as usize], space: 0, key: Key32::new(hash) }
+        Place { shard: &self.shards[at as usize], space, key: Key32::new(hash) }
     }
 
-    fn place(&self, key: &[u8]) -> Result<Place<'_>, Error> {
+    fn place(&self, space: usize, key: &[u8]) -> Result<Place<'_>, Error> {
         if key.len() > MAX_KEY || (key.is_empty() && !self.empty_keys) {
             return Err(Error::Key { len: key.len() });
         }
-        Ok(self.locate(key))
+        Ok(self.locate(space, key))
     }
 }

@@ -34,6 +34,14 @@ pub enum Error {
         /// The size of the pool in bytes.
         size: usize,
     },
+    /// A namespace cannot be as it was asked for.
+    #[error("namespace \"{name}\": {what}")]
+    Namespace {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what to do about it.
+        what: &'static str,
+    },
     /// There is no policy of this name.
     #[error("{0}")]
     Policy(#[from] UnknownPolicy),
@@ -101,6 +109,7 @@ impl Error {
             Error::Size { .. }
             | Error::Extent { .. }
             | Error::Shards { .. }
+            | Error::Namespace { .. }
             | Error::Policy(_)
             | Error::Format { .. }
             | Error::Key { .. } => Errno::EINVAL,

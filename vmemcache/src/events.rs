@@ -74,4 +74,17 @@ pub trait Listener: Send + Sync {
     fn on_miss(&self, key: &[u8]) {
         let _ = key;
     }
+
+    /// As [`on_evict`](Self::on_evict), with the name of the namespace (empty without one). This is what the cache calls; it
+    /// calls `on_evict` unless it is implemented.
+    fn on_evict_in(&self, namespace: &str, key: &[u8], value: &Value<'_>, cause: Cause) {
+        let _ = namespace;
+        self.on_evict(key, value, cause);
+    }
+
+    /// As [`on_miss`](Self::on_miss), with the name of the namespace, in the same way.
+    fn on_miss_in(&self, namespace: &str, key: &[u8]) {
+        let _ = namespace;
+        self.on_miss(key);
+    }
 }

@@ -20,8 +20,8 @@ mod shard;
 mod slab;
 mod stats;
 
-pub use builder::{Builder, MIN_POOL, MIN_SHARD, Replacement};
-pub use cache::{Cache, Copied, Entries, Put};
+pub use builder::{Builder, MIN_POOL, MIN_QUOTA, MIN_SHARD, Quota, Replacement};
+pub use cache::{Cache, Copied, Entries, Namespace, Put};
 pub use error::Error;
 pub use events::{Cause, Listener};
 pub use read::{Slices, Value};

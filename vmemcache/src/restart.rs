@@ -1,10 +1,11 @@
 //! Caches that outlive their process: the file's first page, and finding the entries again.
 //!
 //! ```text
-//! file: | superblock, 4096 bytes | heap of shard 0 | heap of shard 1 | ...
+//! file: | superblock, names: 4096 bytes | heap of shard 0 | heap of shard 1 | ...
 //! ```
 //!
-//! The superblock does not change while the cache is used, so an unclean end needs no repair of it. Entries are found by
+//! The superblock does not change while the cache is used, so an unclean end needs no repair of it. Names of namespaces are
+//! only added to; the first one has number 1, and 0 is the namespace without a name. Entries are found by
 //! walking the blocks of each heap. Where a walk meets something that cannot be, it looks for the next entry whose header has
 //! the right checksum; all between is free space. What users stored is checked when it is first read.
 
@@ -14,7 +15,11 @@ use std::path::Path;
 /// Bytes before the first heap.
 pub(crate) const HEAD: usize = 4096;
 const MAGIC: [u8; 8] = *b"VMEMCACH";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Where the names of namespaces begin.
+const NAMES: usize = 64;
+/// The longest name in bytes.
+pub(crate) const MAX_NAME: usize = 255;
 const CHECKED: usize = 40;
 
 /// What one must know of a file to use it.
@@ -78,5 +83,65 @@ impl Superblock {
             return wrong("it was cut");
         }
         Ok(Some(block))
+    }
+}
+
+/// The names that namespaces of a file ever had. Each keeps its number.
+#[derive(Debug, Default)]
+pub(crate) struct Names(Vec<Box<str>>);
+
+impl Names {
+    /// Reads the first page of a file. A name that was not written to its end is not there.
+    pub(crate) fn from_bytes(page: &[u8]) -> Names {
+        let mut names = Names::default();
+        let mut rest = page.get(NAMES..).unwrap_or(&[]);
+        while let Some((&len, _)) = rest.split_first().filter(|&(&len, _)| len > 0)
+            && let Some((name, behind)) = rest.split_at_checked(1 + usize::from(len))
+            && let Some((sum, behind)) = behind.split_first_chunk()
+            && u32::from_le_bytes(*sum) == crc32c::crc32c(name)
+            && let Ok(name) = str::from_utf8(&name[1..])
+        {
+            names.0.push(name.into());
+            rest = behind;
+        }
+        names
+    }
+
+    /// What comes into the first page, and where.
+    pub(crate) fn to_bytes(&self) -> (usize, Vec<u8>) {
+        let mut bytes = Vec::new();
+        for name in &self.0 {
+            let start = bytes.len();
+            bytes.push(name.len() as u8);
+            bytes.extend_from_slice(name.as_bytes());
+            let sum = crc32c::crc32c(&bytes[start..]);
+            bytes.extend_from_slice(&sum.to_le_bytes());
+        }
+        bytes.push(0);
+        (NAMES, bytes)
+    }
+
+    /// Adds a name, of at most [`MAX_NAME`] bytes, if it is not there. None if there is no room for it.
+    pub(crate) fn add(&mut self, name: &str) -> Option<()> {
+        if self.number(name).is_none() {
+            let room = HEAD - NAMES - self.to_bytes().1.len();
+            if name.len() + 5 > room || self.0.len() == usize::from(u8::MAX) {
+                return None;
+            }
+            self.0.push(name.into());
+        }
+        Some(())
+    }
+
+    /// The number of a name.
+    pub(crate) fn number(&self, name: &str) -> Option<u8> {
+        if name.is_empty() {
+            return Some(0);
+        }
+        self.0.iter().position(|known| **known == *name).map(|at| at as u8 + 1)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 }

@@ -15,6 +15,7 @@ mod space;
 mod store;
 
 use crate::block::{Header, Loc, Units};
+use crate::check::Check;
 use crate::error::Error;
 use crate::events::Cause;
 use crate::heap::Heap;
@@ -35,6 +36,8 @@ pub(crate) use store::{Mode, Request, Stored};
 pub(crate) struct Space {
     pub(crate) index: Index,
     pub(crate) slab: Slab,
+    /// Makes the checksums of caches that survive restarts.
+    pub(crate) check: Option<Check>,
 }
 
 /// What belongs to a [`Space`] and only the holder of the lock sees.
@@ -47,8 +50,11 @@ pub(crate) struct SpaceState {
     pub(crate) payload: u64,
     /// What the entries take of the heap.
     pub(crate) units: u64,
-    /// What they may take.
+    /// What entries that are being written without the lock are going to take.
+    pub(crate) drafted: u64,
+    /// What they may take; but the first space, which has no name, may use what the others leave free.
     pub(crate) quota: u64,
+    pub(crate) counts: Counts,
 }
 
 /// What only the holder of the lock sees.
@@ -67,7 +73,6 @@ pub(crate) struct State {
     leaving: u32,
     /// Entries that are being written without the lock.
     drafts: u32,
-    pub(crate) counts: Counts,
 }
 
 /// Events that happen under the lock.
@@ -100,20 +105,30 @@ pub(crate) struct Parts {
     pub(crate) fences: Fences,
     pub(crate) rules: Rules,
     pub(crate) policy: Option<crate::policy::Kind>,
-    /// Share of each space in the heap's units.
-    pub(crate) quotas: Vec<u64>,
+    /// Share of each space in the heap's units, and what makes its checksums. The first one has no name.
+    pub(crate) spaces: Vec<(u64, Option<Check>)>,
 }
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Result<Shard, Error> {
-        let Parts { units, heap, fences, rules, policy, quotas } = parts;
-        let max = heap.total_units();
+        let Parts { units, heap, fences, rules, policy, spaces: wanted } = parts;
+        let total = u64::from(heap.total_units());
         let (mut spaces, mut states) = (Vec::new(), Vec::new());
-        for quota in quotas {
+        for (at, (quota, check)) in wanted.into_iter().enumerate() {
+            let max = if at == 0 { total } else { quota.min(total) } as u32;
             let (slab, slab_state) = Slab::new(max)?;
-            spaces.push(Space { index: Index::new(max)?, slab });
-            let policy = policy.map(|kind| kind.build(quota * units.unit() as u64));
-            states.push(SpaceState { slab: slab_state, policy, payload: 0, units: 0, quota });
+            spaces.push(Space { index: Index::new(max)?, slab, check });
+            // The first one may have no share of its own, and still be used.
+            let capacity = quota.max(total / 64) * units.unit() as u64;
+            states.push(SpaceState {
+                slab: slab_state,
+                policy: policy.map(|kind| kind.build(capacity)),
+                payload: 0,
+                units: 0,
+                drafted: 0,
+                quota,
+                counts: Counts::default(),
+            });
         }
         let any = states.first().and_then(|state| state.policy.as_ref());
         Ok(Shard {
@@ -135,7 +150,6 @@ impl Shard {
                     listed: Vec::new(),
                     leaving: 0,
                     drafts: 0,
-                    counts: Counts::default(),
                 },
             ),
         })
@@ -239,6 +253,7 @@ impl Shard {
                 }
                 live += 1;
             }
+            assert!(space_state.drafted == 0 || state.drafts > 0);
             assert_eq!(
                 (live, payload, used),
                 (space_state.slab.live, space_state.payload, space_state.units)

@@ -5,7 +5,10 @@ mod text;
 use crate::arena::{Array, Zeroed};
 use crate::error::Error;
 use crate::events::Cause;
+use crate::policy::Policy;
 use crate::protect::{self, BLOCKS, Block};
+use crate::shard::{Shard, State};
+use crate::slab::Slab;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -95,6 +98,23 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Adds what a shard knows of one namespace.
+    pub(crate) fn add(&mut self, shard: &Shard, state: &State, space: usize) {
+        let (space, parts) = (&state.spaces[space], &shard.spaces[space]);
+        self.inserted += space.counts.inserted;
+        self.replaced += space.counts.replaced;
+        self.chained += space.counts.chained;
+        for (sum, count) in self.left.iter_mut().zip(space.counts.left) {
+            *sum += count;
+        }
+        self.entries += u64::from(space.slab.live);
+        self.payload_bytes += space.payload;
+        self.used_bytes += space.units * shard.units.unit() as u64;
+        self.metadata_bytes += Slab::memory(&space.slab)
+            + parts.index.memory()
+            + space.policy.as_ref().map_or(0, |policy| policy.memory() as u64);
+    }
+
     /// Entries that left for this reason.
     pub fn left(&self, cause: Cause) -> u64 {
         self.left[cause as usize]

@@ -242,9 +242,9 @@ fn other_files_are_refused() {
     fs::remove_file(&file.0).unwrap();
     drop(builder().warm_file(&file.0).unwrap());
     let raw = || fs::File::options().write(true).open(&file.0).unwrap();
-    raw().write_all_at(&[2], 8).unwrap();
-    assert!(format("another version wrote it"));
     raw().write_all_at(&[1], 8).unwrap();
+    assert!(format("another version wrote it"));
+    raw().write_all_at(&[2], 8).unwrap();
     assert!(builder().warm_file(&file.0).is_ok());
     for at in 12..44 {
         let byte = fs::read(&file.0).unwrap()[at];

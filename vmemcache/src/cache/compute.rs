@@ -29,18 +29,27 @@ impl Cache {
         key: &[u8],
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<Option<Value<'_>>, E> {
+        self.get_or_insert_in(0, key, compute)
+    }
+
+    pub(super) fn get_or_insert_in<V: AsRef<[u8]>, E: From<Error>>(
+        &self,
+        space: usize,
+        key: &[u8],
+        compute: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Option<Value<'_>>, E> {
         loop {
-            if let Some(value) = self.get(key) {
+            if let Some(value) = self.get_in(space, key) {
                 return Ok(Some(value));
             }
-            let Some(flight) = self.flights.start(key) else { continue };
+            let Some(flight) = self.flights(space).start(key) else { continue };
             // Somebody may have landed between the look and the start.
-            if self.contains(key) {
+            if self.peek_in(space, key).is_some() {
                 drop(flight);
                 continue;
             }
-            self.put(key, compute()?.as_ref())?;
-            return Ok(self.peek(key));
+            self.put_in(space, key, compute()?.as_ref(), None)?;
+            return Ok(self.peek_in(space, key));
         }
     }
 
@@ -54,17 +63,26 @@ impl Cache {
         key: &[u8],
         compute: impl Future<Output = Result<V, E>>,
     ) -> Result<Option<Value<'_>>, E> {
+        self.get_or_insert_async_in(0, key, compute).await
+    }
+
+    pub(super) async fn get_or_insert_async_in<V: AsRef<[u8]>, E: From<Error>>(
+        &self,
+        space: usize,
+        key: &[u8],
+        compute: impl Future<Output = Result<V, E>>,
+    ) -> Result<Option<Value<'_>>, E> {
         loop {
-            if let Some(value) = self.get(key) {
+            if let Some(value) = self.get_in(space, key) {
                 return Ok(Some(value));
             }
-            let Some(flight) = self.flights.start_async(key).await else { continue };
-            if self.contains(key) {
+            let Some(flight) = self.flights(space).start_async(key).await else { continue };
+            if self.peek_in(space, key).is_some() {
                 drop(flight);
                 continue;
             }
-            self.put(key, compute.await?.as_ref())?;
-            return Ok(self.peek(key));
+            self.put_in(space, key, compute.await?.as_ref(), None)?;
+            return Ok(self.peek_in(space, key));
         }
     }
 }

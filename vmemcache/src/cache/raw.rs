@@ -21,9 +21,24 @@ impl Cache {
         room: usize,
         offset: usize,
     ) -> Option<Copied> {
-        let place = self.locate(key);
+        // SAFETY: forwarded.
+        unsafe { self.read_raw_in(0, key, buffer, room, offset) }
+    }
+
+    /// # Safety
+    /// As [`read_raw`](Self::read_raw).
+    #[inline]
+    pub(super) unsafe fn read_raw_in(
+        &self,
+        space: usize,
+        key: &[u8],
+        buffer: *mut u8,
+        room: usize,
+        offset: usize,
+    ) -> Option<Copied> {
+        let place = self.locate(space, key);
         let Some(block) = protect::block() else {
-            let value = self.get(key)?;
+            let value = self.get_in(space, key)?;
             // SAFETY: pinned by the guard; the room is the caller's word.
             let copied = unsafe { value.copy_raw(buffer, room, offset) };
             return Some(Copied { copied, size: value.len() });
@@ -42,11 +57,11 @@ impl Cache {
                 // SAFETY: as above; the room is the caller's word.
                 let copied = unsafe { copy_pieces(pieces, buffer, room, offset) };
                 cell.store(0, Release);
-                self.counters.hit(Some(block));
+                self.counters(space).hit(Some(block));
                 return Some(Copied { copied, size: found.header.value_len() as usize });
             }
         }
-        self.missed(key);
+        self.missed(space, key);
         None
     }
 

@@ -87,8 +87,7 @@ impl Shard {
     unsafe fn prove(&self, space: usize, found: Found) -> bool {
         let Found { token, loc, header } = found;
         // SAFETY: contract.
-        let right = self
-            .rules
+        let right = self.spaces[space]
             .check
             .is_none_or(|check| unsafe { check.content_is_right(self.units, loc, header) });
         if right {

@@ -14,32 +14,35 @@ struct Block {
     loc: Loc,
     units: u32,
     is_entry: bool,
+    /// The namespace of an entry; none if it is no longer wanted.
+    space: Option<usize>,
     keep: bool,
 }
 
 impl Shard {
-    /// Fills index and heap from what the memory holds. For a shard with a bare heap that nobody uses yet.
-    pub(crate) fn rebuild(&self) {
+    /// Fills index and heap from what the memory holds. For a shard with a bare heap that nobody uses yet. `spaces` says
+    /// which namespace has which number in the file.
+    pub(crate) fn rebuild(&self, spaces: &[Option<usize>]) {
         let mut state = self.lock();
-        let mut blocks = self.walk(&state);
+        let mut blocks = self.walk(&state, spaces);
         self.claim_parts(&mut blocks);
         for block in blocks.iter_mut().filter(|block| block.is_entry && block.keep) {
-            block.keep = self.adopt(&mut state, block.loc);
+            block.keep = block.space.is_some_and(|space| self.adopt(&mut state, block.loc, space));
         }
         self.drop_unclaimed(&mut blocks);
         self.lay_out(&mut state, &blocks);
     }
 
     /// The blocks in use. Parts are not kept until an entry claims them.
-    fn walk(&self, state: &State) -> Vec<Block> {
+    fn walk(&self, state: &State, spaces: &[Option<usize>]) -> Vec<Block> {
         let (mut loc, end) = (state.heap.first(), state.heap.end());
         let mut blocks = Vec::new();
         let mut lost = false;
         while loc < end {
             // SAFETY: inside the heap.
             let header = unsafe { self.units.header(loc) };
-            if let Some(units) = self.entry_at(loc, end, header) {
-                blocks.push(Block { loc, units, is_entry: true, keep: true });
+            if let Some((units, space)) = self.entry_at(loc, end, header, spaces) {
+                blocks.push(Block { loc, units, is_entry: true, space, keep: space.is_some() });
                 lost = false;
                 loc += units;
                 continue;
@@ -52,25 +55,30 @@ impl Shard {
                 continue;
             }
             if header.is_part() && !header.is_free() {
-                blocks.push(Block { loc, units, is_entry: false, keep: false });
+                blocks.push(Block { loc, units, is_entry: false, space: None, keep: false });
             }
             loc += units;
         }
         blocks
     }
 
-    /// The length in units of the entry's first block, if there is an entry with a right header.
-    fn entry_at(&self, loc: Loc, end: Loc, header: Header) -> Option<u32> {
-        let check = self.rules.check?;
+    /// The length in units of the entry's first block and its namespace, if there is an entry with a right header.
+    fn entry_at(
+        &self,
+        loc: Loc,
+        end: Loc,
+        header: Header,
+        spaces: &[Option<usize>],
+    ) -> Option<(u32, Option<usize>)> {
+        let check = self.spaces[0].check?;
         let layout = self.units.layout(header);
         let room = self.units.bytes(end - loc);
         if !header.is_entry() || (layout.key + header.key_len()) as u64 > room {
             return None;
         }
         // SAFETY: the words before the key are inside the heap.
-        if !unsafe { check.head_is_right(self.units, loc, header) } {
-            return None;
-        }
+        let number = unsafe { check.number(self.units, loc, header) }?;
+        let space = *spaces.get(usize::from(number))?;
         let units = if header.is_chained() {
             // SAFETY: the word is there by the header, which is right.
             let units = unsafe { self.units.chain(loc, header) }.1;
@@ -79,7 +87,7 @@ impl Shard {
         } else {
             self.rules.block_units(self.units, self.units.entry_len(header))
         };
-        (units > 0 && units <= u64::from(end - loc)).then_some(units as u32)
+        (units > 0 && units <= u64::from(end - loc)).then_some((units as u32, space))
     }
 
     /// Follows the chains: entries whose parts are not all there are not kept.
@@ -91,7 +99,7 @@ impl Shard {
             .map(|(at, b)| (b.loc, at))
             .collect();
         for at in 0..blocks.len() {
-            let Block { loc, units, is_entry: true, .. } = blocks[at] else { continue };
+            let Block { loc, units, is_entry: true, keep: true, .. } = blocks[at] else { continue };
             // SAFETY: an entry with a right header.
             let header = unsafe { self.units.header(loc) };
             if !header.is_chained() {
@@ -123,22 +131,25 @@ impl Shard {
         }
     }
 
-    /// Makes an entry known. False if it is not wanted: too old, or the key is there already.
-    fn adopt(&self, state: &mut State, loc: Loc) -> bool {
+    /// Makes an entry known. False if it is not wanted: too old, over the quota, or the key is there already.
+    fn adopt(&self, state: &mut State, loc: Loc, space: usize) -> bool {
         // SAFETY: an entry with a right header and all its parts.
         unsafe {
             let header = self.units.header(loc);
             let key = self.units.key(loc, header);
             let expires = self.expiry(super::Found { token: 0, loc, header });
             let key32 = Key32::new(self.rules.hash.of(key));
-            let known = self.find_locked(0, key32, key).is_some();
-            let has_room = self.spaces[0].slab.has_room(&state.spaces[0].slab);
+            let known = self.find_locked(space, key32, key).is_some();
+            let units = self.entry_units(loc, header);
+            let parts = &state.spaces[space];
+            let has_room = self.spaces[space].slab.has_room(&parts.slab)
+                && (space == 0 || parts.units + units <= parts.quota);
             if known || !has_room || expires.is_some_and(|at| at <= now_ms()) {
                 return false;
             }
             self.units.set_header(loc, header.with_unproven(true));
             let request = Request {
-                space: 0,
+                space,
                 key: key32,
                 bytes: key,
                 value: &[],
@@ -146,7 +157,6 @@ impl Shard {
                 expires,
                 tell: false,
             };
-            let units = self.entry_units(loc, header);
             self.insert(state, &request, loc, units, header.value_len());
         }
         true

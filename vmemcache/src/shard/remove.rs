@@ -55,6 +55,13 @@ pub(crate) enum Removal<'s> {
     Tell(Leaving<'s>),
 }
 
+impl Leaving<'_> {
+    /// The namespace it belongs to.
+    pub(crate) fn space(&self) -> usize {
+        self.space
+    }
+}
+
 impl Shard {
     /// Marks an entry that its policy has given up.
     pub(super) fn start_leaving(
@@ -119,7 +126,7 @@ impl Shard {
         parts.slab.give_back(&mut space_state.slab, token);
         space_state.payload -= header.key_len() as u64 + header.value_len();
         space_state.units -= units;
-        state.counts.left[cause as usize] += 1;
+        space_state.counts.left[cause as usize] += 1;
         self.retire(state, loc);
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Leaving, Shard, State, View};
 use crate::block::{Header, Loc, Units, WORD, chain_word};
-use crate::check::{CHECK_WORD, Check};
+use crate::check::CHECK_WORD;
 use crate::events::Cause;
 use crate::fetch;
 use crate::policy::Policy;
@@ -44,8 +44,6 @@ pub(crate) struct Rules {
     pub(crate) contiguous: bool,
     /// What is kept free or in limbo, so that space is reclaimed in batches.
     pub(crate) reserve: u32,
-    /// Makes the checksums of caches that survive restarts.
-    pub(crate) check: Option<Check>,
     /// Hashes keys.
     pub(crate) hash: KeyHash,
 }
@@ -106,6 +104,11 @@ impl Shard {
         if wanted > u64::from(state.heap.total_units()) {
             return Room::Full;
         }
+        if space != 0
+            && let Some(room) = self.keep_quota(state, space, wanted, tell)
+        {
+            return room;
+        }
         let wanted = wanted as u32;
         if !self.spaces[space].slab.has_room(&state.spaces[space].slab) {
             match self.evict_one(state, Some(space), Cause::Capacity, tell) {
@@ -148,6 +151,36 @@ impl Shard {
                 Evicted::Done => {}
                 Evicted::Nothing if self.reclaim(state) => {}
                 Evicted::Nothing => return self.last_resort(state, header),
+            }
+        }
+    }
+
+    /// Evicts from a namespace until this much more is within its quota. None when it is.
+    #[inline(never)]
+    fn keep_quota(
+        &self,
+        state: &mut State,
+        space: usize,
+        wanted: u64,
+        tell: bool,
+    ) -> Option<Room<'_>> {
+        loop {
+            let parts = &state.spaces[space];
+            if parts.units + parts.drafted + wanted <= parts.quota {
+                return None;
+            }
+            if wanted > parts.quota || parts.policy.is_none() {
+                return Some(Room::Full);
+            }
+            match self.evict_one(state, Some(space), Cause::Quota, tell) {
+                Evicted::Tell(leaving) => return Some(Room::Tell(leaving)),
+                Evicted::Done => {}
+                // What is left is being written, or leaves in another thread.
+                Evicted::Nothing if state.spaces[space].drafted > 0 => return Some(Room::Wait),
+                Evicted::Nothing if state.leaving > 0 && !super::remove::is_telling() => {
+                    return Some(Room::Wait);
+                }
+                Evicted::Nothing => return Some(Room::Full),
             }
         }
     }
@@ -294,10 +327,14 @@ impl Shard {
         Evicted::Done
     }
 
-    /// The victim of the policy, for [`Cache::evict_oldest`](crate::Cache::evict_oldest).
-    pub(crate) fn evict_victim(&self, tell: bool) -> Option<Option<Leaving<'_>>> {
+    /// The victim of a policy, for [`Cache::evict_next`](crate::Cache::evict_next).
+    pub(crate) fn evict_victim(
+        &self,
+        space: Option<usize>,
+        tell: bool,
+    ) -> Option<Option<Leaving<'_>>> {
         let mut state = self.lock();
-        match self.evict_one(&mut state, None, Cause::Explicit, tell) {
+        match self.evict_one(&mut state, space, Cause::Explicit, tell) {
             Evicted::Done => Some(None),
             Evicted::Tell(leaving) => Some(Some(leaving)),
             Evicted::Nothing => None,
@@ -311,7 +348,7 @@ impl Shard {
             let header = self.units.header(loc);
             (header, self.entry_units(loc, header) as u32)
         };
-        if self.rules.check.is_some() {
+        if self.units.checked {
             // Gone for good, also if its space is not used again before a crash.
             // SAFETY: entries of such caches have the word.
             unsafe { self.units.word(loc, CHECK_WORD) }.store(0, Relaxed);

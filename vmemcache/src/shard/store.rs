@@ -81,11 +81,15 @@ impl Shard {
         if request.value.len() <= COPIED_UNDER_LOCK {
             self.write(draft, request);
         } else {
+            // SAFETY: the draft is ours.
+            let units = unsafe { self.entry_units(draft.loc, draft.header) };
             state.drafts += 1;
+            state.spaces[request.space].drafted += units;
             drop(state);
             self.write(draft, request);
             state = self.lock();
             state.drafts -= 1;
+            state.spaces[request.space].drafted -= units;
             let refusal = (request.mode == Mode::IfAbsent)
                 .then(|| self.refusal(request, &mut absent))
                 .flatten();
@@ -139,7 +143,9 @@ impl Shard {
                 ptr::copy_nonoverlapping(piece.as_ptr(), start, len);
                 rest = behind;
             }
-            if let Some(check) = self.rules.check {
+            if self.units.checked
+                && let Some(check) = self.spaces[request.space].check
+            {
                 let word = check.word(self.units, loc, header);
                 self.units.word(loc, CHECK_WORD).store(word, Relaxed);
             }
@@ -162,7 +168,9 @@ impl Shard {
             self.units.set_header(loc, header.with_prev_free(before.prev_is_free()));
             self.entry_units(loc, header)
         };
-        state.counts.chained += u64::from(header.is_chained());
+        if header.is_chained() {
+            state.spaces[space].counts.chained += 1;
+        }
         // Making room may have removed what was there before.
         if !absent && let Some(old) = self.find_locked(space, request.key, request.bytes) {
             return self.swap(&mut state, space, old, loc, units, request);
@@ -198,15 +206,20 @@ impl Shard {
         if let Some(policy) = &mut space_state.policy {
             policy.insert(Token::new(token), &View { shard: self, space });
         }
-        state.counts.inserted += 1;
+        space_state.counts.inserted += 1;
     }
 
     #[cold]
     fn grow_index(&self, state: &State, space: usize) {
         let live = u64::from(state.spaces[space].slab.live);
-        let used = u64::from(state.heap.total_units() - state.heap.free_units()).max(1);
-        // As many as there will be when the heap is full of entries like these.
-        let expected = live * u64::from(state.heap.total_units()) / used;
+        let (total, used) = if space == 0 {
+            let total = state.heap.total_units();
+            (u64::from(total), u64::from(total - state.heap.free_units()))
+        } else {
+            (state.spaces[space].quota, state.spaces[space].units)
+        };
+        // As many as there will be when the heap, or the quota, is full of entries like these.
+        let expected = live * total / used.max(1);
         let parts = &self.spaces[space];
         let entries = expected.clamp(live * 11 / 10 + 1, live * 2 + 16);
         parts.index.grow(entries, |token| {
@@ -254,8 +267,8 @@ impl Shard {
                 policy.hit(token, &view);
             }
         }
-        state.counts.replaced += 1;
-        state.counts.left[Cause::Replaced as usize] += 1;
+        space_state.counts.replaced += 1;
+        space_state.counts.left[Cause::Replaced as usize] += 1;
         self.retire(state, old.loc);
         Stored::Replaced(value)
     }
