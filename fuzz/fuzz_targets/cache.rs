@@ -5,7 +5,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use std::collections::HashMap;
 use vmemcache::policy::Kind;
-use vmemcache::{Cache, Error};
+use vmemcache::{Cache, Error, Quota};
 
 #[derive(Debug, Arbitrary)]
 enum Operation {
@@ -38,6 +38,11 @@ fn bytes_of(key: u8, long: u8) -> Vec<u8> {
     bytes
 }
 
+/// Half of the keys are in the namespace with a name.
+fn space_of(long: u8) -> usize {
+    usize::from(long >> 7)
+}
+
 fuzz_target!(|input: Input| {
     let cache = Cache::builder()
         .size(128 << 10)
@@ -46,9 +51,11 @@ fuzz_target!(|input: Input| {
         .contiguous(input.contiguous)
         .extent_size(1 + usize::from(input.extent))
         .shards(1 + usize::from(input.shards))
+        .namespace("named", Quota::Share(0.3))
         .anonymous()
         .expect("the settings are right");
-    let mut model: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    let spaces: Vec<_> = cache.namespaces().collect();
+    let mut models: [HashMap<Vec<u8>, Vec<u8>>; 2] = Default::default();
     let mut held: Option<(vmemcache::Value<'_>, Vec<u8>)> = None;
     for (step, operation) in input.operations.iter().enumerate() {
         let value = |len: u16| vec![step as u8; usize::from(len)];
@@ -56,38 +63,44 @@ fuzz_target!(|input: Input| {
             Operation::Put { key, long, len, ttl } => {
                 let (key, value) = (bytes_of(key, long), value(len));
                 let result = if ttl {
-                    cache.put_with_ttl(&key, &value, std::time::Duration::from_secs(1000))
+                    spaces[space_of(long)].put_with_ttl(
+                        &key,
+                        &value,
+                        std::time::Duration::from_secs(1000),
+                    )
                 } else {
-                    cache.put(&key, &value)
+                    spaces[space_of(long)].put(&key, &value)
                 };
                 match result {
-                    Ok(_) => drop(model.insert(key, value)),
+                    Ok(_) => drop(models[space_of(long)].insert(key, value)),
                     Err(Error::ValueTooLarge { .. } | Error::Full { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
             Operation::PutIfAbsent { key, long, len } => {
                 let (key, value) = (bytes_of(key, long), value(len));
-                if let Ok(true) = cache.put_if_absent(&key, &value) {
-                    model.insert(key, value);
+                if let Ok(true) = spaces[space_of(long)].put_if_absent(&key, &value) {
+                    models[space_of(long)].insert(key, value);
                 }
             }
             Operation::Replace { key, long, len } => {
                 let (key, value) = (bytes_of(key, long), value(len));
-                if let Ok(true) = cache.replace(&key, &value) {
-                    assert!(model.insert(key, value).is_some(), "it was there");
+                if let Ok(true) = spaces[space_of(long)].replace(&key, &value) {
+                    assert!(models[space_of(long)].insert(key, value).is_some(), "it was there");
                 }
             }
             Operation::Get { key, long } => {
                 let key = bytes_of(key, long);
-                if let Some(found) = cache.get(&key) {
-                    assert_eq!(Some(&found.to_vec()), model.get(&key));
+                if let Some(found) = spaces[space_of(long)].get(&key) {
+                    assert_eq!(Some(&found.to_vec()), models[space_of(long)].get(&key));
                 }
             }
             Operation::Read { key, long, len, offset } => {
                 let (key, mut buffer) = (bytes_of(key, long), vec![0; usize::from(len)]);
-                if let Some(read) = cache.read(&key, &mut buffer, usize::from(offset)) {
-                    let value = &model[&key];
+                if let Some(read) =
+                    spaces[space_of(long)].read(&key, &mut buffer, usize::from(offset))
+                {
+                    let value = &models[space_of(long)][&key];
                     let rest = value.get(usize::from(offset)..).unwrap_or(&[]);
                     assert_eq!(buffer[..read.copied], rest[..rest.len().min(buffer.len())]);
                     assert_eq!(read.size, value.len());
@@ -95,11 +108,14 @@ fuzz_target!(|input: Input| {
             }
             Operation::Remove { key, long } => {
                 let key = bytes_of(key, long);
-                assert!(!cache.remove(&key) || model.remove(&key).is_some());
-                assert!(!cache.contains(&key));
+                assert!(
+                    !spaces[space_of(long)].remove(&key)
+                        || models[space_of(long)].remove(&key).is_some()
+                );
+                assert!(!spaces[space_of(long)].contains(&key));
             }
             Operation::Hold { key, long } => {
-                held = cache.get(&bytes_of(key, long)).map(|value| {
+                held = spaces[space_of(long)].get(&bytes_of(key, long)).map(|value| {
                     let copy = value.to_vec();
                     (value, copy)
                 });
@@ -108,7 +124,7 @@ fuzz_target!(|input: Input| {
             Operation::EvictNext => drop(cache.evict_next()),
             Operation::Clear => {
                 cache.clear();
-                model.clear();
+                models.iter_mut().for_each(HashMap::clear);
                 assert!(cache.is_empty());
             }
             Operation::Validate => cache.validate(),
@@ -118,7 +134,9 @@ fuzz_target!(|input: Input| {
         }
     }
     cache.validate();
-    for found in &cache {
-        assert_eq!(Some(&found.to_vec()), model.get(found.key()));
+    for (space, model) in spaces.iter().zip(&models) {
+        for found in space.iter() {
+            assert_eq!(Some(&found.to_vec()), model.get(found.key()));
+        }
     }
 });
