@@ -165,6 +165,9 @@ impl Cache {
 
     /// Stores a value if the key has one already. Whether it did.
     ///
+    /// In a full cache the old value itself may have to leave for the new one. It is replaced all the same, but other threads may
+    /// find the key without a value in between.
+    ///
     /// # Errors
     /// As [`put`](Self::put).
     pub fn replace(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
@@ -218,8 +221,8 @@ impl Cache {
                 }
                 Stored::Exists | Stored::Missing => return Ok(Answer::Refused),
                 Stored::Tell(leaving) => {
-                    // The entry to replace was there; it may be the one that leaves.
-                    if mode == Mode::IfPresent {
+                    // The entry to replace was there, and it is the one that leaves.
+                    if mode == Mode::IfPresent && leaving.key() == key {
                         request.mode = Mode::Always;
                     }
                     self.tell(place.shard, leaving);

@@ -46,6 +46,12 @@ pub(crate) struct Leaving<'s> {
     cause: Cause,
 }
 
+impl Leaving<'_> {
+    pub(crate) fn key(&self) -> &[u8] {
+        self.value.key()
+    }
+}
+
 /// How a removal by key went.
 pub(crate) enum Removal<'s> {
     Absent,

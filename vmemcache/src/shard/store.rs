@@ -81,14 +81,20 @@ impl Shard {
         if request.value.len() <= COPIED_UNDER_LOCK {
             self.write(draft, request);
         } else {
+            // What made room for itself by leaving is replaced all the same.
+            let check_again = match request.mode {
+                Mode::Always => false,
+                Mode::IfAbsent => true,
+                Mode::IfPresent => {
+                    self.find_locked(request.space, request.key, request.bytes).is_some()
+                }
+            };
             state.drafts += 1;
             drop(state);
             self.write(draft, request);
             state = self.lock();
             state.drafts -= 1;
-            let refusal = (request.mode == Mode::IfAbsent)
-                .then(|| self.refusal(request, &mut absent))
-                .flatten();
+            let refusal = check_again.then(|| self.refusal(request, &mut absent)).flatten();
             let no_slot =
                 !self.spaces[request.space].slab.has_room(&state.spaces[request.space].slab);
             if refusal.is_some() || no_slot {
