@@ -5,6 +5,7 @@ mod many;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use crate::block::{Header, MAX_KEY, MAX_VALUE};
 use crate::builder::Builder;
@@ -18,7 +19,7 @@ use crate::protect;
 use crate::read::Value;
 use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, Stored};
 use crate::slab::{EXPIRES, Slab};
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counters, Stats, Stopwatch, Timed, Timer};
 pub use many::Entries;
 use pmem_core::source::Source;
 use pmem_core::sync::Backoff;
@@ -41,6 +42,7 @@ pub struct Cache {
     flights: Flights,
     listens: AtomicBool,
     listener: RwLock<Option<Hidden>>,
+    stopwatch: Option<Arc<Stopwatch>>,
     source: Source,
     /// The file that the cache survives in.
     file: Option<std::fs::File>,
@@ -106,6 +108,7 @@ impl Cache {
         empty_keys: bool,
         listener: Option<Arc<dyn Listener>>,
         file: Option<std::fs::File>,
+        stopwatch: Option<Arc<Stopwatch>>,
     ) -> Result<Cache, Error> {
         Ok(Cache {
             source,
@@ -117,6 +120,7 @@ impl Cache {
             flights: Flights::default(),
             listens: AtomicBool::new(listener.is_some()),
             listener: RwLock::new(listener.map(Hidden)),
+            stopwatch,
         })
     }
 
@@ -194,6 +198,7 @@ impl Cache {
         mode: Mode,
         ttl: Option<Duration>,
     ) -> Result<Answer, Error> {
+        let _timer = Timer::start(self.stopwatch.as_deref(), Timed::Put);
         let place = self.place(key)?;
         let expires = ttl
             .map(|ttl| now_ms().saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
@@ -258,6 +263,11 @@ impl Cache {
     /// Finds a value and pins it.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
+        if self.stopwatch.is_some() { self.watched_get(key) } else { self.get_now(key) }
+    }
+
+    #[inline]
+    fn get_now(&self, key: &[u8]) -> Option<Value<'_>> {
         let place = self.locate(key);
         let block = protect::block();
         if let Some((found, value)) = place.shard.pin(block, place.space, place.key, key) {
@@ -446,6 +456,7 @@ impl Cache {
         let (hits, misses) = self.counters.sum();
         let mut stats =
             Stats { hits, misses, pool_bytes: self.source.len() as u64, ..Stats::default() };
+        stats.latencies = self.stopwatch.as_ref().map(|watch| Box::new(watch.snapshot()));
         for shard in &self.shards {
             let mut state = shard.lock();
             shard.settle(&mut state);

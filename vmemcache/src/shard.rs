@@ -22,7 +22,9 @@ use crate::index::{Index, Key32};
 use crate::policy::{AnyPolicy, Entries, Policy, Token};
 use crate::protect::Fences;
 use crate::slab::{Slab, SlabState};
+use crate::stats::Stopwatch;
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
 pub(crate) use read::Found;
@@ -84,6 +86,7 @@ pub(crate) struct Shard {
     pub(crate) units: Units,
     pub(crate) fences: Fences,
     pub(crate) rules: Rules,
+    stopwatch: Option<Arc<Stopwatch>>,
     mark_max: u8,
     /// No report of a hit may be dropped.
     binding: bool,
@@ -102,11 +105,13 @@ pub(crate) struct Parts {
     pub(crate) policy: Option<crate::policy::Kind>,
     /// Share of each space in the heap's units.
     pub(crate) quotas: Vec<u64>,
+    /// Measures evictions.
+    pub(crate) stopwatch: Option<Arc<Stopwatch>>,
 }
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Result<Shard, Error> {
-        let Parts { units, heap, fences, rules, policy, quotas } = parts;
+        let Parts { units, heap, fences, rules, policy, quotas, stopwatch } = parts;
         let max = heap.total_units();
         let (mut spaces, mut states) = (Vec::new(), Vec::new());
         for quota in quotas {
@@ -120,6 +125,7 @@ impl Shard {
             units,
             fences,
             rules,
+            stopwatch,
             mark_max: any.map_or(0, Policy::mark_max),
             binding: any.is_some_and(Policy::reports_are_binding),
             spaces,

@@ -1,6 +1,11 @@
 //! Statistics: what is counted, and how without sharing.
 
+mod buckets;
+mod latency;
 mod text;
+
+pub use latency::{Latencies, Latency};
+pub(crate) use latency::{Stopwatch, Timed, Timer};
 
 use crate::arena::{Array, Zeroed};
 use crate::error::Error;
@@ -92,6 +97,8 @@ pub struct Stats {
     pub metadata_bytes: u64,
     /// Values that were stored in several pieces.
     pub chained: u64,
+    /// How long operations took, if the cache measures it.
+    pub latencies: Option<Box<Latencies>>,
 }
 
 impl Stats {

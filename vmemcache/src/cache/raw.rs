@@ -21,9 +21,27 @@ impl Cache {
         room: usize,
         offset: usize,
     ) -> Option<Copied> {
+        if self.stopwatch.is_some() {
+            // SAFETY: forwarded.
+            return unsafe { self.watched_read(key, buffer, room, offset) };
+        }
+        // SAFETY: forwarded.
+        unsafe { self.read_now(key, buffer, room, offset) }
+    }
+
+    /// # Safety
+    /// As [`read_raw`](Self::read_raw).
+    #[inline]
+    pub(super) unsafe fn read_now(
+        &self,
+        key: &[u8],
+        buffer: *mut u8,
+        room: usize,
+        offset: usize,
+    ) -> Option<Copied> {
         let place = self.locate(key);
         let Some(block) = protect::block() else {
-            let value = self.get(key)?;
+            let value = self.get_now(key)?;
             // SAFETY: pinned by the guard; the room is the caller's word.
             let copied = unsafe { value.copy_raw(buffer, room, offset) };
             return Some(Copied { copied, size: value.len() });
