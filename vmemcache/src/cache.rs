@@ -457,6 +457,7 @@ impl Cache {
         let mut stats =
             Stats { hits, misses, pool_bytes: self.source.len() as u64, ..Stats::default() };
         stats.latencies = self.stopwatch.as_ref().map(|watch| Box::new(watch.snapshot()));
+        let mut ages = Vec::new();
         for shard in &self.shards {
             let mut state = shard.lock();
             shard.settle(&mut state);
@@ -471,12 +472,16 @@ impl Cache {
             stats.pinned_bytes += shard.units.bytes(Shard::limbo_units(&state));
             for (space, parts) in state.spaces.iter().zip(&shard.spaces) {
                 stats.entries += u64::from(space.slab.live);
+                ages.extend(space.ages.tail());
                 stats.payload_bytes += space.payload;
                 stats.used_bytes += space.units * shard.units.unit() as u64;
                 stats.metadata_bytes += Slab::memory(&space.slab)
                     + parts.index.memory()
                     + space.policy.as_ref().map_or(0, |policy| policy.memory() as u64);
             }
+        }
+        if !ages.is_empty() {
+            stats.tail_age = Some(ages.iter().sum::<Duration>() / ages.len() as u32);
         }
         stats
     }

@@ -6,8 +6,10 @@
 //! | `shard/store.rs` | putting |
 //! | `shard/space.rs` | making room: allocation in one piece or several, eviction, reclaiming |
 //! | `shard/remove.rs` | removing |
+//! | `shard/ages.rs` | how old entries are when they are evicted |
 //! | `shard/rebuild.rs` | finding the entries again after a restart |
 
+mod ages;
 mod read;
 mod rebuild;
 mod remove;
@@ -27,6 +29,7 @@ use pmem_core::sync::{Mutex, MutexGuard, Rank};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
+use ages::Ages;
 pub(crate) use read::Found;
 pub(crate) use remove::{Leaving, Removal};
 pub(crate) use space::{KeyHash, Rules};
@@ -49,6 +52,7 @@ pub(crate) struct SpaceState {
     pub(crate) payload: u64,
     /// What the entries take of the heap.
     pub(crate) units: u64,
+    pub(crate) ages: Ages,
     /// What they may take.
     pub(crate) quota: u64,
 }
@@ -118,7 +122,14 @@ impl Shard {
             let (slab, slab_state) = Slab::new(max)?;
             spaces.push(Space { index: Index::new(max)?, slab });
             let policy = policy.map(|kind| kind.build(quota * units.unit() as u64));
-            states.push(SpaceState { slab: slab_state, policy, payload: 0, units: 0, quota });
+            states.push(SpaceState {
+                slab: slab_state,
+                policy,
+                payload: 0,
+                units: 0,
+                ages: Ages::new(),
+                quota,
+            });
         }
         let any = states.first().and_then(|state| state.policy.as_ref());
         Ok(Shard {

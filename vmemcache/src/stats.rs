@@ -13,6 +13,7 @@ use crate::events::Cause;
 use crate::protect::{self, BLOCKS, Block};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// What one thread counts. Two cache lines, because processors fetch them in pairs.
 #[derive(Debug)]
@@ -97,6 +98,12 @@ pub struct Stats {
     pub metadata_bytes: u64,
     /// Values that were stored in several pieces.
     pub chained: u64,
+    /// How old entries were lately when they were evicted for space: roughly what the cache's reach is. None before the first.
+    ///
+    /// The age counts from the last put of the key; with exact LRU from the last use, except hits on the newest entry. After a restart it
+    /// counts from there. It is measured on up to 512 entries of each shard, as a moving mean over about eight evictions of
+    /// those, and the mean over the shards is given. So it is that of the past: it does not rise while nothing is evicted.
+    pub tail_age: Option<Duration>,
     /// How long operations took, if the cache measures it.
     pub latencies: Option<Box<Latencies>>,
 }

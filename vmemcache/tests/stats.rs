@@ -3,7 +3,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::Random;
 use vmemcache::policy::Kind;
 use vmemcache::{Cache, Cause, Listener, Value};
@@ -72,4 +72,42 @@ fn nothing_is_measured_unless_asked() {
     let cache = Cache::builder().size(64 << 10).anonymous().unwrap();
     cache.get(b"key");
     assert_eq!(cache.stats().latencies, None);
+}
+
+/// Fills a cache with twelve entries, lets time pass, and evicts some by further entries.
+fn age(kind: Kind, during: impl Fn(&Cache)) -> (Duration, Duration) {
+    let start = Instant::now();
+    let cache = Cache::builder().size(64 << 10).policy(kind).exact_space(true).anonymous().unwrap();
+    for key in 0..12u64 {
+        cache.put(&key.to_le_bytes(), &[1; 5000]).unwrap();
+    }
+    assert_eq!(cache.stats().tail_age, None);
+    std::thread::sleep(5 * PAUSE);
+    during(&cache);
+    let evicted = Instant::now();
+    for key in 100..106u64 {
+        cache.put(&key.to_le_bytes(), &[1; 5000]).unwrap();
+    }
+    assert!(cache.stats().left(Cause::Capacity) >= 5);
+    // What the age may be at most, if it counts from the start and from what happened in between.
+    let age = cache.stats().tail_age.unwrap();
+    assert!(age <= start.elapsed());
+    (age, evicted.elapsed())
+}
+
+#[test]
+fn evicted_entries_are_as_old_as_the_time_since_they_were_put() {
+    for &kind in Kind::ALL {
+        let (age, _) = age(kind, |_| ());
+        assert!(age >= 5 * PAUSE, "{kind}: {age:?}");
+    }
+}
+
+#[test]
+fn with_exact_lru_a_use_makes_young() {
+    let use_all = |cache: &Cache| (0..12u64).for_each(|key| drop(cache.get(&key.to_le_bytes())));
+    let (used, since) = age(Kind::Lru, use_all);
+    assert!(used < 5 * PAUSE || since > 4 * PAUSE, "{used:?}, used {since:?} ago");
+    let (fifo, _) = age(Kind::Fifo, use_all);
+    assert!(fifo >= 5 * PAUSE, "{fifo:?}");
 }

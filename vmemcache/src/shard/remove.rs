@@ -125,6 +125,7 @@ impl Shard {
         parts.slab.give_back(&mut space_state.slab, token);
         space_state.payload -= header.key_len() as u64 + header.value_len();
         space_state.units -= units;
+        space_state.ages.left(token, cause);
         state.counts.left[cause as usize] += 1;
         self.retire(state, loc);
     }

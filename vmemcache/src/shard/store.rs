@@ -200,6 +200,7 @@ impl Shard {
         parts.slab.get(token).set_loc(loc);
         space_state.payload += request.bytes.len() as u64 + value_len;
         space_state.units += units;
+        space_state.ages.born(token);
         parts.index.insert(request.key, token);
         if let Some(policy) = &mut space_state.policy {
             policy.insert(Token::new(token), &View { shard: self, space });
@@ -249,6 +250,7 @@ impl Shard {
         space_state.payload -= old.header.value_len();
         space_state.units += units;
         space_state.units -= old_units;
+        space_state.ages.born(old.token);
         if let Some(policy) = &mut space_state.policy {
             let token = Token::new(old.token);
             let unit = self.units.unit() as u64;

@@ -26,7 +26,8 @@ impl Stats {
         ]
     }
 
-    /// All numbers as a JSON object; those that left as an object `left` by cause.
+    /// All numbers as a JSON object; those that left as an object `left` by cause, `tail_age_ms` once something was evicted,
+    /// `latencies_ns` by operation if they are measured.
     pub fn to_json(&self) -> String {
         let mut text = String::from("{");
         for (name, _, _, value) in self.rows() {
@@ -39,6 +40,9 @@ impl Stats {
             let _ = write!(text, "{comma}\"{}\":{}", cause.name(), self.left(cause));
         }
         text.push('}');
+        if let Some(age) = self.tail_age {
+            let _ = write!(text, ",\"tail_age_ms\":{}", age.as_millis());
+        }
         if let Some(latencies) = &self.latencies {
             latencies_json(&mut text, latencies);
         }
@@ -69,6 +73,11 @@ impl Stats {
         for cause in Cause::ALL {
             let (value, cause) = (self.left(cause), cause.name());
             let _ = writeln!(text, "{name}{{cache=\"{label}\",cause=\"{cause}\"}} {value}");
+        }
+        if let Some(age) = self.tail_age {
+            let name = "vmemcache_tail_age_seconds";
+            let _ = writeln!(text, "# HELP {name} Age of evicted entries.\n# TYPE {name} gauge");
+            let _ = writeln!(text, "{name}{{cache=\"{label}\"}} {:.6}", age.as_secs_f64());
         }
         if let Some(latencies) = &self.latencies {
             latencies_prometheus(&mut text, latencies, &label);
@@ -131,12 +140,15 @@ mod tests {
         latencies.put.sum_ns = 3_000_000_050;
         latencies.put.p99_ns = 40;
         stats.latencies = Some(Box::new(latencies));
+        stats.tail_age = Some(std::time::Duration::from_micros(1_500_000));
         let json = stats.to_json();
         assert!(json.contains(
             "\"put\":{\"count\":2,\"p50\":0,\"p90\":0,\"p99\":40,\"p999\":0,\"max\":0,\"sum\":3000000050}"
         ));
         assert!(json.ends_with("}}}") && json.matches('{').count() == json.matches('}').count());
+        assert!(json.contains(",\"tail_age_ms\":1500,"));
         let text = stats.to_prometheus("c");
+        assert!(text.contains("\nvmemcache_tail_age_seconds{cache=\"c\"} 1.500000\n"));
         let name = "vmemcache_latency_seconds";
         let labels = "cache=\"c\",operation=\"put\"";
         for line in [
