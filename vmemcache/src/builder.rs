@@ -11,7 +11,7 @@ use crate::protect::Fences;
 use crate::restart::{HEAD, Superblock};
 use crate::shard::{KeyHash, Parts, Rules, Shard};
 use crate::slab::MAX_LOC;
-use crate::stats::Stopwatch;
+use crate::stats::{Curve, Stopwatch, Watch};
 use pmem_core::errno::Errno;
 use pmem_core::error::Error as Cause;
 use pmem_core::numa::{NodeMask, NumaPolicy};
@@ -79,6 +79,7 @@ pub struct Builder {
     empty_keys: bool,
     listener: Option<Arc<dyn Listener>>,
     latencies: bool,
+    curve: bool,
 }
 
 impl Default for Builder {
@@ -94,6 +95,7 @@ impl Default for Builder {
             empty_keys: false,
             listener: None,
             latencies: false,
+            curve: false,
         }
     }
 }
@@ -180,6 +182,21 @@ impl Builder {
     /// threads read.
     pub fn latencies(mut self, measured: bool) -> Builder {
         self.latencies = measured;
+        self
+    }
+
+    /// Whether the cache estimates what it would miss with another size, for
+    /// [`Stats::miss_ratio_curve`](crate::Stats::miss_ratio_curve). Default: no.
+    ///
+    /// The estimate is for exact LRU, from a sample of up to 8192 keys. It counts gets of keys with their values' sizes at the last
+    /// put or hit; a key that was removed, or whose time was found to be over by a get, misses next time whatever the size.
+    /// On Zipf loads the tests hold it to 0.02 of the miss ratio of a simulation in the mean over the sizes, and 0.05 at each.
+    ///
+    /// # Cost
+    /// About a mebibyte of DRAM. Gets, puts and removals of keys in the sample, which are all until it is full, take one lock of the cache
+    /// and may allocate; the others only look at a threshold.
+    pub fn miss_ratio_curve(mut self, estimated: bool) -> Builder {
+        self.curve = estimated;
         self
     }
 }
@@ -449,7 +466,8 @@ impl Builder {
             shards.push(shard);
         }
         let listener = self.listener.clone();
-        Cache::new(source, shards, hash, self.empty_keys, listener, file, stopwatch)
+        let watch = Watch { stopwatch, curve: self.curve.then(Curve::new) };
+        Cache::new(source, shards, hash, self.empty_keys, listener, file, watch)
     }
 }
 

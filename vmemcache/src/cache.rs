@@ -19,7 +19,7 @@ use crate::protect;
 use crate::read::Value;
 use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, Stored};
 use crate::slab::{EXPIRES, Slab};
-use crate::stats::{Counters, Stats, Stopwatch, Timed, Timer};
+use crate::stats::{Counters, Curve, Stats, Stopwatch, Timed, Timer, Watch};
 pub use many::Entries;
 use pmem_core::source::Source;
 use pmem_core::sync::Backoff;
@@ -43,6 +43,9 @@ pub struct Cache {
     listens: AtomicBool,
     listener: RwLock<Option<Hidden>>,
     stopwatch: Option<Arc<Stopwatch>>,
+    curve: Option<Curve>,
+    /// Whether gets are measured in any way.
+    watched: bool,
     source: Source,
     /// The file that the cache survives in.
     file: Option<std::fs::File>,
@@ -108,8 +111,9 @@ impl Cache {
         empty_keys: bool,
         listener: Option<Arc<dyn Listener>>,
         file: Option<std::fs::File>,
-        stopwatch: Option<Arc<Stopwatch>>,
+        watch: Watch,
     ) -> Result<Cache, Error> {
+        let Watch { stopwatch, curve } = watch;
         Ok(Cache {
             source,
             file,
@@ -120,7 +124,9 @@ impl Cache {
             flights: Flights::default(),
             listens: AtomicBool::new(listener.is_some()),
             listener: RwLock::new(listener.map(Hidden)),
+            watched: stopwatch.is_some() || curve.is_some(),
             stopwatch,
+            curve,
         })
     }
 
@@ -215,8 +221,12 @@ impl Cache {
         loop {
             request.tell = self.listens();
             match place.shard.put(&request) {
-                Stored::Inserted => return Ok(Answer::Inserted),
+                Stored::Inserted => {
+                    self.watch_put(key, value);
+                    return Ok(Answer::Inserted);
+                }
                 Stored::Replaced(old) => {
+                    self.watch_put(key, value);
                     if let Some(old) = old {
                         self.tell_value(&old, Cause::Replaced);
                         drop(old);
@@ -263,7 +273,7 @@ impl Cache {
     /// Finds a value and pins it.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
-        if self.stopwatch.is_some() { self.watched_get(key) } else { self.get_now(key) }
+        if self.watched { self.watched_get(key) } else { self.get_now(key) }
     }
 
     #[inline]
@@ -277,7 +287,7 @@ impl Cache {
                 return Some(value);
             }
             drop(value);
-            self.expire(place, found);
+            self.expire(place, key, found);
         }
         self.missed(key);
         None
@@ -331,9 +341,10 @@ impl Cache {
 
     /// Removes an entry that was found to be over.
     #[cold]
-    fn expire(&self, place: Place<'_>, found: Found) {
+    fn expire(&self, place: Place<'_>, key: &[u8], found: Found) {
         let Place { shard, space, .. } = place;
         if found.header.expires() {
+            self.watch_removal(key);
             let same = |loc| loc == found.loc;
             let removal = shard.remove_at(space, found.token, Cause::Expired, self.listens(), same);
             self.finish(shard, removal);
@@ -355,6 +366,7 @@ impl Cache {
     /// just removing it.
     pub fn remove(&self, key: &[u8]) -> bool {
         let place = self.locate(key);
+        self.watch_removal(key);
         self.finish(
             place.shard,
             place.shard.remove(place.space, place.key, key, Cause::Explicit, self.listens()),
@@ -377,6 +389,9 @@ impl Cache {
     /// Removes all entries that were there when the call began.
     pub fn clear(&self) {
         let tell = self.listens();
+        if let Some(curve) = &self.curve {
+            curve.cleared();
+        }
         for shard in &self.shards {
             for space in 0..shard.spaces.len() {
                 let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
@@ -457,6 +472,9 @@ impl Cache {
         let mut stats =
             Stats { hits, misses, pool_bytes: self.source.len() as u64, ..Stats::default() };
         stats.latencies = self.stopwatch.as_ref().map(|watch| Box::new(watch.snapshot()));
+        if let Some(curve) = &self.curve {
+            stats.miss_ratio_curve = curve.points(stats.pool_bytes, hits + misses);
+        }
         let mut ages = Vec::new();
         for shard in &self.shards {
             let mut state = shard.lock();

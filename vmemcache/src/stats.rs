@@ -1,9 +1,12 @@
 //! Statistics: what is counted, and how without sharing.
 
 mod buckets;
+mod curve;
 mod latency;
 mod text;
 
+pub use curve::MissRatio;
+pub(crate) use curve::{Curve, entry_bytes};
 pub use latency::{Latencies, Latency};
 pub(crate) use latency::{Stopwatch, Timed, Timer};
 
@@ -11,9 +14,17 @@ use crate::arena::{Array, Zeroed};
 use crate::error::Error;
 use crate::events::Cause;
 use crate::protect::{self, BLOCKS, Block};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+/// What measures a cache beside its counters, if asked to.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) stopwatch: Option<Arc<Stopwatch>>,
+    pub(crate) curve: Option<Curve>,
+}
 
 /// What one thread counts. Two cache lines, because processors fetch them in pairs.
 #[derive(Debug)]
@@ -104,6 +115,9 @@ pub struct Stats {
     /// counts from there. It is measured on up to 512 entries of each shard, as a moving mean over about eight evictions of
     /// those, and the mean over the shards is given. So it is that of the past: it does not rise while nothing is evicted.
     pub tail_age: Option<Duration>,
+    /// What an LRU cache of other sizes would have missed, by rising size, from a 64th of the pool's size to 64 times of it; empty unless
+    /// [`Builder::miss_ratio_curve`](crate::Builder::miss_ratio_curve) asks for it.
+    pub miss_ratio_curve: Vec<MissRatio>,
     /// How long operations took, if the cache measures it.
     pub latencies: Option<Box<Latencies>>,
 }

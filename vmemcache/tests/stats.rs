@@ -2,6 +2,7 @@
 
 mod support;
 
+use lru::LruCache;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::Random;
@@ -72,6 +73,7 @@ fn nothing_is_measured_unless_asked() {
     let cache = Cache::builder().size(64 << 10).anonymous().unwrap();
     cache.get(b"key");
     assert_eq!(cache.stats().latencies, None);
+    assert!(cache.stats().miss_ratio_curve.is_empty());
 }
 
 /// Fills a cache with twelve entries, lets time pass, and evicts some by further entries.
@@ -110,4 +112,86 @@ fn with_exact_lru_a_use_makes_young() {
     assert!(used < 5 * PAUSE || since > 4 * PAUSE, "{used:?}, used {since:?} ago");
     let (fifo, _) = age(Kind::Fifo, use_all);
     assert!(fifo >= 5 * PAUSE, "{fifo:?}");
+}
+
+/// Keys by a Zipf law.
+fn zipf(keys: usize, exponent: f64, gets: usize, seed: u64) -> Vec<u64> {
+    let mut sum = 0.0;
+    let bounds: Vec<f64> = (1..=keys)
+        .map(|rank| {
+            sum += (rank as f64).powf(-exponent);
+            sum
+        })
+        .collect();
+    let mut random = Random::new(seed);
+    let mut draw = || random.below(1 << 53) as f64 / (1u64 << 53) as f64 * sum;
+    (0..gets).map(|_| bounds.partition_point(|&bound| bound < draw()) as u64).collect()
+}
+
+fn value_len(key: u64) -> usize {
+    50 + (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % 900
+}
+
+/// What an exact LRU cache misses that holds so many bytes of entries.
+fn simulate(trace: &[u64], capacity: u64) -> f64 {
+    let bytes = |key: u64| (8 + 8 + value_len(key) as u64).next_multiple_of(8);
+    let (mut cache, mut used, mut misses) = (LruCache::unbounded(), 0, 0);
+    for &key in trace {
+        if cache.get(&key).is_some() {
+            continue;
+        }
+        misses += 1;
+        cache.put(key, ());
+        used += bytes(key);
+        while used > capacity {
+            used -= bytes(cache.pop_lru().unwrap().0);
+        }
+    }
+    f64::from(misses) / trace.len() as f64
+}
+
+/// How far the estimate is from the simulation: in the mean and at most, over sizes from a 64th to 64 times of the pool.
+fn errors(kind: Kind, exponent: f64, keys: usize, gets: usize) -> (f64, f64) {
+    let trace = zipf(keys, exponent, gets, 5);
+    let cache = Cache::builder().size(4_500_000).policy(kind).miss_ratio_curve(true);
+    let cache = cache.anonymous().unwrap();
+    for key in &trace {
+        if cache.get(&key.to_le_bytes()).is_none() {
+            cache.put(&key.to_le_bytes(), &[1; 1000][..value_len(*key)]).unwrap();
+        }
+    }
+    let stats = cache.stats();
+    let curve = &stats.miss_ratio_curve;
+    assert!(curve.is_sorted_by_key(|point| point.bytes));
+    assert!(curve.is_sorted_by_key(|point| std::cmp::Reverse(point.misses_per_million)));
+    assert!(stats.to_json().contains(&format!("\"miss_ratio_curve\":[[{},", curve[0].bytes)));
+    let (mut sum, mut most) = (0.0, 0.0f64);
+    let points: Vec<_> = curve.iter().step_by(2).collect();
+    for point in &points {
+        let exact = simulate(&trace, point.bytes);
+        let error = (f64::from(point.misses_per_million) / 1e6 - exact).abs();
+        println!("{kind} {exponent} {}: {} for {exact:.6}", point.bytes, point.misses_per_million);
+        sum += error;
+        most = most.max(error);
+    }
+    println!(
+        "{kind} {exponent}: error {:.4} in the mean, {most:.4} at most",
+        sum / points.len() as f64
+    );
+    (sum / points.len() as f64, most)
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too long")]
+fn the_curve_is_that_of_a_simulation() {
+    // Fewer keys than the sample has, and many more.
+    for (kind, exponent, keys, most_mean, most) in [
+        (Kind::Lru, 0.8, 6_000, 0.002, 0.01),
+        (Kind::Lru, 0.7, 100_000, 0.02, 0.05),
+        (Kind::Adaptive, 0.9, 100_000, 0.02, 0.05),
+        (Kind::Adaptive, 1.1, 200_000, 0.02, 0.05),
+    ] {
+        let (mean, worst) = errors(kind, exponent, keys, 200_000);
+        assert!(mean < most_mean && worst < most, "{kind} {exponent}: {mean} {worst}");
+    }
 }

@@ -21,7 +21,7 @@ impl Cache {
         room: usize,
         offset: usize,
     ) -> Option<Copied> {
-        if self.stopwatch.is_some() {
+        if self.watched {
             // SAFETY: forwarded.
             return unsafe { self.watched_read(key, buffer, room, offset) };
         }
@@ -50,7 +50,7 @@ impl Cache {
         if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
             if !self.is_good(place, found) {
                 cell.store(0, Release);
-                self.expire(place, found);
+                self.expire(place, key, found);
             } else {
                 // SAFETY: protected by the cell.
                 let pieces = unsafe { place.shard.units.pieces(found.loc, found.header) };

@@ -27,7 +27,7 @@ impl Stats {
     }
 
     /// All numbers as a JSON object; those that left as an object `left` by cause, `tail_age_ms` once something was evicted,
-    /// `latencies_ns` by operation if they are measured.
+    /// `miss_ratio_curve` as an array of arrays of bytes and ratio, and `latencies_ns` by operation, if they are measured.
     pub fn to_json(&self) -> String {
         let mut text = String::from("{");
         for (name, _, _, value) in self.rows() {
@@ -42,6 +42,15 @@ impl Stats {
         text.push('}');
         if let Some(age) = self.tail_age {
             let _ = write!(text, ",\"tail_age_ms\":{}", age.as_millis());
+        }
+        for (at, point) in self.miss_ratio_curve.iter().enumerate() {
+            let start = if at == 0 { ",\"miss_ratio_curve\":[" } else { "," };
+            let (whole, part) =
+                (point.misses_per_million / 1_000_000, point.misses_per_million % 1_000_000);
+            let _ = write!(text, "{start}[{},{whole}.{part:06}]", point.bytes);
+        }
+        if !self.miss_ratio_curve.is_empty() {
+            text.push(']');
         }
         if let Some(latencies) = &self.latencies {
             latencies_json(&mut text, latencies);
@@ -121,6 +130,7 @@ fn latencies_prometheus(text: &mut String, latencies: &Latencies, label: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::MissRatio;
 
     #[test]
     fn texts() {
@@ -140,6 +150,8 @@ mod tests {
         latencies.put.sum_ns = 3_000_000_050;
         latencies.put.p99_ns = 40;
         stats.latencies = Some(Box::new(latencies));
+        let point = |bytes, misses_per_million| MissRatio { bytes, misses_per_million };
+        stats.miss_ratio_curve = vec![point(64, 1_000_000), point(128, 50_000)];
         stats.tail_age = Some(std::time::Duration::from_micros(1_500_000));
         let json = stats.to_json();
         assert!(json.contains(
@@ -147,6 +159,7 @@ mod tests {
         ));
         assert!(json.ends_with("}}}") && json.matches('{').count() == json.matches('}').count());
         assert!(json.contains(",\"tail_age_ms\":1500,"));
+        assert!(json.contains(",\"miss_ratio_curve\":[[64,1.000000],[128,0.050000]],\""));
         let text = stats.to_prometheus("c");
         assert!(text.contains("\nvmemcache_tail_age_seconds{cache=\"c\"} 1.500000\n"));
         let name = "vmemcache_latency_seconds";
