@@ -276,7 +276,7 @@ impl Cache {
         if self.watched { self.watched_get(key) } else { self.get_now(key) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn get_now(&self, key: &[u8]) -> Option<Value<'_>> {
         let place = self.locate(key);
         let block = protect::block();

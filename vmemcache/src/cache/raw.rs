@@ -31,7 +31,7 @@ impl Cache {
 
     /// # Safety
     /// As [`read_raw`](Self::read_raw).
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn read_now(
         &self,
         key: &[u8],
