@@ -6,6 +6,7 @@ mod namespace;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use crate::block::{Header, MAX_KEY, MAX_VALUE};
 use crate::builder::Builder;
@@ -18,7 +19,7 @@ use crate::protect;
 use crate::read::Value;
 use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, SpaceState, Stored};
 use crate::slab::{EXPIRES, Slab};
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counters, Curve, Stats, Stopwatch, Timed, Timer, Watch};
 pub use many::Entries;
 pub use namespace::Namespace;
 use pmem_core::source::Source;
@@ -45,6 +46,10 @@ pub struct Cache {
     named: Vec<Named>,
     listens: AtomicBool,
     listener: RwLock<Option<Hidden>>,
+    stopwatch: Option<Arc<Stopwatch>>,
+    curve: Option<Curve>,
+    /// Whether gets are measured in any way.
+    watched: bool,
     source: Source,
     /// The file that the cache survives in.
     file: Option<std::fs::File>,
@@ -117,9 +122,10 @@ impl Cache {
         hash: KeyHash,
         empty_keys: bool,
         names: impl Iterator<Item = Box<str>>,
-        listener: Option<Arc<dyn Listener>>,
         file: Option<std::fs::File>,
+        watch: Watch,
     ) -> Result<Cache, Error> {
+        let Watch { stopwatch, curve } = watch;
         let named = names.map(|name| {
             Ok(Named { name, counters: Counters::new()?, flights: Flights::default() })
         });
@@ -132,8 +138,11 @@ impl Cache {
             empty_keys,
             counters: Counters::new()?,
             flights: Flights::default(),
-            listens: AtomicBool::new(listener.is_some()),
-            listener: RwLock::new(listener.map(Hidden)),
+            listens: AtomicBool::new(false),
+            listener: RwLock::new(None),
+            watched: stopwatch.is_some() || curve.is_some(),
+            stopwatch,
+            curve,
         })
     }
 
@@ -172,6 +181,9 @@ impl Cache {
     }
 
     /// Stores a value if the key has one already. Whether it did.
+    ///
+    /// In a full cache the old value itself may have to leave for the new one. It is replaced all the same, but other threads may
+    /// find the key without a value in between.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -223,6 +235,7 @@ impl Cache {
         mode: Mode,
         ttl: Option<Duration>,
     ) -> Result<Answer, Error> {
+        let _timer = Timer::start(self.stopwatch.as_deref(), Timed::Put);
         let place = self.place(space, key)?;
         let expires = ttl
             .map(|ttl| now_ms().saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
@@ -239,8 +252,12 @@ impl Cache {
         loop {
             request.tell = self.listens();
             match place.shard.put(&request) {
-                Stored::Inserted => return Ok(Answer::Inserted),
+                Stored::Inserted => {
+                    self.watch_put(space, key, value);
+                    return Ok(Answer::Inserted);
+                }
                 Stored::Replaced(old) => {
+                    self.watch_put(space, key, value);
                     if let Some(old) = old {
                         self.tell_value(space, &old, Cause::Replaced);
                         drop(old);
@@ -250,8 +267,8 @@ impl Cache {
                 }
                 Stored::Exists | Stored::Missing => return Ok(Answer::Refused),
                 Stored::Tell(leaving) => {
-                    // The entry to replace was there; it may be the one that leaves.
-                    if mode == Mode::IfPresent {
+                    // The entry to replace was there, and it is the one that leaves.
+                    if mode == Mode::IfPresent && leaving.is(space, key) {
                         request.mode = Mode::Always;
                     }
                     self.tell(place.shard, leaving);
@@ -292,6 +309,11 @@ impl Cache {
 
     #[inline]
     fn get_in(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
+        if self.watched { self.watched_get(space, key) } else { self.get_now(space, key) }
+    }
+
+    #[inline(always)]
+    fn get_now(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
         let place = self.locate(space, key);
         let block = protect::block();
         if let Some((found, value)) = place.shard.pin(block, place.space, place.key, key) {
@@ -301,7 +323,7 @@ impl Cache {
                 return Some(value);
             }
             drop(value);
-            self.expire(place, found);
+            self.expire(place, key, found);
         }
         self.missed(space, key);
         None
@@ -359,9 +381,10 @@ impl Cache {
 
     /// Removes an entry that was found to be over.
     #[cold]
-    fn expire(&self, place: Place<'_>, found: Found) {
+    fn expire(&self, place: Place<'_>, key: &[u8], found: Found) {
         let Place { shard, space, .. } = place;
         if found.header.expires() {
+            self.watch_removal(space, key);
             let same = |loc| loc == found.loc;
             let removal = shard.remove_at(space, found.token, Cause::Expired, self.listens(), same);
             self.finish(shard, removal);
@@ -387,6 +410,7 @@ impl Cache {
 
     fn remove_in(&self, space: usize, key: &[u8]) -> bool {
         let place = self.locate(space, key);
+        self.watch_removal(space, key);
         self.finish(
             place.shard,
             place.shard.remove(place.space, place.key, key, Cause::Explicit, self.listens()),
@@ -417,6 +441,7 @@ impl Cache {
 
     fn clear_in(&self, spaces: Range<usize>) {
         let tell = self.listens();
+        self.watch_clearing(spaces.clone());
         for shard in &self.shards {
             for space in spaces.clone() {
                 let tokens = Slab::tokens(&shard.lock().spaces[space].slab);
@@ -502,6 +527,10 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats_in(self.spaces());
         stats.pool_bytes = self.source.len() as u64;
+        stats.latencies = self.stopwatch.as_ref().map(|watch| Box::new(watch.snapshot()));
+        if let Some(curve) = &self.curve {
+            stats.miss_ratio_curve = curve.points(stats.pool_bytes, stats.hits + stats.misses);
+        }
         for shard in &self.shards {
             let mut state = shard.lock();
             shard.settle(&mut state);
@@ -512,7 +541,7 @@ impl Cache {
         stats
     }
 
-    /// Without the numbers of the pool.
+    /// Without the numbers of the pool, and what is measured of the cache as a whole.
     fn stats_in(&self, spaces: Range<usize>) -> Stats {
         let mut stats = Stats::default();
         for space in spaces.clone() {
@@ -520,11 +549,16 @@ impl Cache {
             stats.hits += hits;
             stats.misses += misses;
         }
+        let mut ages = Vec::new();
         for shard in &self.shards {
             let state = shard.lock();
             for space in spaces.clone() {
                 stats.add(shard, &state, space);
+                ages.extend(state.spaces[space].ages.tail());
             }
+        }
+        if !ages.is_empty() {
+            stats.tail_age = Some(ages.iter().sum::<Duration>() / ages.len() as u32);
         }
         stats
     }

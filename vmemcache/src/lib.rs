@@ -25,7 +25,7 @@ pub use cache::{Cache, Copied, Entries, Namespace, Put};
 pub use error::Error;
 pub use events::{Cause, Listener};
 pub use read::{Slices, Value};
-pub use stats::Stats;
+pub use stats::{Latencies, Latency, MissRatio, Stats};
 
 pub use pmem_core::numa::{NodeMask, NumaPolicy};
 pub use pmem_core::source::{HugePageSize, OpenMode};

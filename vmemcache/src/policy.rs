@@ -321,7 +321,7 @@ impl Policy for AnyPolicy {
 }
 
 /// Spreads an entry's hash anew, so that bits by which the engine chose shard or bucket say nothing here.
-fn spread(hash: u64) -> u64 {
+pub(crate) fn spread(hash: u64) -> u64 {
     let product = u128::from(hash ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
     (product >> 64) as u64 ^ product as u64
 }

@@ -74,6 +74,11 @@ unsafe extern "C" fn give_back(block: *mut c_void) {
     unsafe { &*block.cast::<Block>() }.taken.store(false, Release);
 }
 
+/// No block of this index or a larger one was ever taken.
+pub(crate) fn used() -> usize {
+    USED.load(Acquire)
+}
+
 impl Block {
     /// Which block this is: a number that no other living thread has.
     #[inline]

@@ -6,8 +6,10 @@
 //! | `shard/store.rs` | putting |
 //! | `shard/space.rs` | making room: allocation in one piece or several, eviction, reclaiming |
 //! | `shard/remove.rs` | removing |
+//! | `shard/ages.rs` | how old entries are when they are evicted |
 //! | `shard/rebuild.rs` | finding the entries again after a restart |
 
+mod ages;
 mod read;
 mod rebuild;
 mod remove;
@@ -23,9 +25,12 @@ use crate::index::{Index, Key32};
 use crate::policy::{AnyPolicy, Entries, Policy, Token};
 use crate::protect::Fences;
 use crate::slab::{Slab, SlabState};
+use crate::stats::Stopwatch;
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
+use ages::Ages;
 pub(crate) use read::Found;
 pub(crate) use remove::{Leaving, Removal};
 pub(crate) use space::{KeyHash, Rules};
@@ -52,6 +57,7 @@ pub(crate) struct SpaceState {
     pub(crate) units: u64,
     /// What entries that are being written without the lock are going to take.
     pub(crate) drafted: u64,
+    pub(crate) ages: Ages,
     /// What they may take; but the first space, which has no name, may use what the others leave free.
     pub(crate) quota: u64,
     pub(crate) counts: Counts,
@@ -89,6 +95,7 @@ pub(crate) struct Shard {
     pub(crate) units: Units,
     pub(crate) fences: Fences,
     pub(crate) rules: Rules,
+    stopwatch: Option<Arc<Stopwatch>>,
     mark_max: u8,
     /// No report of a hit may be dropped.
     binding: bool,
@@ -107,11 +114,13 @@ pub(crate) struct Parts {
     pub(crate) policy: Option<crate::policy::Kind>,
     /// Share of each space in the heap's units, and what makes its checksums. The first one has no name.
     pub(crate) spaces: Vec<(u64, Option<Check>)>,
+    /// Measures evictions.
+    pub(crate) stopwatch: Option<Arc<Stopwatch>>,
 }
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Result<Shard, Error> {
-        let Parts { units, heap, fences, rules, policy, spaces: wanted } = parts;
+        let Parts { units, heap, fences, rules, policy, spaces: wanted, stopwatch } = parts;
         let total = u64::from(heap.total_units());
         let (mut spaces, mut states) = (Vec::new(), Vec::new());
         for (at, (quota, check)) in wanted.into_iter().enumerate() {
@@ -126,6 +135,7 @@ impl Shard {
                 payload: 0,
                 units: 0,
                 drafted: 0,
+                ages: Ages::new(),
                 quota,
                 counts: Counts::default(),
             });
@@ -135,6 +145,7 @@ impl Shard {
             units,
             fences,
             rules,
+            stopwatch,
             mark_max: any.map_or(0, Policy::mark_max),
             binding: any.is_some_and(Policy::reports_are_binding),
             spaces,

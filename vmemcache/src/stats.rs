@@ -1,6 +1,14 @@
 //! Statistics: what is counted, and how without sharing.
 
+mod buckets;
+mod curve;
+mod latency;
 mod text;
+
+pub use curve::MissRatio;
+pub(crate) use curve::{Curve, entry_bytes};
+pub use latency::{Latencies, Latency};
+pub(crate) use latency::{Stopwatch, Timed, Timer};
 
 use crate::arena::{Array, Zeroed};
 use crate::error::Error;
@@ -9,8 +17,17 @@ use crate::policy::Policy;
 use crate::protect::{self, BLOCKS, Block};
 use crate::shard::{Shard, State};
 use crate::slab::Slab;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// What measures a cache beside its counters, if asked to.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) stopwatch: Option<Arc<Stopwatch>>,
+    pub(crate) curve: Option<Curve>,
+}
 
 /// What one thread counts. Two cache lines, because processors fetch them in pairs.
 #[derive(Debug)]
@@ -95,6 +112,17 @@ pub struct Stats {
     pub metadata_bytes: u64,
     /// Values that were stored in several pieces.
     pub chained: u64,
+    /// How old entries were lately when they were evicted for space: roughly what the cache's reach is. None before the first.
+    ///
+    /// The age counts from the last put of the key; with exact LRU from the last use, except hits on the newest entry. After a restart it
+    /// counts from there. It is measured on up to 512 entries of each namespace in each shard, as a moving mean over about eight
+    /// evictions of those, and the mean over these parts is given. So it is that of the past: it does not rise while nothing is evicted.
+    pub tail_age: Option<Duration>,
+    /// What an LRU cache of other sizes would have missed, by rising size, from a 64th of the pool's size to 64 times of it; empty unless
+    /// [`Builder::miss_ratio_curve`](crate::Builder::miss_ratio_curve) asks for it.
+    pub miss_ratio_curve: Vec<MissRatio>,
+    /// How long operations took, if the cache measures it.
+    pub latencies: Option<Box<Latencies>>,
 }
 
 impl Stats {

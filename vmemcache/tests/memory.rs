@@ -1,23 +1,26 @@
 //! What a cache takes: DRAM per entry, payload of all memory, allocations per operation. One test after the other, for
-//! they look at the whole process.
+//! those of memory look at the whole process.
 
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use support::Random;
 use vmemcache::policy::Kind;
 use vmemcache::{Cache, Stats};
 
 struct Counting;
 
-static CALLS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    /// Of this thread: the harness and other tests allocate as well.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
 
-// SAFETY: the system's allocator, and a counter.
+// SAFETY: the system's allocator, and a counter that is neither allocated nor dropped.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Relaxed);
+        CALLS.set(CALLS.get() + 1);
         // SAFETY: forwarded.
         unsafe { System.alloc(layout) }
     }
@@ -152,16 +155,35 @@ fn operations_do_not_allocate() {
         let mut random = Random::new(2);
         let mut calls = 0;
         for round in 0..3 {
-            let before = CALLS.load(Relaxed);
+            let before = CALLS.get();
             for _ in 0..100_000 {
                 let key = random.below(30_000).to_le_bytes();
                 if cache.get(&key).is_none() {
                     cache.put(&key, &[1; 400][..200 + random.below(200) as usize]).unwrap();
                 }
             }
-            calls = CALLS.load(Relaxed) - before;
+            calls = CALLS.get() - before;
             println!("{kind} round {round}: {calls} allocations in 100000 operations");
         }
         assert!(calls < 100, "{kind}: {calls} when the cache is full");
     }
+}
+
+#[test]
+fn allocations_are_counted_per_thread() {
+    let before = CALLS.get();
+    std::thread::spawn(|| drop(std::hint::black_box(vec![0; 100]))).join().unwrap();
+    let thread = CALLS.get();
+    for _ in 0..1000 {
+        drop(std::hint::black_box(Box::new(7)));
+    }
+    assert_eq!(CALLS.get() - thread, 1000);
+    let other = std::thread::spawn(|| {
+        let before = CALLS.get();
+        (0..1000).for_each(|n| drop(std::hint::black_box(Box::new(n))));
+        CALLS.get() - before
+    });
+    let here = CALLS.get();
+    assert_eq!((other.join().unwrap(), CALLS.get() - here), (1000, 0));
+    assert!(thread - before < 1000, "a thread is started with few allocations");
 }

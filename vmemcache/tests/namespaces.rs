@@ -248,6 +248,33 @@ fn quotas_are_kept_free_from_others() {
     }
 }
 
+/// Removes the same key of the namespace without a name when one of another leaves.
+#[derive(Default)]
+struct Remover(std::sync::OnceLock<std::sync::Weak<Cache>>);
+
+impl Listener for Remover {
+    fn on_evict_in(&self, namespace: &str, key: &[u8], _: &Value<'_>, cause: Cause) {
+        if cause == Cause::Capacity {
+            assert_eq!((namespace, key), ("a", &b"key"[..]));
+            assert!(self.0.get().unwrap().upgrade().unwrap().remove(key));
+        }
+    }
+}
+
+#[test]
+fn an_equal_key_that_leaves_is_not_what_is_replaced() {
+    let remover = Arc::new(Remover::default());
+    let builder = Cache::builder().size(128 << 10).shards(1).policy(Kind::Lru);
+    let builder = builder.namespace("a", Quota::Share(0.5)).listener(remover.clone());
+    let cache = Arc::new(builder.anonymous().unwrap());
+    remover.0.set(Arc::downgrade(&cache)).unwrap();
+    cache.put(b"key", &[1; 30_000]).unwrap();
+    cache.namespace("a").unwrap().put(b"key", &[2; 60_000]).unwrap();
+    assert!(!cache.replace(b"key", &[3; 50_000]).unwrap(), "it is gone by then");
+    assert!(cache.is_empty());
+    cache.validate();
+}
+
 /// A cache whose quotas are all of it works to the last byte.
 #[test]
 fn the_whole_cache_is_named() {

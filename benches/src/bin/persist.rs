@@ -1,6 +1,6 @@
 //! Copies of two builds of libpmem against each other, in one process and by turns.
 //!
-//! usage: persist OURS REFERENCE [DIRECTORY]     paths of shared objects; a directory on tmpfs or DAX
+//! usage: `persist OURS REFERENCE [DIRECTORY]`: paths of shared objects; a directory on tmpfs or DAX
 //!
 //! For each length and alignment the two take turns (A B B A) over the same memory; the ratio of a round
 //! is that of its times, and what is shown is the median of all rounds: above 1 means that OURS is faster.

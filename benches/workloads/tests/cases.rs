@@ -24,7 +24,8 @@ fn result(case: &str, seed: &str, preload: Option<&Path>) -> String {
     assert!(output.status.success(), "{case} under {preload:?}: {}: {complaints}", output.status);
     assert!(!complaints.contains("cannot be preloaded"), "{complaints}");
     let text = String::from_utf8(output.stdout).expect("plain text");
-    let differs = |field: &&str| field.starts_with("rss_") || field.starts_with("work_");
+    let differs =
+        |field: &&str| ["rss_", "work_", "pages_"].iter().any(|start| field.starts_with(start));
     let kept: Vec<&str> = text.split_whitespace().filter(|field| !differs(field)).collect();
     kept.join(" ")
 }

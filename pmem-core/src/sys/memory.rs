@@ -347,13 +347,16 @@ pub enum Content {
     Anonymous,
 }
 
-/// Replaces `[address, address + len)`.
+/// Replaces `[address, address + len)`. On an error of `mmap` nothing has changed.
+///
+/// A file is mapped elsewhere first: a `mmap` over the range that a file system refuses (as `MAP_SYNC`) may leave a hole
+/// there, which another thread could be given before the next attempt.
 ///
 /// # Safety
 /// The range belongs to the caller, and nobody relies on its present content.
 ///
 /// # Errors
-/// Those of `mmap`; `EOPNOTSUPP` or `EINVAL` when `MAP_SYNC` cannot be had.
+/// Those of `mmap` and `mremap`; `EOPNOTSUPP` or `EINVAL` when `MAP_SYNC` cannot be had.
 pub unsafe fn map_over(
     address: NonNull<u8>,
     len: usize,
@@ -366,12 +369,24 @@ pub unsafe fn map_over(
         }
         Content::Shared(fd, offset) => (libc::MAP_SHARED, fd.raw(), offset),
         Content::Private(fd, offset) => (libc::MAP_PRIVATE, fd.raw(), offset),
-        Content::Anonymous => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
+        Content::Anonymous => {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+            // SAFETY: the caller owns the range.
+            once(|| unsafe { libc::mmap(as_void(address), len, rights.bits(), flags, -1, 0) })?;
+            return Ok(());
+        }
     };
     let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
-    // SAFETY: the caller owns the range.
-    once(|| unsafe {
-        libc::mmap(as_void(address), len, rights.bits(), flags | libc::MAP_FIXED, fd, offset)
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+    let made = once(|| unsafe {
+        libc::mmap(core::ptr::null_mut(), len, rights.bits(), flags, fd, offset)
     })?;
+    let made = non_null(made);
+    // SAFETY: made above; the other range is the caller's.
+    if let Err(errno) = unsafe { move_mapping_over(made, address, len) } {
+        // SAFETY: made above.
+        let _ = unsafe { unmap(made, len) };
+        return Err(errno);
+    }
     Ok(())
 }

@@ -203,7 +203,8 @@ impl<'c> Namespace<'c> {
 
     /// A snapshot of the statistics of this namespace. [`pool_bytes`](Stats::pool_bytes) is the [`quota`](Self::quota) and
     /// [`free_bytes`](Stats::free_bytes) what is left of it; what belongs to the whole pool
-    /// ([`free_regions`](Stats::free_regions), [`pinned_bytes`](Stats::pinned_bytes)) is 0.
+    /// ([`free_regions`](Stats::free_regions), [`pinned_bytes`](Stats::pinned_bytes)) is 0, and what is measured of the whole cache
+    /// ([`latencies`](Stats::latencies), [`miss_ratio_curve`](Stats::miss_ratio_curve)) is not there.
     pub fn stats(&self) -> Stats {
         let mut stats = self.cache.stats_in(self.space..self.space + 1);
         stats.pool_bytes = self.quota();

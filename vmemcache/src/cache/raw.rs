@@ -36,9 +36,28 @@ impl Cache {
         room: usize,
         offset: usize,
     ) -> Option<Copied> {
+        if self.watched {
+            // SAFETY: forwarded.
+            return unsafe { self.watched_read(space, key, buffer, room, offset) };
+        }
+        // SAFETY: forwarded.
+        unsafe { self.read_now(space, key, buffer, room, offset) }
+    }
+
+    /// # Safety
+    /// As [`read_raw`](Self::read_raw).
+    #[inline(always)]
+    pub(super) unsafe fn read_now(
+        &self,
+        space: usize,
+        key: &[u8],
+        buffer: *mut u8,
+        room: usize,
+        offset: usize,
+    ) -> Option<Copied> {
         let place = self.locate(space, key);
         let Some(block) = protect::block() else {
-            let value = self.get_in(space, key)?;
+            let value = self.get_now(space, key)?;
             // SAFETY: pinned by the guard; the room is the caller's word.
             let copied = unsafe { value.copy_raw(buffer, room, offset) };
             return Some(Copied { copied, size: value.len() });
@@ -47,7 +66,7 @@ impl Cache {
         if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
             if !self.is_good(place, found) {
                 cell.store(0, Release);
-                self.expire(place, found);
+                self.expire(place, key, found);
             } else {
                 // SAFETY: protected by the cell.
                 let pieces = unsafe { place.shard.units.pieces(found.loc, found.header) };

@@ -29,8 +29,9 @@ fn repeated_hits_store_nothing_and_take_no_lock() {
     const THREADS: usize = 64;
     const { assert!(THREADS < BLOCKS) };
     for kind in [Kind::Adaptive, Kind::S3Fifo, Kind::Sieve, Kind::Clock, Kind::Fifo] {
-        for shards in [1, 4] {
+        for (shards, measured) in [(1, false), (4, false), (4, true)] {
             let cache = Cache::builder().size(1 << 20).policy(kind).shards(shards);
+            let cache = cache.latencies(measured);
             let cache = cache.in_directory("/dev/shm").unwrap();
             for key in 0..KEYS {
                 cache.put(&key.to_le_bytes(), &[key as u8; 500]).unwrap();
@@ -57,6 +58,8 @@ fn repeated_hits_store_nothing_and_take_no_lock() {
             drop(locks);
             let expected = u64::from(KEYS) * 2 * (200 + 5 * THREADS as u64);
             assert_eq!(cache.stats().hits, expected, "and all are counted");
+            let timed = cache.stats().latencies.map(|latencies| latencies.get.count);
+            assert_eq!(timed, measured.then_some(expected));
         }
     }
 }

@@ -123,6 +123,9 @@ impl Shard {
             && let Some(policy) = &mut state.spaces[space].policy
         {
             policy.hit(Token::new(found.token), &View { shard: self, space });
+            if self.binding {
+                state.spaces[space].ages.born(found.token);
+            }
         }
     }
 

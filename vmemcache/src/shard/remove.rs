@@ -46,6 +46,18 @@ pub(crate) struct Leaving<'s> {
     cause: Cause,
 }
 
+impl Leaving<'_> {
+    /// The namespace it belongs to.
+    pub(crate) fn space(&self) -> usize {
+        self.space
+    }
+
+    /// Whether it is the entry of this key.
+    pub(crate) fn is(&self, space: usize, key: &[u8]) -> bool {
+        self.space == space && self.value.key() == key
+    }
+}
+
 /// How a removal by key went.
 pub(crate) enum Removal<'s> {
     Absent,
@@ -53,13 +65,6 @@ pub(crate) enum Removal<'s> {
     AlreadyLeaving,
     Done,
     Tell(Leaving<'s>),
-}
-
-impl Leaving<'_> {
-    /// The namespace it belongs to.
-    pub(crate) fn space(&self) -> usize {
-        self.space
-    }
 }
 
 impl Shard {
@@ -126,6 +131,7 @@ impl Shard {
         parts.slab.give_back(&mut space_state.slab, token);
         space_state.payload -= header.key_len() as u64 + header.value_len();
         space_state.units -= units;
+        space_state.ages.left(token, cause);
         space_state.counts.left[cause as usize] += 1;
         self.retire(state, loc);
     }

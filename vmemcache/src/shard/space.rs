@@ -7,6 +7,7 @@ use crate::events::Cause;
 use crate::fetch;
 use crate::policy::Policy;
 use crate::protect::{self, Fences, Protection};
+use crate::stats::{Timed, Timer};
 use std::hash::{BuildHasher, Hasher};
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -315,10 +316,14 @@ impl Shard {
             }
         });
         let Some(space) = space else { return Evicted::Nothing };
+        let mut timer = Timer::start(self.stopwatch.as_deref(), Timed::Evict);
         let view = View { shard: self, space };
         let victim =
             state.spaces[space].policy.as_mut().and_then(|policy| policy.victim(&view, |_| true));
-        let Some(token) = victim else { return Evicted::Nothing };
+        let Some(token) = victim else {
+            timer.cancel();
+            return Evicted::Nothing;
+        };
         let token = token.index();
         if tell {
             return Evicted::Tell(self.start_leaving(state, space, token, cause));

@@ -81,6 +81,14 @@ impl Shard {
         if request.value.len() <= COPIED_UNDER_LOCK {
             self.write(draft, request);
         } else {
+            // What made room for itself by leaving is replaced all the same.
+            let check_again = match request.mode {
+                Mode::Always => false,
+                Mode::IfAbsent => true,
+                Mode::IfPresent => {
+                    self.find_locked(request.space, request.key, request.bytes).is_some()
+                }
+            };
             // SAFETY: the draft is ours.
             let units = unsafe { self.entry_units(draft.loc, draft.header) };
             state.drafts += 1;
@@ -90,9 +98,7 @@ impl Shard {
             state = self.lock();
             state.drafts -= 1;
             state.spaces[request.space].drafted -= units;
-            let refusal = (request.mode == Mode::IfAbsent)
-                .then(|| self.refusal(request, &mut absent))
-                .flatten();
+            let refusal = check_again.then(|| self.refusal(request, &mut absent)).flatten();
             let no_slot =
                 !self.spaces[request.space].slab.has_room(&state.spaces[request.space].slab);
             if refusal.is_some() || no_slot {
@@ -202,6 +208,7 @@ impl Shard {
         parts.slab.get(token).set_loc(loc);
         space_state.payload += request.bytes.len() as u64 + value_len;
         space_state.units += units;
+        space_state.ages.born(token);
         parts.index.insert(request.key, token);
         if let Some(policy) = &mut space_state.policy {
             policy.insert(Token::new(token), &View { shard: self, space });
@@ -256,6 +263,7 @@ impl Shard {
         space_state.payload -= old.header.value_len();
         space_state.units += units;
         space_state.units -= old_units;
+        space_state.ages.born(old.token);
         if let Some(policy) = &mut space_state.policy {
             let token = Token::new(old.token);
             let unit = self.units.unit() as u64;

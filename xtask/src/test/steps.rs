@@ -176,7 +176,7 @@ pub(crate) const STEPS: &[Step] = &[
         "build for aarch64, and a program under the preloaded library in emulation",
         &[For::LongTest],
     ),
-    script("fuzz", "a minute of fuzzing the allocator's operations", &[]),
+    script("fuzz", "fuzzing: operations of allocator and cache, every parser", &[]),
 ];
 
 /// The kept instruction counts of the library.
