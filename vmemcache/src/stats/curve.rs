@@ -7,6 +7,7 @@
 use super::buckets;
 use pmem_core::sync::{Mutex, Rank};
 use std::collections::BTreeMap;
+use std::f64::consts::SQRT_2;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -16,9 +17,8 @@ const SAMPLE: usize = 8192;
 const PLACES: usize = 4 * SAMPLE;
 /// Distances up to 2^50 bytes.
 const BUCKETS: usize = buckets::count(50);
-/// Points on each side of the pool's size, and per doubling.
+/// Points on each side of the pool's size: two per doubling.
 const STEPS: i32 = 12;
-const STEPS_PER_DOUBLING: f64 = 2.0;
 /// Tells the hashes of namespaces apart: an odd number with mixed bits.
 const SPACES: u64 = 0xa076_1d64_78bd_642f;
 
@@ -30,6 +30,12 @@ pub struct MissRatio {
     pub bytes: u64,
     /// How many of a million gets an LRU cache of that size would have missed.
     pub misses_per_million: u32,
+}
+
+/// 2 to the power of half of `step`, without the mathematics library, which the C library does not link.
+fn doublings(step: i32) -> f64 {
+    let whole = f64::from(1 << step.abs().div_euclid(2)) * if step % 2 == 0 { 1.0 } else { SQRT_2 };
+    if step < 0 { 1.0 / whole } else { whole }
 }
 
 /// What an entry takes, with its header.
@@ -232,7 +238,7 @@ impl Sample {
         // distances (the authors' correction).
         let missing = gets as f64 - self.cold - self.uses.iter().sum::<f64>();
         let point = |step| {
-            let bytes = pool as f64 * (f64::from(step) / STEPS_PER_DOUBLING).exp2();
+            let bytes = pool as f64 * doublings(step);
             let misses = 1.0 - (self.hits(bytes) + missing) / gets.max(1) as f64;
             let misses_per_million = (misses.clamp(0.0, 1.0) * 1e6).round() as u32;
             MissRatio { bytes: bytes as u64, misses_per_million }
