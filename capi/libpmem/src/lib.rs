@@ -9,9 +9,6 @@ mod tracked;
 
 use std::ffi::{c_char, c_uint};
 
-const MAJOR: c_uint = 1;
-const MINOR: c_uint = 1;
-
 /// The message of the calling thread's last failure; never NULL.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pmem_errormsg() -> *const c_char {
@@ -21,12 +18,5 @@ pub(crate) extern "C" fn pmem_errormsg() -> *const c_char {
 /// NULL when the library serves a program that was compiled for this version, else a text.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pmem_check_version(major: c_uint, minor: c_uint) -> *const c_char {
-    if major != MAJOR {
-        log::fail(format_args!("libpmem major version mismatch (need {major}, found {MAJOR})"));
-    } else if minor > MINOR {
-        log::fail(format_args!("libpmem minor version mismatch (need {minor}, found {MINOR})"));
-    } else {
-        return std::ptr::null();
-    }
-    pmem_capi_shared::message()
+    pmem_capi_shared::check_version("libpmem", major, minor, log::fail)
 }

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 use capi_pools::ctl::{self, Query};
-use capi_pools::{memory, message, path::path, version};
+use capi_pools::memory;
+use capi_pools::open::{create_options, fail_with, handle, no_path, open_options, path};
 use core::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
 use core::ptr::{self, NonNull};
+use pmem_capi_shared::{check_version, fail, message, set_message};
 use pmem_core::errno::Errno;
 use pmemblk::{Access, Error, Options, PmemBlk};
 use pool_format::{CreateOptions, OpenOptions};
@@ -19,58 +21,16 @@ extern "C" fn configure() {
     ctl::configure("libpmemblk", "PMEMBLK_CONF", "PMEMBLK_CONF_FILE");
 }
 
-fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::default();
-    ctl::apply_to_open(&mut options);
-    options
-}
-
-fn create_options(mode: libc::mode_t) -> CreateOptions {
-    let mut options = CreateOptions { mode, ..CreateOptions::default() };
-    ctl::apply_to_create(&mut options);
-    options
-}
-
-fn fail(error: &Error) {
-    message::fail(error.errno(), error);
-}
-
-/// A handle, or NULL with errno. `open` may change errno, success does not.
-fn handle(open: impl FnOnce() -> Result<Pool, Error>) -> *mut Pool {
-    let before = Errno::last();
-    match open().map(memory::into_handle) {
-        Ok(Ok(handle)) => {
-            before.set();
-            handle.as_ptr()
-        }
-        Ok(Err(_)) => {
-            message::fail(Errno::ENOMEM, &Errno::ENOMEM);
-            ptr::null_mut()
-        }
-        Err(error) => {
-            fail(&error);
-            ptr::null_mut()
-        }
-    }
-}
-
-fn no_path<T>(value: T) -> T {
-    message::fail(Errno::EINVAL, &"invalid (NULL) path");
-    value
-}
-
 /// 0, or -1 with errno.
 fn status(pool: &Pool, block: c_longlong, result: Result<(), Error>) -> c_int {
     let Err(error) = result else { return 0 };
     match error.errno() {
-        Errno::EINVAL if block < 0 => message::fail(Errno::EINVAL, &"negative block number"),
+        Errno::EINVAL if block < 0 => fail(Errno::EINVAL, format_args!("negative block number")),
         Errno::EINVAL => {
-            let text = format_args!("lba out of range (nlba {})", pool.block_count());
-            message::fail(Errno::EINVAL, &text);
+            fail(Errno::EINVAL, format_args!("lba out of range (nlba {})", pool.block_count()))
         }
-        _ => fail(&error),
+        _ => fail_with(&error),
     }
-    -1
 }
 
 /// Options for opening with a block size, 0 for any; `None` for one that no pool has.
@@ -84,7 +44,7 @@ fn options_to_open(bsize: usize, open: OpenOptions) -> Option<Options> {
 }
 
 fn bad_size<T>(bsize: usize, value: T) -> T {
-    message::fail(Errno::EINVAL, &format_args!("Invalid block size {bsize}"));
+    fail(Errno::EINVAL, format_args!("Invalid block size {bsize}"));
     value
 }
 
@@ -139,10 +99,7 @@ pub unsafe extern "C" fn pmemblk_check(path_: *const c_char, bsize: usize) -> c_
     let Some(options) = options_to_open(bsize, open) else { return bad_size(bsize, -1) };
     match options.open(path).and_then(|pool| pool.is_consistent()) {
         Ok(consistent) => consistent.into(),
-        Err(error) => {
-            fail(&error);
-            -1
-        }
+        Err(error) => fail_with(&error),
     }
 }
 
@@ -238,7 +195,7 @@ pub unsafe extern "C" fn pmemblk_set_error(pbp: *mut Pool, blockno: c_longlong) 
 /// C: `const char *pmemblk_check_version(unsigned, unsigned)`; NULL when this library will do, else a text.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmemblk_check_version(major: c_uint, minor: c_uint) -> *const c_char {
-    version::check("libpmemblk", major, minor)
+    check_version("libpmemblk", major, minor, set_message)
 }
 
 /// C: `void pmemblk_set_funcs(...)`; where handles get their memory.
@@ -255,7 +212,7 @@ pub extern "C" fn pmemblk_set_funcs(
 /// C: `const char *pmemblk_errormsg(void)`; the text of the calling thread's last error.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmemblk_errormsg() -> *const c_char {
-    message::get()
+    message()
 }
 
 /// C: `int pmemblk_ctl_get(pool, name, arg)`; 0, or -1 and errno.

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 use capi_pools::ctl::{self, Query};
-use capi_pools::{memory, message, path::path, version};
+use capi_pools::memory;
+use capi_pools::open::{create_options, fail_with, handle, no_path, open_options, path};
 use core::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
 use core::ptr::{self, NonNull};
+use pmem_capi_shared::{check_version, fail, message, set_message};
 use pmem_core::errno::Errno;
 use pmemlog::{Access, Error, Options, PmemLog};
 use pool_format::{CreateOptions, OpenOptions};
@@ -19,56 +21,11 @@ extern "C" fn configure() {
     ctl::configure("libpmemlog", "PMEMLOG_CONF", "PMEMLOG_CONF_FILE");
 }
 
-fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::default();
-    ctl::apply_to_open(&mut options);
-    options
-}
-
-fn create_options(mode: libc::mode_t) -> CreateOptions {
-    let mut options = CreateOptions { mode, ..CreateOptions::default() };
-    ctl::apply_to_create(&mut options);
-    options
-}
-
-fn fail(error: &Error) {
-    message::fail(error.errno(), error);
-}
-
-/// A handle, or NULL with errno. `open` may change errno, success does not.
-fn handle(open: impl FnOnce() -> Result<Pool, Error>) -> *mut Pool {
-    let before = Errno::last();
-    match open().map(memory::into_handle) {
-        Ok(Ok(handle)) => {
-            before.set();
-            handle.as_ptr()
-        }
-        Ok(Err(_)) => {
-            message::fail(Errno::ENOMEM, &Errno::ENOMEM);
-            ptr::null_mut()
-        }
-        Err(error) => {
-            fail(&error);
-            ptr::null_mut()
-        }
-    }
-}
-
-fn no_path<T>(value: T) -> T {
-    message::fail(Errno::EINVAL, &"invalid (NULL) path");
-    value
-}
-
 /// 0, or -1 with errno and `function: text of errno`.
 fn status(function: &str, result: Result<(), Error>) -> c_int {
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            let errno = error.errno();
-            message::fail(errno, &format_args!("{function}: {errno}"));
-            -1
-        }
-    }
+    let Err(error) = result else { return 0 };
+    let errno = error.errno();
+    fail(errno, format_args!("{function}: {errno}"))
 }
 
 /// C: `PMEMlogpool *pmemlog_create(const char *path, size_t poolsize, mode_t mode)`; NULL and errno on failure.
@@ -112,10 +69,7 @@ pub unsafe extern "C" fn pmemlog_check(path_: *const c_char) -> c_int {
     let options = OpenOptions { access: Access::ReadOnly, ..open_options() };
     match Options::with(CreateOptions::default(), options).open(path) {
         Ok(_) => 1,
-        Err(error) => {
-            fail(&error);
-            -1
-        }
+        Err(error) => fail_with(&error),
     }
 }
 
@@ -163,9 +117,7 @@ pub unsafe extern "C" fn pmemlog_appendv(
     iovcnt: c_int,
 ) -> c_int {
     let Ok(count) = usize::try_from(iovcnt) else {
-        let text = format_args!("iovcnt is less than zero: {iovcnt}");
-        message::fail(Errno::EINVAL, &text);
-        return -1;
+        return fail(Errno::EINVAL, format_args!("iovcnt is less than zero: {iovcnt}"));
     };
     let buffers = if count == 0 {
         &[]
@@ -221,7 +173,7 @@ pub unsafe extern "C" fn pmemlog_walk(
 /// C: `const char *pmemlog_check_version(unsigned, unsigned)`; NULL when this library will do, else a text.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmemlog_check_version(major: c_uint, minor: c_uint) -> *const c_char {
-    version::check("libpmemlog", major, minor)
+    check_version("libpmemlog", major, minor, set_message)
 }
 
 /// C: `void pmemlog_set_funcs(...)`; where handles get their memory.
@@ -238,7 +190,7 @@ pub extern "C" fn pmemlog_set_funcs(
 /// C: `const char *pmemlog_errormsg(void)`; the text of the calling thread's last error.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmemlog_errormsg() -> *const c_char {
-    message::get()
+    message()
 }
 
 /// C: `int pmemlog_ctl_get(pool, name, arg)`; 0, or -1 and errno.

@@ -2,11 +2,10 @@
 
 use crate::add;
 use crate::handle::{Callback, Handle, MIN_EXTENT, MIN_POOL, SIZE_LIMIT};
-use crate::log;
-use crate::message;
 use crate::pending::{self, Wish};
 use crate::races;
 use libc::{size_t, ssize_t};
+use pmem_capi_shared::set_message;
 use pmem_core::errno::Errno;
 use std::alloc::{Layout, alloc};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -74,7 +73,6 @@ macro_rules! no_key {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmemcache_new() -> *mut Handle {
     races::look();
-    log::open();
     trace!("vmemcache_new", "");
     // Not by a box: that would end the program when there is no memory.
     // SAFETY: it has a size.
@@ -480,7 +478,7 @@ pub(crate) unsafe extern "C" fn vmemcache_get_stat(
 /// The calling thread's last error.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn vmemcache_errormsg() -> *const c_char {
-    message::get()
+    pmem_capi_shared::message()
 }
 
 /// Turns a switch of benchmarks.
@@ -492,13 +490,14 @@ pub(crate) unsafe extern "C" fn vmemcache_bench_set(cache: *mut Handle, cfg: c_i
     trace!("vmemcache_bench_set", "cache {cache:p} cfg {cfg} val {val}");
     // SAFETY: contract.
     let Some((handle, cache)) = (unsafe { ready(cache) }) else {
-        return message::tell(format_args!("bench_set: the cache has no pool yet"));
+        return set_message(format_args!("bench_set: the cache has no pool yet"));
     };
     match cfg {
         0 => handle.switch(&handle.index_only, val != 0),
-        1 => message::tell(format_args!("bench_set: NO_ALLOC is not implemented")),
+        // All that the contract has for it.
+        1 => set_message(format_args!("bench_set: NO_ALLOC is not implemented")),
         2 => handle.switch(&handle.no_memcpy, val != 0),
         3 => cache.prefault(),
-        _ => message::tell(format_args!("bench_set: unknown switch {cfg}")),
+        _ => set_message(format_args!("bench_set: unknown switch {cfg}")),
     }
 }

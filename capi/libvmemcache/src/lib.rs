@@ -7,6 +7,16 @@ mod add;
 mod alloc;
 mod api;
 mod handle;
-mod message;
 mod pending;
 mod races;
+
+/// Opens the log before anybody can log.
+#[cfg(feature = "log")]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = {
+    extern "C" fn open() {
+        log::open();
+    }
+    open
+};

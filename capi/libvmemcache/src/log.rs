@@ -1,79 +1,37 @@
-//! The log of the debug twin (feature `log`): what is called, and what failed. The other library has none, and
-//! calls of these macros are compiled away.
-//!
-//! Lines are `<libvmemcache>: <LEVEL> [file:line function] text`. `VMEMCACHE_LEVEL` chooses how much: 1 errors, 2 basic
-//! operations, 3 all calls. `VMEMCACHE_FILE` chooses where.
+//! The log of the debug twin: what is called (level 3), and what failed (1). `VMEMCACHE_LEVEL` chooses how much,
+//! `VMEMCACHE_FILE` where.
+
+use pmem_core::log::Variables;
+use std::ffi::CStr;
 
 /// One line at level 3: a call.
 macro_rules! trace {
     ($function:literal, $($text:tt)*) => {
-        if cfg!(feature = "log") {
-            crate::log::line(3, file!(), line!(), $function, format_args!($($text)*));
-        }
+        pmem_core::log_line!(3, $function, $($text)*)
     };
 }
 
 /// Tells errno and a text, logs it, and gives -1.
 macro_rules! refuse {
     ($function:literal, $errno:expr, $($text:tt)*) => {{
-        crate::log::line(1, file!(), line!(), $function, format_args!($($text)*));
-        crate::message::fail($errno, format_args!($($text)*))
+        pmem_core::log_line!(1, $function, $($text)*);
+        pmem_capi_shared::fail($errno, format_args!($($text)*))
     }};
 }
 
-#[cfg(not(feature = "log"))]
-mod imp {
-    use std::fmt;
+pmem_core::library_log!(
+    "libvmemcache",
+    "0.8",
+    super::VARIABLES,
+    get: pmem_core::env::get,
+    print: super::print
+);
 
-    pub(crate) fn open() {}
+#[cfg_attr(not(feature = "log"), expect(dead_code, reason = "nothing is logged"))]
+const VARIABLES: Variables =
+    Variables { level: c"VMEMCACHE_LEVEL", file: c"VMEMCACHE_FILE", columns: c"PMDK_LOG_ALIGN" };
 
-    #[inline(always)]
-    pub(crate) fn line(_: u32, _: &str, _: u32, _: &str, _: fmt::Arguments<'_>) {}
+#[cfg_attr(not(feature = "log"), expect(dead_code, reason = "nothing is logged"))]
+fn print(line: &CStr) {
+    write(line.to_bytes());
 }
-
-#[cfg(feature = "log")]
-mod imp {
-    use pmem_core::env;
-    use pmem_core::log::{Log, Variables};
-    use pmem_core::sys;
-    use std::ffi::CStr;
-    use std::fmt;
-    use std::sync::Once;
-
-    static LOG: Log = Log::new("libvmemcache", "0.8");
-
-    fn print(line: &CStr) {
-        LOG.write(line.to_bytes());
-    }
-
-    /// Reads the variables, once.
-    pub(crate) fn open() {
-        const VARIABLES: Variables = Variables {
-            level: c"VMEMCACHE_LEVEL",
-            file: c"VMEMCACHE_FILE",
-            columns: c"PMDK_LOG_ALIGN",
-        };
-        static DONE: Once = Once::new();
-        DONE.call_once(|| {
-            if !sys::is_secure() {
-                // SAFETY: called once, and nobody has logged before.
-                unsafe { LOG.open(&VARIABLES, env::get, print) };
-            }
-        });
-    }
-
-    pub(crate) fn line(
-        level: u32,
-        file: &str,
-        line: u32,
-        function: &str,
-        text: fmt::Arguments<'_>,
-    ) {
-        open();
-        if LOG.has(level) {
-            LOG.line((level, file, line, function), text, print);
-        }
-    }
-}
-
-pub(crate) use imp::{line, open};

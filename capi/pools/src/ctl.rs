@@ -1,6 +1,5 @@
 //! Settings by name: `ctl_get`, `ctl_set`, `ctl_exec`, the variable `..._CONF` and the file `..._CONF_FILE` names.
 
-use crate::message;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicI32, Ordering};
 use pmem_core::errno::Errno;
@@ -72,10 +71,7 @@ pub enum Query {
 /// # Safety
 /// `name` is null or a C string; `argument` is null or points to an `int`.
 pub unsafe fn query(kind: Query, name: *const c_char, argument: *mut c_void) -> c_int {
-    let fail = |text: &str| {
-        message::fail(Errno::EINVAL, &text);
-        -1
-    };
+    let fail = |text: &str| pmem_capi_shared::fail(Errno::EINVAL, format_args!("{text}"));
     if name.is_null() {
         return fail("invalid query");
     }

@@ -1,10 +1,12 @@
-//! What the drop-in libraries of the persistent family share: each thread's message of its last failure.
+//! What the drop-in libraries with std share: each thread's message of its last failure, and the check of versions.
 //!
 //! Every shared object has its own copy.
 
+use pmem_core::errno::Errno;
 use std::cell::UnsafeCell;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_int, c_uint};
 use std::fmt::{self, Write};
+use std::ptr;
 
 /// Bytes for a message, with the 0 at its end.
 pub const MESSAGE_SIZE: usize = 8192;
@@ -30,7 +32,8 @@ impl Write for Cut<'_> {
     }
 }
 
-/// Sets the calling thread's message; what does not fit is cut off.
+/// Sets the calling thread's message; what does not fit is cut off. Nothing is allocated. `message` must not read the
+/// present one.
 pub fn set_message(message: fmt::Arguments<'_>) {
     MESSAGE.with(|buffer| {
         // SAFETY: the buffer is this thread's; C callers read it between calls only.
@@ -48,6 +51,31 @@ pub fn set_message(message: fmt::Arguments<'_>) {
 #[must_use]
 pub fn message() -> *const c_char {
     MESSAGE.with(|buffer| buffer.0.get().cast_const().cast())
+}
+
+/// Sets errno and the calling thread's message, and gives -1.
+#[cold]
+pub fn fail(errno: Errno, message: fmt::Arguments<'_>) -> c_int {
+    set_message(message);
+    errno.set();
+    -1
+}
+
+/// What `..._check_version` answers for version 1.1 of `library`: null for a program that needs no more than that,
+/// else the message, which `tell` sets.
+pub fn check_version(
+    library: &str,
+    major: c_uint,
+    minor: c_uint,
+    tell: impl FnOnce(fmt::Arguments<'_>),
+) -> *const c_char {
+    let (which, needed) = match (major, minor) {
+        (1, 0..=1) => return ptr::null(),
+        (1, _) => ("minor", minor),
+        _ => ("major", major),
+    };
+    tell(format_args!("{library} {which} version mismatch (need {needed}, found 1)"));
+    message()
 }
 
 #[cfg(test)]
@@ -70,5 +98,20 @@ mod tests {
         assert_eq!(text(), "x");
         set_message(format_args!("{}", "y".repeat(10_000)));
         assert_eq!(text(), "y".repeat(MESSAGE_SIZE - 1));
+    }
+    #[test]
+    fn failures_have_a_number_and_a_text() {
+        assert_eq!(fail(Errno::ENOENT, format_args!("one")), -1);
+        assert_eq!((text().as_str(), Errno::last()), ("one", Errno::ENOENT));
+    }
+
+    #[test]
+    fn versions() {
+        let check = |major, minor| check_version("libx", major, minor, set_message);
+        assert!(check(1, 0).is_null() && check(1, 1).is_null());
+        assert!(!check(2, 0).is_null());
+        assert_eq!(text(), "libx major version mismatch (need 2, found 1)");
+        assert_eq!(check(1, 5), message());
+        assert_eq!(text(), "libx minor version mismatch (need 5, found 1)");
     }
 }
