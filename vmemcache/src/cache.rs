@@ -259,9 +259,7 @@ impl Cache {
                 Stored::Replaced(old) => {
                     self.watch_put(space, key, value);
                     if let Some(old) = old {
-                        self.tell_value(space, &old, Cause::Replaced);
-                        drop(old);
-                        place.shard.told();
+                        self.tell_replaced(place.shard, space, old);
                     }
                     return Ok(Answer::Replaced);
                 }
@@ -604,10 +602,13 @@ impl Cache {
         });
     }
 
-    fn tell_value(&self, space: usize, value: &Value<'_>, cause: Cause) {
-        if let Some(listener) = self.listener() {
-            listener.on_evict_in(self.name(space), value.key(), value, cause);
-        }
+    fn tell_replaced(&self, shard: &Shard, space: usize, old: Value<'_>) {
+        let (listener, name) = (self.listener(), self.name(space));
+        shard.tell_replaced(old, |value| {
+            if let Some(listener) = listener {
+                listener.on_evict_in(name, value.key(), value, Cause::Replaced);
+            }
+        });
     }
 
     /// Brings the line of the index that a search for the key starts with into the caches.

@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::thread;
+use std::time::Duration;
 use support::stamped;
 use vmemcache::policy::Kind;
-use vmemcache::{Cache, Cause, Error, Listener, Replacement, Value};
+use vmemcache::{Builder, Cache, Cause, Error, Listener, Replacement, Value};
 
 /// Runs a closure with the cache, which it knows after it was made.
 struct With<F> {
@@ -208,4 +210,70 @@ fn the_first_eviction_takes_the_oldest_only() {
     }
     assert_eq!(*gone.lock().unwrap(), [0u64.to_le_bytes().to_vec()]);
     assert!((1..n).all(|n| cache.contains(&n.to_le_bytes())));
+}
+
+/// Runs a closure that may wait for ever if something is wrong.
+fn in_time(run: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        run();
+        done.send(()).unwrap();
+    });
+    if finished.recv_timeout(Duration::from_secs(10)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("a call waits for ever");
+    }
+    thread.join().unwrap();
+}
+
+/// Puts values until there is no space for the next. Gives their number.
+fn fill(cache: &Cache) -> u64 {
+    for n in 0u64.. {
+        match cache.put(&n.to_le_bytes(), &[7; 1000]) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error, Error::Full { len: 1000 });
+                return n;
+            }
+        }
+    }
+    unreachable!()
+}
+
+fn without_replacement() -> Builder {
+    Cache::builder().size(64 << 10).replacement(Replacement::None)
+}
+
+/// The eighth guard of a thread has no cell.
+#[test]
+fn guards_without_a_cell_make_no_put_wait_for_ever() {
+    in_time(|| {
+        let cache = without_replacement().anonymous().unwrap();
+        let stored = fill(&cache);
+        let guards: Vec<_> = (0..8u64).map(|n| cache.get(&n.to_le_bytes()).unwrap()).collect();
+        assert!(cache.remove(&7u64.to_le_bytes()));
+        let error = cache.put(&stored.to_le_bytes(), &[7; 1000]).unwrap_err();
+        assert_eq!(error, Error::Full { len: 1000 });
+        drop(guards);
+        cache.put(&stored.to_le_bytes(), &[7; 1000]).unwrap();
+        cache.validate();
+    });
+}
+
+#[test]
+fn a_listener_that_panics_about_a_replaced_value_leaves_no_trace() {
+    struct Panics;
+    impl Listener for Panics {
+        fn on_evict(&self, _: &[u8], _: &Value<'_>, cause: Cause) {
+            assert_ne!(cause, Cause::Replaced, "as wanted");
+        }
+    }
+    in_time(|| {
+        let cache = without_replacement().listener(Arc::new(Panics)).anonymous().unwrap();
+        cache.put(b"key", b"old").unwrap();
+        let put = || cache.put(b"key", b"new");
+        assert!(catch_unwind(AssertUnwindSafe(put)).is_err());
+        assert_eq!(cache.get(b"key").unwrap().to_vec(), b"new");
+        assert!(fill(&cache) > 50);
+        cache.validate();
+    });
 }

@@ -110,9 +110,20 @@ impl Shard {
         }
     }
 
-    /// Ends what [`Stored::Replaced`](super::Stored::Replaced) began.
-    pub(crate) fn told(&self) {
-        self.lock().leaving -= 1;
+    /// Tells of a value that was replaced, and ends what [`Stored::Replaced`](super::Stored::Replaced) began. Without the lock.
+    pub(crate) fn tell_replaced(&self, old: Value<'_>, tell: impl FnOnce(&Value<'_>)) {
+        // Ends it even if the listener panics.
+        struct Finish<'s>(&'s Shard);
+        impl Drop for Finish<'_> {
+            fn drop(&mut self) {
+                self.0.lock().leaving -= 1;
+            }
+        }
+        let _finish = Finish(self);
+        let _telling = Telling::new();
+        // Given up before others are told that its space can be used.
+        let old = old;
+        tell(&old);
     }
 
     /// Removes an entry from index and slab; the policy no longer knows it.

@@ -214,6 +214,8 @@ impl Shard {
             match protect::protection(self.address(loc)) {
                 Protection::OwnGuard => return Room::Full,
                 Protection::Guard => room = Room::Guarded,
+                // A guard without a cell: of which thread, nobody knows.
+                Protection::None if state.listed.contains(&loc) => room = Room::Guarded,
                 Protection::None | Protection::Call => return Room::Wait,
             }
         }
