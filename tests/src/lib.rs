@@ -15,6 +15,7 @@
 //! scratch      directories that vanish               mount small file systems
 //! artifact     cargo and cc, once per test binary    procfs /proc readers
 //! capi         the installed C libraries
+//! stepping     programs killed at a system call
 //! ```
 //!
 //! Variables:
@@ -35,6 +36,7 @@ pub mod procfs;
 pub mod run;
 pub mod scratch;
 pub mod stats;
+pub mod stepping;
 
 /// Bytes in one mebibyte.
 pub const MIB: u64 = 1 << 20;

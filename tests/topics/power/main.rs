@@ -134,15 +134,20 @@ fn cuts(kind: &str, place: Place, operations: u32, every: usize) {
             Place::Ext4 => extract(&[image, &pool, "/pool"]),
             Place::Device => extract(&[&device, &pool]),
         };
-        // Before they are made there is nothing to look at.
-        if !extract(&[image, &acks, "/acks"]) || !have_pool {
+        // Before they are made there is nothing to look at. A device is there, and has no header then.
+        let have_acks = extract(&[image, &acks, "/acks"]);
+        assert!(have_acks || last == 0, "{image}: the acknowledgements are lost");
+        let has_header = |path: &str| fs::read(path).is_ok_and(|bytes| bytes.get(8) == Some(&1));
+        let have_pool = have_pool && (place == Place::Ext4 || has_header(&pool));
+        if !have_acks {
             continue;
         }
-        let sound = |path: &str| fs::read(path).is_ok_and(|bytes| bytes.get(8) == Some(&1));
-        if !sound(&pool) || !sound(&acks) {
-            continue; // no header yet
-        }
         let acknowledged: u32 = peer(&["log-verify-any", &acks]).parse().expect("a number");
+        assert!(acknowledged >= last, "{image}: {acknowledged} after {last}");
+        if !have_pool {
+            assert!(acknowledged == 0, "{image}: the pool is lost");
+            continue;
+        }
         if kind == "log" {
             let found: u32 = peer(&["log-verify-any", &pool]).parse().expect("a number");
             assert!(found == acknowledged || found == acknowledged + 1, "{image}: {found}");
