@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use pmem::registry::Registry;
 use pmem_core::errno::Errno;
 use pmem_core::persist::integer;
-use pmem_core::{env, sys};
+use pmem_core::{env, mapping, sys};
 
 use crate::messages;
 
@@ -47,6 +47,7 @@ pub(crate) unsafe extern "C" fn pmem_unmap(addr: *mut c_void, len: usize) -> c_i
     let result = match NonNull::new(addr.cast::<u8>()) {
         Some(address) if addr.addr().is_multiple_of(page) && len != 0 => {
             TRACKED.cut(addr.addr(), rounded);
+            mapping::will_be_unmapped(address.as_ptr(), rounded);
             // SAFETY: the caller gave up the range.
             unsafe { sys::unmap(address, rounded) }
         }
