@@ -6,6 +6,7 @@ use crate::align::{HUGE_PAGE_SIZE, checked_align_up};
 use crate::errno::Errno;
 use crate::region::Region;
 use crate::sys::{self, Content, Fd, Rights};
+use crate::valgrind::pmemcheck;
 
 const GIGANTIC_PAGE_SIZE: usize = 1 << 30;
 
@@ -47,14 +48,27 @@ pub unsafe fn map_shared_over(
     offset: u64,
 ) -> Result<bool, Errno> {
     // SAFETY: forwarded from the caller's contract.
-    match unsafe { sys::map_over(address, len, rights, Content::SharedSync(fd, offset)) } {
-        Ok(()) => Ok(true),
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            // SAFETY: forwarded from the caller's contract.
-            unsafe { sys::map_over(address, len, rights, Content::Shared(fd, offset)) }?;
-            Ok(false)
-        }
-        Err(errno) => Err(errno),
+    let synchronous =
+        match unsafe { sys::map_over(address, len, rights, Content::SharedSync(fd, offset)) } {
+            Ok(()) => true,
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
+                // SAFETY: forwarded from the caller's contract.
+                unsafe { sys::map_over(address, len, rights, Content::Shared(fd, offset)) }?;
+                false
+            }
+            Err(errno) => return Err(errno),
+        };
+    if pmemcheck::is_running() {
+        pmemcheck::file_mapped(fd.raw(), address.as_ptr(), len, offset);
+    }
+    Ok(synchronous)
+}
+
+/// Says that a range which [`map_shared_over`] mapped is about to go: to pmemcheck.
+#[inline]
+pub fn will_be_unmapped(address: *const u8, len: usize) {
+    if pmemcheck::is_running() {
+        pmemcheck::unmapped(address, len);
     }
 }
 

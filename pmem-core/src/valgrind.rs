@@ -4,6 +4,8 @@
 //! of valgrind the sequence changes no register but the result. It costs a few cycles, so users ask
 //! once, with [`is_running`], and make no request when the answer is no.
 
+pub mod pmemcheck;
+
 const RUNNING_ON_VALGRIND: usize = 0x1001;
 const MALLOCLIKE_BLOCK: usize = 0x1301;
 const FREELIKE_BLOCK: usize = 0x1302;

@@ -37,6 +37,15 @@ impl Build {
         }
     }
 
+    /// The folder with its libraries for persistent memory.
+    #[must_use]
+    pub fn persistent_folder(self) -> PathBuf {
+        match self {
+            Build::Release => self.folder(),
+            Build::Debug => installed().join("usr/lib/pmdk_debug"),
+        }
+    }
+
     /// Lets a command find this build, and removes what would steer it.
     pub fn choose(self, command: &mut Command) -> &mut Command {
         for (name, _) in env::vars_os() {

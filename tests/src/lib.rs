@@ -16,6 +16,7 @@
 //! artifact     cargo and cc, once per test binary    procfs /proc readers
 //! capi         the installed C libraries            object   what binutils say of them
 //! log_line     lines of their debug twins' logs
+//! stepping     programs killed at a system call
 //! ```
 //!
 //! Variables:
@@ -38,6 +39,7 @@ pub mod procfs;
 pub mod run;
 pub mod scratch;
 pub mod stats;
+pub mod stepping;
 
 /// Bytes in one mebibyte.
 pub const MIB: u64 = 1 << 20;

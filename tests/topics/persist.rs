@@ -20,6 +20,8 @@ const LONG: Duration = Duration::from_secs(60);
 #[derive(Copy, Clone, Debug, PartialEq)]
 enum Library {
     Ours,
+    /// The debug twins.
+    Twin,
     Reference,
 }
 
@@ -28,6 +30,7 @@ impl Library {
         plain(command);
         match self {
             Library::Ours => command.env("LD_LIBRARY_PATH", Build::Release.folder()),
+            Library::Twin => command.env("LD_LIBRARY_PATH", Build::Debug.persistent_folder()),
             Library::Reference => command.env_remove("LD_LIBRARY_PATH"),
         }
     }
@@ -48,7 +51,7 @@ impl Library {
 fn program(name: &str, library: Library) -> PathBuf {
     let link = format!("-l{name}");
     match library {
-        Library::Ours => {
+        Library::Ours | Library::Twin => {
             let include = format!("-I{}", headers().display());
             let folder = Build::Release.folder();
             let search = format!("-L{}", folder.display());
@@ -89,6 +92,54 @@ fn programs_for_our_libraries() {
             all_cases(&program(name, Library::Ours), Library::Ours, place, &[]);
         }
     });
+}
+
+#[test]
+fn programs_run_on_the_twins() {
+    in_memory(|place| {
+        let log = place.join("log-");
+        let log = log.to_str().expect("UTF-8");
+        for name in ["pmem", "pmem2"] {
+            let program = program(name, Library::Ours);
+            let prefix = name.to_uppercase();
+            all_cases(&program, Library::Twin, place, &[]);
+            // And with everything logged.
+            let (level, file) = (format!("{prefix}_LOG_LEVEL"), format!("{prefix}_LOG_FILE"));
+            all_cases(&program, Library::Twin, place, &[(&level, "4"), (&file, log)]);
+        }
+    });
+}
+
+/// A case of a program on the twin, with variables; what it logs.
+fn logged(name: &str, case: &str, variables: &[(&str, &str)]) -> String {
+    let mut said = String::new();
+    in_memory(|place| {
+        let mut command = Command::new(program(name, Library::Ours));
+        Library::Twin.choose(command.arg(case).arg(place)).envs(variables.iter().copied());
+        said = run(&mut command, LONG).success().err();
+    });
+    said
+}
+
+#[test]
+fn the_twins_log_what_the_level_says() {
+    // Level, the highest level in the log.
+    for (level, highest) in
+        [("0", None), ("1", Some(1)), ("2", Some(1)), ("3", Some(3)), ("4", Some(4))]
+    {
+        let said = logged("pmem", "movement", &[("PMEM_LOG_LEVEL", level)]);
+        let levels = said.lines().map(|line| {
+            let digit = line.strip_prefix("<libpmem>: <").and_then(|rest| rest.chars().next());
+            digit.and_then(|digit| digit.to_digit(10)).unwrap_or_else(|| panic!("{line}"))
+        });
+        assert_eq!(levels.max(), highest, "level {level}");
+        if level == "3" {
+            assert!(said.contains(" start] flush by "), "which instructions are used: {said}");
+        }
+    }
+    let said = logged("pmem2", "functions", &[("PMEM2_LOG_LEVEL", "3")]);
+    assert!(said.contains(" pmem2_map_new] ") && said.contains("<libpmem2>: <3> ["), "{said}");
+    assert_eq!(logged("pmem2", "functions", &[("PMEM_LOG_LEVEL", "4")]), "", "another library's");
 }
 
 /// What was compiled with PMDK's headers and linked with its libraries runs on ours.

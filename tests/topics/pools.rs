@@ -1,5 +1,8 @@
 //! libpmemlog.so.1 and libpmemblk.so.1: the contract, and the same pools used by ours and by those of Debian.
 
+#[path = "pools/making.rs"]
+mod making;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -22,16 +25,20 @@ const LIBRARIES: [&str; 2] = ["libpmemlog", "libpmemblk"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
     Ours,
+    /// The debug twins.
+    Twin,
     /// PMDK, as Debian has it.
     Debian,
 }
 
 impl Peer {
     const ALL: [Peer; 2] = [Peer::Ours, Peer::Debian];
+    const EVERY_BUILD: [Peer; 3] = [Peer::Ours, Peer::Twin, Peer::Debian];
 
     fn folder(self) -> PathBuf {
         match self {
             Peer::Ours => Build::Release.folder(),
+            Peer::Twin => Build::Debug.persistent_folder(),
             Peer::Debian => {
                 let folder = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
                 for library in LIBRARIES {
@@ -105,13 +112,13 @@ fn cases(name: &str, place: &Path, peers: &[Peer]) {
 #[test]
 fn the_contract_of_logs_holds_for_both_libraries() {
     let scratch = Scratch::in_memory("pmemlog");
-    cases("pmemlog", scratch.path(), &Peer::ALL);
+    cases("pmemlog", scratch.path(), &Peer::EVERY_BUILD);
 }
 
 #[test]
 fn the_contract_of_blocks_holds_for_both_libraries() {
     let scratch = Scratch::in_memory("pmemblk");
-    cases("pmemblk", scratch.path(), &Peer::ALL);
+    cases("pmemblk", scratch.path(), &Peer::EVERY_BUILD);
 }
 
 #[test]
@@ -177,6 +184,67 @@ fn configuration_is_read_when_the_library_is_loaded() {
     }
 }
 
+// ---- the debug twins ----
+
+/// Runs one operation on a twin, with variables; gives the outcome.
+fn twin(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
+    try_peer(Peer::Twin, arguments, variables)
+}
+
+#[test]
+fn the_twins_log_calls_and_errors() {
+    let scratch = Scratch::in_memory("pools-twin");
+    let (pool, log) = (scratch.path().join("pool"), scratch.path().join("log-"));
+    let all = [("PMEMLOG_LOG_LEVEL", "3"), ("PMEMLOG_LOG_FILE", text(&log))];
+    let outcome = twin(&["log-create", text(&pool), "2097152"], &all).success();
+    // The name ends with the process id.
+    let file = scratch.path().join(format!("log-{}", outcome.pid));
+    let lines = fs::read_to_string(&file).expect("the log");
+    assert_eq!(outcome.err(), "", "all of it is in the file");
+    let lines: Vec<&str> = lines.lines().collect();
+    for (at, begin, end) in [
+        (0, "<libpmemlog>: <1> [", text(&program("pools_peer"))),
+        (1, "<libpmemlog>: <1> [", " libpmemlog version 1.1"),
+        (2, "<libpmemlog>: <1> [", concat!(" src version: ", env!("CARGO_PKG_VERSION"))),
+    ] {
+        assert!(lines[at].starts_with(begin) && lines[at].ends_with(end), "{}", lines[at]);
+    }
+    let called = |name: &str| lines.iter().any(|line| line.contains(&format!(" {name}] ")));
+    assert!(called("pmemlog_create") && called("pmemlog_close"), "{lines:?}");
+    let call = lines.iter().find(|line| line.contains("pmemlog_create")).expect("found above");
+    assert!(call.starts_with("<libpmemlog>: <3> [lib.rs:"), "{call}");
+    assert!(call.contains(&format!("path {} poolsize 2097152", text(&pool))), "{call}");
+
+    // Each library has variables of its own; level 1 is errors; without a file, standard error.
+    let missing = text(&scratch.path().join("missing")).to_owned();
+    let blk = twin(&["blk-check", &missing], &[("PMEMBLK_LOG_LEVEL", "1")]);
+    let said = format!("open \"{missing}\": No such file or directory");
+    assert!(blk.err().lines().last().is_some_and(|line| line.ends_with(&said)), "{blk}");
+    assert!(blk.err().lines().all(|line| line.starts_with("<libpmemblk>: <1> [")), "{blk}");
+    for level in ["0", "-1", "abc"] {
+        let quiet = twin(&["log-check", &missing], &[("PMEMLOG_LOG_LEVEL", level)]);
+        assert_eq!(quiet.err(), "", "{level}");
+    }
+    let aligned = [("PMEMLOG_LOG_LEVEL", "1"), ("PMDK_LOG_ALIGN", "60")];
+    let aligned = twin(&["log-check", &missing], &aligned);
+    assert!(
+        aligned.err().lines().all(|line| line.find("] ").is_some_and(|at| at < 60)),
+        "{aligned}"
+    );
+    assert!(aligned.err().lines().all(|line| line.as_bytes()[59] == b' '), "{aligned}");
+
+    // A file that cannot be opened ends the process.
+    let nowhere = [("PMEMLOG_LOG_FILE", "/nowhere/log")];
+    let outcome = twin(&["log-check", text(&pool)], &nowhere);
+    assert_eq!(outcome.signal(), Some(libc::SIGABRT), "{outcome}");
+    assert!(outcome.err().contains("PMEMLOG_LOG_FILE=/nowhere/log"), "{outcome}");
+
+    // The ordinary library knows none of this.
+    let variables = [("PMEMLOG_LOG_LEVEL", "4"), ("PMEMLOG_LOG_FILE", "/nowhere/log")];
+    let outcome = try_peer(Peer::Ours, &["log-check", text(&pool)], &variables).success();
+    assert_eq!(outcome.err(), "");
+}
+
 // ---- the files ----
 
 #[test]
@@ -197,7 +265,7 @@ fn shared_objects_have_the_symbols_of_debians() {
         let lines = listed.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let mut listed: Vec<_> = lines.map(str::to_owned).collect();
         listed.sort();
-        for peer in Peer::ALL {
+        for peer in Peer::EVERY_BUILD {
             let file = peer.folder().join(format!("{library}.so.1"));
             assert_eq!(symbols(&file), listed, "{}", file.display());
             let dynamic = tool("readelf", &["-dW"], &file);

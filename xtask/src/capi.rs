@@ -9,6 +9,7 @@
 //!   lib/libvmem.a                             lib/pkgconfig/libvmem.pc
 //!   lib/libvmemcache.so -> .so.0              include/libvmemcache.h
 //!   lib/vmem_debug/...  libvmem, libvmmalloc and libvmemcache again, with assertions and a log
+//!   lib/pmdk_debug/...  the same of libpmem, libpmem2, libpmemlog and libpmemblk
 //!   share/man/man3, man7
 //! ```
 
@@ -35,8 +36,8 @@ struct Library {
     sources: &'static [&'static str],
     /// Sources of the folder for the shared object alone.
     shared_sources: &'static [&'static str],
-    /// Whether there is a twin with assertions and a log.
-    twin: bool,
+    /// The folder of its twin, with assertions and a log, below that of libraries.
+    twin: &'static str,
     shared: Shared,
     /// What its files are called behind `.so`: the name for the dynamic loader, and the file if that is another one.
     versions: (&'static str, &'static str),
@@ -63,7 +64,7 @@ const LIBRARIES: &[Library] = &[
         headers: &["libvmem.h"],
         sources: &[],
         shared_sources: &[],
-        twin: true,
+        twin: "vmem_debug",
         shared: Shared::Linked("libvmem.map"),
         versions: (".1", ".1.0.0"),
         pages: &["libvmem.7", "vmem_create.3", "vmem_malloc.3"],
@@ -76,7 +77,7 @@ const LIBRARIES: &[Library] = &[
         headers: &["libvmmalloc.h"],
         sources: &[],
         shared_sources: &[],
-        twin: true,
+        twin: "vmem_debug",
         shared: Shared::Built("libvmmalloc.so"),
         versions: (".1", ".1.0.0"),
         pages: &["libvmmalloc.7"],
@@ -89,7 +90,7 @@ const LIBRARIES: &[Library] = &[
         headers: &["libpmemlog.h"],
         sources: &[],
         shared_sources: &[],
-        twin: false,
+        twin: "pmdk_debug",
         shared: Shared::Linked("libpmemlog.map"),
         versions: (".1", ".1.0.0"),
         pages: &["libpmemlog.7", "pmemlog_create.3", "pmemlog_append.3"],
@@ -102,7 +103,7 @@ const LIBRARIES: &[Library] = &[
         headers: &["libpmemblk.h"],
         sources: &[],
         shared_sources: &[],
-        twin: false,
+        twin: "pmdk_debug",
         shared: Shared::Linked("libpmemblk.map"),
         versions: (".1", ".1.0.0"),
         pages: &["libpmemblk.7", "pmemblk_create.3", "pmemblk_read.3"],
@@ -115,7 +116,7 @@ const LIBRARIES: &[Library] = &[
         headers: &["libpmem.h"],
         sources: &[],
         shared_sources: &[],
-        twin: false,
+        twin: "pmdk_debug",
         shared: Shared::Linked("libpmem.map"),
         versions: (".1", ".1.0.0"),
         pages: &["libpmem.7", "pmem_map_file.3", "pmem_flush.3"],
@@ -128,7 +129,7 @@ const LIBRARIES: &[Library] = &[
         headers: &["libpmem2.h", "libpmem2/base.h"],
         sources: &["src/perror.c"],
         shared_sources: &["src/old_node.S"],
-        twin: false,
+        twin: "pmdk_debug",
         shared: Shared::Linked("libpmem2.map"),
         versions: (".1", ".1.0.0"),
         pages: &["libpmem2.7"],
@@ -141,7 +142,7 @@ const LIBRARIES: &[Library] = &[
         headers: &["libvmemcache.h"],
         sources: &[],
         shared_sources: &[],
-        twin: true,
+        twin: "vmem_debug",
         shared: Shared::LinkedWithStd("libvmemcache.map"),
         versions: (".0", ".0"),
         pages: &["vmemcache.3"],
@@ -269,19 +270,13 @@ const ALIASES: &[(&str, &[&str])] = &[
 struct Variant {
     profile: &'static str,
     features: &'static [&'static str],
-    /// Below the folder of libraries.
-    folder: &'static str,
+    twin: bool,
     strip: bool,
 }
 
 const VARIANTS: [Variant; 2] = [
-    Variant { profile: "release", features: &[], folder: "", strip: true },
-    Variant {
-        profile: "e2e",
-        features: &["--features", "log"],
-        folder: "vmem_debug",
-        strip: false,
-    },
+    Variant { profile: "release", features: &[], twin: false, strip: true },
+    Variant { profile: "e2e", features: &["--features", "log"], twin: true, strip: false },
 ];
 
 struct Options {
@@ -302,8 +297,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Stop> {
     let lock = File::create(work.join("lock"))?;
     lock.lock()?;
     for variant in &VARIANTS {
-        for library in LIBRARIES.iter().filter(|library| library.twin || variant.folder.is_empty())
-        {
+        for library in LIBRARIES {
             build(library, variant, &target, &work, &options)?;
         }
     }
@@ -358,7 +352,8 @@ fn build(
     cargo.args(["build", "--quiet", "--profile", variant.profile, "-p", library.package]);
     must(cargo.args(variant.features).arg("--target-dir").arg(target))?;
     let built = target.join(variant.profile);
-    let libdir = below(&options.destdir, &options.libdir).join(variant.folder);
+    let folder = if variant.twin { library.twin } else { "" };
+    let libdir = below(&options.destdir, &options.libdir).join(folder);
     fs::create_dir_all(&libdir)?;
     let link = format!("lib{}.so", library.name);
     let (soname, file) = library.versions;

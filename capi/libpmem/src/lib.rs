@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
-mod flush;
+#[macro_use]
 mod log;
+
+mod flush;
 mod map_file;
+mod messages;
 mod movement;
 mod start;
 mod tracked;
@@ -18,5 +21,6 @@ pub(crate) extern "C" fn pmem_errormsg() -> *const c_char {
 /// NULL when the library serves a program that was compiled for this version, else a text.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pmem_check_version(major: c_uint, minor: c_uint) -> *const c_char {
-    pmem_capi_shared::check_version("libpmem", major, minor, log::fail)
+    trace!("pmem_check_version", "major {major} minor {minor}");
+    pmem_capi_shared::check_version("libpmem", major, minor, messages::fail)
 }

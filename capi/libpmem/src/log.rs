@@ -1,91 +1,63 @@
-//! Messages of failures, and the log of version 2.1.
-//!
-//! The log has two thresholds: what is important enough for the log function, and for standard error
-//! too. Without a function of the program's own, messages go to syslog.
+//! The log of the debug twin: what is called (level 3; 4 for what programs do all the time) and what failed (1). `PMEM_LOG_LEVEL` chooses how
+//! much, `PMEM_LOG_FILE` where.
 
-use std::ffi::{CStr, c_char, c_int, c_uint};
-use std::fmt;
-use std::io::Write;
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::*};
+use pmem_core::log::Variables;
+use std::ffi::CStr;
 
-use pmem_core::errno::{Errno, ErrnoGuard};
+/// One line at level 3: a call.
+macro_rules! trace {
+    ($function:literal, $($text:tt)*) => {
+        pmem_core::log_line!(3, $function, $($text)*)
+    };
+}
 
-/// Levels, from the most to the least important.
-const HARK: c_int = 0;
-const ERROR: c_int = 2;
-const WARNING: c_int = 3;
-const DEBUG: c_int = 6;
+/// One line at level 4: a call of a function that programs call all the time.
+macro_rules! trace_hot {
+    ($function:literal, $($text:tt)*) => {
+        pmem_core::log_line!(4, $function, $($text)*)
+    };
+}
 
-/// Thresholds by number: for the function, and for standard error.
-static THRESHOLDS: [AtomicI32; 2] = [AtomicI32::new(WARNING), AtomicI32::new(HARK)];
+/// The text of a C string that a caller gave, in a line.
+macro_rules! c_text {
+    ($pointer:expr) => {
+        // SAFETY: NULL or a C string, by the caller's contract.
+        unsafe { pmem_capi_shared::Text::new($pointer) }
+    };
+}
 
-type LogFunction = unsafe extern "C" fn(c_int, *const c_char, c_uint, *const c_char, *const c_char);
+pmem_core::library_log!(
+    "libpmem",
+    "1.1",
+    super::VARIABLES,
+    get: pmem_core::env::get,
+    print: super::print
+);
 
-/// The program's function; null for our own.
-static FUNCTION: AtomicPtr<()> = AtomicPtr::new(null_mut());
-
-/// Keeps the message for `pmem_errormsg`, and logs it if the program has set a function or asks for
-/// standard error. What a caller got as an error does not go to syslog.
-pub(crate) fn fail(message: fmt::Arguments<'_>) {
-    let _keep = ErrnoGuard::new();
-    pmem_capi_shared::set_message(message);
-    let text = pmem_capi_shared::message();
-    let function = FUNCTION.load(Acquire);
-    if !function.is_null() && ERROR <= THRESHOLDS[0].load(Relaxed) {
-        // SAFETY: only `pmem_log_set_function` stores there, and it stores functions of this type.
-        let function = unsafe { std::mem::transmute::<*mut (), LogFunction>(function) };
-        // SAFETY: C strings, as the type of the function demands.
-        unsafe { function(ERROR, c"libpmem".as_ptr(), 0, c"".as_ptr(), text) };
-    } else if ERROR <= THRESHOLDS[1].load(Relaxed) {
-        // SAFETY: terminated by `set_message`.
-        let text = unsafe { CStr::from_ptr(text) };
-        let _ = writeln!(std::io::stderr(), "libpmem: {}", text.to_string_lossy());
+/// Opens the log, when the library is loaded.
+pub(crate) fn start() {
+    open();
+    if cfg!(feature = "log") {
+        pmem_capi_shared::observe_messages(|message| {
+            pmem_core::log_line!(1, "error", "{}", message.to_string_lossy());
+        });
+        let engine = pmem_core::persist::Engine::get();
+        pmem_core::log_line!(
+            3,
+            "start",
+            "flush by {:?}, stores {:?}, past the cache from {} bytes",
+            engine.flush_instruction(),
+            engine.stores(),
+            engine.threshold()
+        );
     }
 }
 
-/// 1 and errno.
-fn refuse(errno: Errno) -> c_int {
-    errno.set();
-    1
-}
+#[cfg_attr(not(feature = "log"), expect(dead_code, reason = "nothing is logged"))]
+const VARIABLES: Variables =
+    Variables { level: c"PMEM_LOG_LEVEL", file: c"PMEM_LOG_FILE", columns: c"PMDK_LOG_ALIGN" };
 
-/// Sends the log to a function of the program; NULL for the default.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn pmem_log_set_function(function: Option<LogFunction>) -> c_int {
-    let function = function.map_or(null_mut(), |function| function as *mut ());
-    FUNCTION.store(function, Release);
-    0
-}
-
-fn threshold(number: c_int) -> Option<&'static AtomicI32> {
-    THRESHOLDS.get(usize::try_from(number).ok()?)
-}
-
-/// Sets a threshold.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn pmem_log_set_threshold(number: c_int, level: c_int) -> c_int {
-    match threshold(number) {
-        Some(threshold) if (HARK..=DEBUG).contains(&level) => {
-            threshold.store(level, Relaxed);
-            0
-        }
-        _ => refuse(Errno::EINVAL),
-    }
-}
-
-/// Asks for a threshold.
-///
-/// # Safety
-/// `level` is NULL or writable.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn pmem_log_get_threshold(number: c_int, level: *mut c_int) -> c_int {
-    match threshold(number) {
-        Some(threshold) if !level.is_null() => {
-            // SAFETY: writable by the caller's contract.
-            unsafe { level.write(threshold.load(Relaxed)) };
-            0
-        }
-        _ => refuse(Errno::EINVAL),
-    }
+#[cfg_attr(not(feature = "log"), expect(dead_code, reason = "nothing is logged"))]
+fn print(line: &CStr) {
+    write(line.to_bytes());
 }

@@ -12,7 +12,7 @@ use pmem_core::mapping;
 use pmem_core::nvdimm::{Device, SYSTEM};
 use pmem_core::sys::{self, Fd, FileStatus, SignalBlock};
 
-use crate::log;
+use crate::messages;
 use crate::start;
 use crate::tracked::{TRACKED, pmem_is_pmem};
 
@@ -50,6 +50,11 @@ pub(crate) unsafe extern "C" fn pmem_map_file(
     mapped_lenp: *mut usize,
     is_pmemp: *mut c_int,
 ) -> *mut c_void {
+    trace!(
+        "pmem_map_file",
+        "path {} len {len} flags {flags} mode {mode} mapped_lenp {mapped_lenp:p} is_pmemp {is_pmemp:p}",
+        c_text!(path)
+    );
     // The place for mappings is read there.
     start::memory();
     let mapped = if path.is_null() {
@@ -72,7 +77,7 @@ pub(crate) unsafe extern "C" fn pmem_map_file(
             base
         }
         Err(failure) => {
-            log::fail(format_args!("{}", failure.text));
+            messages::fail(format_args!("{}", failure.text));
             failure.errno.set();
             null_mut()
         }

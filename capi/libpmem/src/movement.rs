@@ -17,6 +17,7 @@ pub(crate) unsafe extern "C" fn pmem_memmove(
     len: usize,
     flags: c_uint,
 ) -> *mut c_void {
+    trace_hot!("pmem_memmove", "dest {dest:p} src {src:p} len {len} flags {flags}");
     let flags = CopyFlags::from_bits(flags);
     // SAFETY: forwarded from the caller's contract. Flushing by the processor does not fail.
     let _ = unsafe { memory().copy(dest.cast(), src.cast(), len, flags) };
@@ -49,6 +50,7 @@ pub(crate) unsafe extern "C" fn pmem_memset(
     len: usize,
     flags: c_uint,
 ) -> *mut c_void {
+    trace_hot!("pmem_memset", "dest {dest:p} c {c} len {len} flags {flags}");
     let flags = CopyFlags::from_bits(flags);
     // As memset does: the low byte.
     let byte = c.to_le_bytes()[0];

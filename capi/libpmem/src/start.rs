@@ -37,6 +37,7 @@ fn choose() -> &'static Cpu {
 }
 
 extern "C" fn at_load() {
+    crate::log::start();
     choose();
 }
 

@@ -27,6 +27,7 @@ pub(crate) unsafe extern "C" fn pmem2_badblock_context_new(
     out: *mut *mut Pmem2BadBlocks,
     source: *const Pmem2Source,
 ) -> c_int {
+    trace!("pmem2_badblock_context_new", "out {out:p} source {source:p}");
     // SAFETY: a source by the caller's contract.
     let (context, status) = match BadBlocks::of(unsafe { &(*source).0 }) {
         Ok(blocks) => (Box::into_raw(Box::new(Pmem2BadBlocks(blocks))), 0),
@@ -41,6 +42,7 @@ pub(crate) unsafe extern "C" fn pmem2_badblock_context_new(
 /// `context` points to NULL or a context, which nobody uses any more.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_badblock_context_delete(context: *mut *mut Pmem2BadBlocks) {
+    trace!("pmem2_badblock_context_delete", "context {context:p}");
     // SAFETY: readable and writable by the caller's contract.
     let old = unsafe { context.replace(null_mut()) };
     if !old.is_null() {
@@ -56,6 +58,7 @@ pub(crate) unsafe extern "C" fn pmem2_badblock_next(
     context: *mut Pmem2BadBlocks,
     block: *mut Pmem2BadBlock,
 ) -> c_int {
+    trace!("pmem2_badblock_next", "context {context:p} block {block:p}");
     // SAFETY: a context by the caller's contract.
     let next = unsafe { (*context).0.next() };
     let BadBlock { offset, len } = next.unwrap_or_default();
@@ -75,6 +78,7 @@ pub(crate) unsafe extern "C" fn pmem2_badblock_clear(
     context: *mut Pmem2BadBlocks,
     block: *const Pmem2BadBlock,
 ) -> c_int {
+    trace!("pmem2_badblock_clear", "context {context:p} block {block:p}");
     // SAFETY: readable by the caller's contract.
     let (offset, len) = unsafe { ((*block).offset as u64, (*block).length as u64) };
     // SAFETY: a context by the caller's contract.

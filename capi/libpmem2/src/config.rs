@@ -53,6 +53,7 @@ pub(crate) fn granularity(number: c_int) -> Option<Granularity> {
 /// `out` is writable.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_config_new(out: *mut *mut Pmem2Config) -> c_int {
+    trace!("pmem2_config_new", "out {out:p}");
     let config =
         Pmem2Config { options: MapOptions::unset(), reservation: null(), reservation_offset: 0 };
     // SAFETY: writable by the caller's contract.
@@ -64,6 +65,7 @@ pub(crate) unsafe extern "C" fn pmem2_config_new(out: *mut *mut Pmem2Config) -> 
 /// `config` points to NULL or a configuration, which nobody uses any more.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_config_delete(config: *mut *mut Pmem2Config) -> c_int {
+    trace!("pmem2_config_delete", "config {config:p}");
     // SAFETY: readable and writable by the caller's contract.
     let old = unsafe { config.replace(null_mut()) };
     if !old.is_null() {
@@ -80,6 +82,7 @@ pub(crate) unsafe extern "C" fn pmem2_config_set_required_store_granularity(
     config: *mut Pmem2Config,
     number: c_int,
 ) -> c_int {
+    trace!("pmem2_config_set_required_store_granularity", "config {config:p} number {number}");
     let Some(required) = granularity(number) else {
         return refuse(ErrorKind::GranularityNotSupported, "required granularity");
     };
@@ -94,6 +97,7 @@ pub(crate) unsafe extern "C" fn pmem2_config_set_offset(
     config: *mut Pmem2Config,
     offset: usize,
 ) -> c_int {
+    trace!("pmem2_config_set_offset", "config {config:p} offset {offset}");
     if i64::try_from(offset).is_err() {
         return refuse(ErrorKind::OffsetOutOfRange, "offset");
     }
@@ -108,6 +112,7 @@ pub(crate) unsafe extern "C" fn pmem2_config_set_length(
     config: *mut Pmem2Config,
     length: usize,
 ) -> c_int {
+    trace!("pmem2_config_set_length", "config {config:p} length {length}");
     // SAFETY: a configuration by the caller's contract.
     unsafe { &mut *config }.change(|options| options.len(length))
 }
@@ -119,6 +124,7 @@ pub(crate) unsafe extern "C" fn pmem2_config_set_sharing(
     config: *mut Pmem2Config,
     sharing: c_int,
 ) -> c_int {
+    trace!("pmem2_config_set_sharing", "config {config:p} sharing {sharing}");
     let sharing = match sharing {
         0 => Sharing::Shared,
         1 => Sharing::Private,
@@ -135,6 +141,7 @@ pub(crate) unsafe extern "C" fn pmem2_config_set_protection(
     config: *mut Pmem2Config,
     protection: c_uint,
 ) -> c_int {
+    trace!("pmem2_config_set_protection", "config {config:p} protection {protection}");
     if protection & !(PROT_EXEC | PROT_READ | PROT_WRITE) != 0 {
         return refuse(ErrorKind::InvalidProtection, "protection");
     }
@@ -156,6 +163,10 @@ pub(crate) unsafe extern "C" fn pmem2_config_set_vm_reservation(
     reservation: *mut Pmem2Reservation,
     offset: usize,
 ) -> c_int {
+    trace!(
+        "pmem2_config_set_vm_reservation",
+        "config {config:p} reservation {reservation:p} offset {offset}"
+    );
     // SAFETY: a configuration by the caller's contract.
     let config = unsafe { &mut *config };
     config.reservation = reservation;

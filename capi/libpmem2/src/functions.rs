@@ -141,6 +141,7 @@ unsafe fn choose<F>(map: *const Pmem2Map, byte: F, line: F, page: F) -> F {
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_get_persist_fn(map: *mut Pmem2Map) -> PersistFn {
+    trace!("pmem2_get_persist_fn", "map {map:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { choose(map, persist_bytes as PersistFn, persist_lines, persist_pages) }
 }
@@ -149,6 +150,7 @@ pub(crate) unsafe extern "C" fn pmem2_get_persist_fn(map: *mut Pmem2Map) -> Pers
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_get_flush_fn(map: *mut Pmem2Map) -> PersistFn {
+    trace!("pmem2_get_flush_fn", "map {map:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { choose(map, flush_nothing as PersistFn, flush_lines, persist_pages) }
 }
@@ -157,6 +159,7 @@ pub(crate) unsafe extern "C" fn pmem2_get_flush_fn(map: *mut Pmem2Map) -> Persis
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_get_drain_fn(map: *mut Pmem2Map) -> DrainFn {
+    trace!("pmem2_get_drain_fn", "map {map:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { choose(map, drain_stores as DrainFn, drain_stores, drain_nothing) }
 }
@@ -165,6 +168,7 @@ pub(crate) unsafe extern "C" fn pmem2_get_drain_fn(map: *mut Pmem2Map) -> DrainF
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_get_memmove_fn(map: *mut Pmem2Map) -> CopyFn {
+    trace!("pmem2_get_memmove_fn", "map {map:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { choose(map, copy_bytes as CopyFn, copy_lines, copy_pages) }
 }
@@ -173,6 +177,7 @@ pub(crate) unsafe extern "C" fn pmem2_get_memmove_fn(map: *mut Pmem2Map) -> Copy
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_get_memcpy_fn(map: *mut Pmem2Map) -> CopyFn {
+    trace!("pmem2_get_memcpy_fn", "map {map:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { pmem2_get_memmove_fn(map) }
 }
@@ -181,6 +186,7 @@ pub(crate) unsafe extern "C" fn pmem2_get_memcpy_fn(map: *mut Pmem2Map) -> CopyF
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_get_memset_fn(map: *mut Pmem2Map) -> SetFn {
+    trace!("pmem2_get_memset_fn", "map {map:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { choose(map, set_bytes as SetFn, set_lines, set_pages) }
 }

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod log;
+
 mod bad_blocks;
 mod config;
 mod functions;

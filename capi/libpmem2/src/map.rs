@@ -39,6 +39,7 @@ pub(crate) unsafe extern "C" fn pmem2_map_new(
     config: *const Pmem2Config,
     source: *const Pmem2Source,
 ) -> c_int {
+    trace!("pmem2_map_new", "out {out:p} config {config:p} source {source:p}");
     start();
     // SAFETY: forwarded from the caller's contract.
     unsafe { give(out, (*config).options().map(&(*source).0)) }
@@ -54,6 +55,10 @@ pub(crate) unsafe extern "C" fn pmem2_map_from_existing(
     len: usize,
     number: c_int,
 ) -> c_int {
+    trace!(
+        "pmem2_map_from_existing",
+        "out {out:p} source {source:p} address {address:p} len {len} number {number}"
+    );
     let Some(granularity) = granularity(number) else {
         // SAFETY: writable by the caller's contract.
         unsafe { out.write(null_mut()) };
@@ -67,6 +72,7 @@ pub(crate) unsafe extern "C" fn pmem2_map_from_existing(
 /// `map` points to a map, which nobody uses any more.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_map_delete(map: *mut *mut Pmem2Map) -> c_int {
+    trace!("pmem2_map_delete", "map {map:p}");
     // SAFETY: readable by the caller's contract.
     let old = unsafe { map.read() };
     // SAFETY: made by `give`.
@@ -86,6 +92,7 @@ pub(crate) unsafe extern "C" fn pmem2_map_delete(map: *mut *mut Pmem2Map) -> c_i
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_map_get_address(map: *const Pmem2Map) -> *mut c_void {
+    trace!("pmem2_map_get_address", "map {map:p}");
     // SAFETY: a map by the caller's contract.
     unsafe { (*map).0.as_ptr().cast() }
 }
@@ -94,6 +101,7 @@ pub(crate) unsafe extern "C" fn pmem2_map_get_address(map: *const Pmem2Map) -> *
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_map_get_size(map: *const Pmem2Map) -> usize {
+    trace!("pmem2_map_get_size", "map {map:p}");
     // SAFETY: a map by the caller's contract.
     unsafe { (*map).0.len() }
 }
@@ -102,6 +110,7 @@ pub(crate) unsafe extern "C" fn pmem2_map_get_size(map: *const Pmem2Map) -> usiz
 /// `map` is a map.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_map_get_store_granularity(map: *const Pmem2Map) -> c_int {
+    trace!("pmem2_map_get_store_granularity", "map {map:p}");
     // SAFETY: a map by the caller's contract.
     match unsafe { (*map).0.granularity() } {
         Granularity::Byte => 0,
@@ -118,6 +127,7 @@ pub(crate) unsafe extern "C" fn pmem2_deep_flush(
     address: *mut c_void,
     size: usize,
 ) -> c_int {
+    trace!("pmem2_deep_flush", "map {map:p} address {address:p} size {size}");
     // SAFETY: a map by the caller's contract.
     let map = unsafe { &(*map).0 };
     // An address below the map becomes an offset far beyond its end.

@@ -21,6 +21,7 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_new(
     address: *mut c_void,
     size: usize,
 ) -> c_int {
+    trace!("pmem2_vm_reservation_new", "out {out:p} address {address:p} size {size}");
     start();
     let (reservation, status) = match Reservation::new(address.addr(), size) {
         Ok(reservation) => (Box::into_raw(Box::new(Pmem2Reservation(reservation))), 0),
@@ -37,6 +38,7 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_new(
 pub(crate) unsafe extern "C" fn pmem2_vm_reservation_delete(
     reservation: *mut *mut Pmem2Reservation,
 ) -> c_int {
+    trace!("pmem2_vm_reservation_delete", "reservation {reservation:p}");
     // SAFETY: readable by the caller's contract.
     let old = unsafe { reservation.read() };
     // SAFETY: a reservation by the caller's contract.
@@ -56,6 +58,7 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_delete(
 pub(crate) unsafe extern "C" fn pmem2_vm_reservation_get_address(
     reservation: *const Pmem2Reservation,
 ) -> *mut c_void {
+    trace!("pmem2_vm_reservation_get_address", "reservation {reservation:p}");
     // SAFETY: a reservation by the caller's contract.
     with_exposed_provenance_mut(unsafe { (*reservation).0.address() })
 }
@@ -66,6 +69,7 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_get_address(
 pub(crate) unsafe extern "C" fn pmem2_vm_reservation_get_size(
     reservation: *const Pmem2Reservation,
 ) -> usize {
+    trace!("pmem2_vm_reservation_get_size", "reservation {reservation:p}");
     // SAFETY: a reservation by the caller's contract.
     unsafe { (*reservation).0.len() }
 }
@@ -77,6 +81,7 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_extend(
     reservation: *mut Pmem2Reservation,
     size: usize,
 ) -> c_int {
+    trace!("pmem2_vm_reservation_extend", "reservation {reservation:p} size {size}");
     // SAFETY: a reservation by the caller's contract.
     code(unsafe { (*reservation).0.extend(size) })
 }
@@ -89,6 +94,10 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_shrink(
     offset: usize,
     size: usize,
 ) -> c_int {
+    trace!(
+        "pmem2_vm_reservation_shrink",
+        "reservation {reservation:p} offset {offset} size {size}"
+    );
     // SAFETY: a reservation by the caller's contract.
     code(unsafe { (*reservation).0.shrink(offset, size) })
 }
@@ -111,6 +120,10 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_map_find(
     len: usize,
     out: *mut *mut Pmem2Map,
 ) -> c_int {
+    trace!(
+        "pmem2_vm_reservation_map_find",
+        "reservation {reservation:p} offset {offset} len {len} out {out:p}"
+    );
     // SAFETY: forwarded from the caller's contract.
     unsafe { give(out, (*reservation).0.find(offset, len)) }
 }
@@ -123,6 +136,10 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_map_find_prev(
     map: *mut Pmem2Map,
     out: *mut *mut Pmem2Map,
 ) -> c_int {
+    trace!(
+        "pmem2_vm_reservation_map_find_prev",
+        "reservation {reservation:p} map {map:p} out {out:p}"
+    );
     // SAFETY: forwarded from the caller's contract.
     unsafe { give(out, (*reservation).0.find_before((*map).0.as_ptr().addr())) }
 }
@@ -135,6 +152,10 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_map_find_next(
     map: *mut Pmem2Map,
     out: *mut *mut Pmem2Map,
 ) -> c_int {
+    trace!(
+        "pmem2_vm_reservation_map_find_next",
+        "reservation {reservation:p} map {map:p} out {out:p}"
+    );
     // SAFETY: a map by the caller's contract.
     let end = unsafe { (*map).0.as_ptr().addr() + (*map).0.len() };
     // SAFETY: forwarded from the caller's contract.
@@ -148,6 +169,7 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_map_find_first(
     reservation: *mut Pmem2Reservation,
     out: *mut *mut Pmem2Map,
 ) -> c_int {
+    trace!("pmem2_vm_reservation_map_find_first", "reservation {reservation:p} out {out:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { give(out, (*reservation).0.find(0, usize::MAX)) }
 }
@@ -159,6 +181,7 @@ pub(crate) unsafe extern "C" fn pmem2_vm_reservation_map_find_last(
     reservation: *mut Pmem2Reservation,
     out: *mut *mut Pmem2Map,
 ) -> c_int {
+    trace!("pmem2_vm_reservation_map_find_last", "reservation {reservation:p} out {out:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { give(out, (*reservation).0.find_last()) }
 }

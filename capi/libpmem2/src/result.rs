@@ -29,6 +29,7 @@ pub(crate) extern "C" fn pmem2_errormsg() -> *const c_char {
 /// The error number nearest to a return code.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pmem2_err_to_errno(code: c_int) -> c_int {
+    trace!("pmem2_err_to_errno", "code {code}");
     const FIRST_OWN: c_int = -100_000;
     if code == ErrorKind::NotSupported.code() {
         libc::ENOTSUP

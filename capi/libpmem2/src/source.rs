@@ -30,6 +30,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_from_fd(
     out: *mut *mut Pmem2Source,
     fd: c_int,
 ) -> c_int {
+    trace!("pmem2_source_from_fd", "out {out:p} fd {fd}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { give(out, Source::from_fd(fd)) }
 }
@@ -41,6 +42,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_from_anon(
     out: *mut *mut Pmem2Source,
     size: usize,
 ) -> c_int {
+    trace!("pmem2_source_from_anon", "out {out:p} size {size}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { give(out, Ok(Source::anonymous(size))) }
 }
@@ -49,6 +51,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_from_anon(
 /// `source` points to NULL or a source, which nobody uses any more.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pmem2_source_delete(source: *mut *mut Pmem2Source) -> c_int {
+    trace!("pmem2_source_delete", "source {source:p}");
     // SAFETY: readable by the caller's contract.
     let old = unsafe { source.replace(null_mut()) };
     if !old.is_null() {
@@ -76,6 +79,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_get_fd(
     source: *const Pmem2Source,
     fd: *mut c_int,
 ) -> c_int {
+    trace!("pmem2_source_get_fd", "source {source:p} fd {fd:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { put(fd, (*source).0.raw_fd()) }
 }
@@ -87,6 +91,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_size(
     source: *const Pmem2Source,
     size: *mut usize,
 ) -> c_int {
+    trace!("pmem2_source_size", "source {source:p} size {size:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { put(size, (*source).0.size()) }
 }
@@ -98,6 +103,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_alignment(
     source: *const Pmem2Source,
     alignment: *mut usize,
 ) -> c_int {
+    trace!("pmem2_source_alignment", "source {source:p} alignment {alignment:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { put(alignment, Ok((*source).0.alignment())) }
 }
@@ -110,6 +116,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_device_id(
     id: *mut c_char,
     len: *mut usize,
 ) -> c_int {
+    trace!("pmem2_source_device_id", "source {source:p} id {id:p} len {len:p}");
     // SAFETY: a source by the caller's contract.
     let source = unsafe { &(*source).0 };
     let text = match source.device_id() {
@@ -141,6 +148,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_device_usc(
     source: *const Pmem2Source,
     count: *mut u64,
 ) -> c_int {
+    trace!("pmem2_source_device_usc", "source {source:p} count {count:p}");
     // SAFETY: forwarded from the caller's contract.
     unsafe { put(count, (*source).0.unsafe_shutdown_count()) }
 }
@@ -152,6 +160,7 @@ pub(crate) unsafe extern "C" fn pmem2_source_numa_node(
     source: *const Pmem2Source,
     node: *mut c_int,
 ) -> c_int {
+    trace!("pmem2_source_numa_node", "source {source:p} node {node:p}");
     // SAFETY: a source by the caller's contract.
     let found = unsafe { (*source).0.numa_node() };
     // The kernel writes -1 for none.
@@ -169,6 +178,10 @@ pub(crate) unsafe extern "C" fn pmem2_source_pread_mcsafe(
     size: usize,
     offset: usize,
 ) -> c_int {
+    trace!(
+        "pmem2_source_pread_mcsafe",
+        "source {source:p} buffer {buffer:p} size {size} offset {offset}"
+    );
     if size == 0 {
         // The buffer may be anything.
         // SAFETY: a source by the caller's contract.
@@ -187,6 +200,10 @@ pub(crate) unsafe extern "C" fn pmem2_source_pwrite_mcsafe(
     size: usize,
     offset: usize,
 ) -> c_int {
+    trace!(
+        "pmem2_source_pwrite_mcsafe",
+        "source {source:p} buffer {buffer:p} size {size} offset {offset}"
+    );
     if size == 0 {
         // SAFETY: a source by the caller's contract.
         return code(unsafe { (*source).0.write_at(&[], offset) });

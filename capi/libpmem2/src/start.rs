@@ -9,6 +9,7 @@ use pmem_core::persist::Engine;
 pub(crate) extern "C" fn start() {
     static STARTED: std::sync::Once = std::sync::Once::new();
     STARTED.call_once(|| {
+        crate::log::start();
         let _ = Engine::get();
         let hint = env::get(c"PMEM_MMAP_HINT").and_then(|text| parse_hint(text.to_bytes()));
         if let Some(hint) = hint {

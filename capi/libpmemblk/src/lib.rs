@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod log;
+
 use capi_pools::ctl::{self, Query};
 use capi_pools::memory;
 use capi_pools::open::{create_options, fail_with, handle, no_path, open_options, path};
@@ -18,6 +21,7 @@ type Pool = PmemBlk;
 static CONSTRUCTOR: extern "C" fn() = configure;
 
 extern "C" fn configure() {
+    log::start();
     ctl::configure("libpmemblk", "PMEMBLK_CONF", "PMEMBLK_CONF_FILE");
 }
 
@@ -60,6 +64,11 @@ pub unsafe extern "C" fn pmemblk_create(
     poolsize: usize,
     mode: libc::mode_t,
 ) -> *mut Pool {
+    trace!(
+        "pmemblk_create",
+        "path {} bsize {bsize} poolsize {poolsize} mode {mode}",
+        c_text!(path_)
+    );
     // SAFETY: the caller's contract.
     let Some(path) = (unsafe { path(path_) }) else { return no_path(ptr::null_mut()) };
     let Some(block_size) = u32::try_from(bsize).ok().filter(|&bsize| bsize != 0) else {
@@ -78,6 +87,7 @@ pub unsafe extern "C" fn pmemblk_create(
 /// `path_` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_open(path_: *const c_char, bsize: usize) -> *mut Pool {
+    trace!("pmemblk_open", "path {} bsize {bsize}", c_text!(path_));
     // SAFETY: the caller's contract.
     let Some(path) = (unsafe { path(path_) }) else { return no_path(ptr::null_mut()) };
     let Some(options) = options_to_open(bsize, open_options()) else {
@@ -93,6 +103,7 @@ pub unsafe extern "C" fn pmemblk_open(path_: *const c_char, bsize: usize) -> *mu
 /// `path_` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_check(path_: *const c_char, bsize: usize) -> c_int {
+    trace!("pmemblk_check", "path {} bsize {bsize}", c_text!(path_));
     // SAFETY: the caller's contract.
     let Some(path) = (unsafe { path(path_) }) else { return no_path(-1) };
     let open = OpenOptions { access: Access::ReadOnly, ..open_options() };
@@ -109,6 +120,7 @@ pub unsafe extern "C" fn pmemblk_check(path_: *const c_char, bsize: usize) -> c_
 /// `pbp` is NULL or an open pool, which is not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_close(pbp: *mut Pool) {
+    trace!("pmemblk_close", "pbp {pbp:p}");
     if let Some(handle) = NonNull::new(pbp) {
         // SAFETY: the caller's contract.
         unsafe { memory::end_handle(handle) };
@@ -121,6 +133,7 @@ pub unsafe extern "C" fn pmemblk_close(pbp: *mut Pool) {
 /// `pbp` is an open pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_bsize(pbp: *mut Pool) -> usize {
+    trace!("pmemblk_bsize", "pbp {pbp:p}");
     // SAFETY: the caller's contract.
     unsafe { &*pbp }.block_size() as usize
 }
@@ -131,6 +144,7 @@ pub unsafe extern "C" fn pmemblk_bsize(pbp: *mut Pool) -> usize {
 /// `pbp` is an open pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_nblock(pbp: *mut Pool) -> usize {
+    trace!("pmemblk_nblock", "pbp {pbp:p}");
     // SAFETY: the caller's contract.
     unsafe { &*pbp }.block_count() as usize
 }
@@ -145,6 +159,7 @@ pub unsafe extern "C" fn pmemblk_read(
     buf: *mut c_void,
     blockno: c_longlong,
 ) -> c_int {
+    trace!("pmemblk_read", "pbp {pbp:p} buf {buf:p} blockno {blockno}");
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     // SAFETY: the caller's contract. What is in the buffer is never looked at.
@@ -163,6 +178,7 @@ pub unsafe extern "C" fn pmemblk_write(
     buf: *const c_void,
     blockno: c_longlong,
 ) -> c_int {
+    trace!("pmemblk_write", "pbp {pbp:p} buf {buf:p} blockno {blockno}");
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     // SAFETY: the caller's contract.
@@ -176,6 +192,7 @@ pub unsafe extern "C" fn pmemblk_write(
 /// `pbp` is an open pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_set_zero(pbp: *mut Pool, blockno: c_longlong) -> c_int {
+    trace!("pmemblk_set_zero", "pbp {pbp:p} blockno {blockno}");
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     status(pool, blockno, pool.set_zero(blockno as u64))
@@ -187,6 +204,7 @@ pub unsafe extern "C" fn pmemblk_set_zero(pbp: *mut Pool, blockno: c_longlong) -
 /// `pbp` is an open pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_set_error(pbp: *mut Pool, blockno: c_longlong) -> c_int {
+    trace!("pmemblk_set_error", "pbp {pbp:p} blockno {blockno}");
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     status(pool, blockno, pool.set_error(blockno as u64))
@@ -195,6 +213,7 @@ pub unsafe extern "C" fn pmemblk_set_error(pbp: *mut Pool, blockno: c_longlong) 
 /// C: `const char *pmemblk_check_version(unsigned, unsigned)`; NULL when this library will do, else a text.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmemblk_check_version(major: c_uint, minor: c_uint) -> *const c_char {
+    trace!("pmemblk_check_version", "major {major} minor {minor}");
     check_version("libpmemblk", major, minor, set_message)
 }
 
@@ -206,6 +225,7 @@ pub extern "C" fn pmemblk_set_funcs(
     _realloc_func: Option<memory::Realloc>,
     _strdup_func: Option<memory::Strdup>,
 ) {
+    trace!("pmemblk_set_funcs", "called");
     memory::set(malloc_func, free_func);
 }
 
@@ -225,6 +245,7 @@ pub unsafe extern "C" fn pmemblk_ctl_get(
     name: *const c_char,
     argument: *mut c_void,
 ) -> c_int {
+    trace!("pmemblk_ctl_get", "name {} argument {argument:p}", c_text!(name));
     // SAFETY: the caller's contract.
     unsafe { ctl::query(Query::Get, name, argument) }
 }
@@ -239,6 +260,7 @@ pub unsafe extern "C" fn pmemblk_ctl_set(
     name: *const c_char,
     argument: *mut c_void,
 ) -> c_int {
+    trace!("pmemblk_ctl_set", "name {} argument {argument:p}", c_text!(name));
     // SAFETY: the caller's contract.
     unsafe { ctl::query(Query::Set, name, argument) }
 }
@@ -253,6 +275,7 @@ pub unsafe extern "C" fn pmemblk_ctl_exec(
     name: *const c_char,
     argument: *mut c_void,
 ) -> c_int {
+    trace!("pmemblk_ctl_exec", "name {} argument {argument:p}", c_text!(name));
     // SAFETY: the caller's contract.
     unsafe { ctl::query(Query::Exec, name, argument) }
 }

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod log;
+
 use capi_pools::ctl::{self, Query};
 use capi_pools::memory;
 use capi_pools::open::{create_options, fail_with, handle, no_path, open_options, path};
@@ -18,6 +21,7 @@ type Pool = PmemLog;
 static CONSTRUCTOR: extern "C" fn() = configure;
 
 extern "C" fn configure() {
+    log::start();
     ctl::configure("libpmemlog", "PMEMLOG_CONF", "PMEMLOG_CONF_FILE");
 }
 
@@ -38,6 +42,7 @@ pub unsafe extern "C" fn pmemlog_create(
     poolsize: usize,
     mode: libc::mode_t,
 ) -> *mut Pool {
+    trace!("pmemlog_create", "path {} poolsize {poolsize} mode {mode}", c_text!(path_));
     // SAFETY: the caller's contract.
     let Some(path) = (unsafe { path(path_) }) else { return no_path(ptr::null_mut()) };
     let options = Options::with(create_options(mode), OpenOptions::default());
@@ -53,6 +58,7 @@ pub unsafe extern "C" fn pmemlog_create(
 /// `path_` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_open(path_: *const c_char) -> *mut Pool {
+    trace!("pmemlog_open", "path {}", c_text!(path_));
     // SAFETY: the caller's contract.
     let Some(path) = (unsafe { path(path_) }) else { return no_path(ptr::null_mut()) };
     handle(|| Options::with(CreateOptions::default(), open_options()).open(path))
@@ -64,6 +70,7 @@ pub unsafe extern "C" fn pmemlog_open(path_: *const c_char) -> *mut Pool {
 /// `path_` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_check(path_: *const c_char) -> c_int {
+    trace!("pmemlog_check", "path {}", c_text!(path_));
     // SAFETY: the caller's contract.
     let Some(path) = (unsafe { path(path_) }) else { return no_path(-1) };
     let options = OpenOptions { access: Access::ReadOnly, ..open_options() };
@@ -79,6 +86,7 @@ pub unsafe extern "C" fn pmemlog_check(path_: *const c_char) -> c_int {
 /// `plp` is NULL or an open log, which is not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_close(plp: *mut Pool) {
+    trace!("pmemlog_close", "plp {plp:p}");
     if let Some(handle) = NonNull::new(plp) {
         // SAFETY: the caller's contract.
         unsafe { memory::end_handle(handle) };
@@ -91,6 +99,7 @@ pub unsafe extern "C" fn pmemlog_close(plp: *mut Pool) {
 /// `plp` is an open log.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_nbyte(plp: *mut Pool) -> usize {
+    trace!("pmemlog_nbyte", "plp {plp:p}");
     // SAFETY: the caller's contract.
     unsafe { &*plp }.capacity() as usize
 }
@@ -101,6 +110,7 @@ pub unsafe extern "C" fn pmemlog_nbyte(plp: *mut Pool) -> usize {
 /// `plp` is an open log, `buf` readable for `count` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_append(plp: *mut Pool, buf: *const c_void, count: usize) -> c_int {
+    trace!("pmemlog_append", "plp {plp:p} buf {buf:p} count {count}");
     let buffer = libc::iovec { iov_base: buf.cast_mut(), iov_len: count };
     // SAFETY: the caller's contract.
     status("pmemlog_append", unsafe { (*plp).append_iovec(&[buffer]) })
@@ -116,6 +126,7 @@ pub unsafe extern "C" fn pmemlog_appendv(
     iov: *const libc::iovec,
     iovcnt: c_int,
 ) -> c_int {
+    trace!("pmemlog_appendv", "plp {plp:p} iov {iov:p} iovcnt {iovcnt}");
     let Ok(count) = usize::try_from(iovcnt) else {
         return fail(Errno::EINVAL, format_args!("iovcnt is less than zero: {iovcnt}"));
     };
@@ -135,6 +146,7 @@ pub unsafe extern "C" fn pmemlog_appendv(
 /// `plp` is an open log.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_tell(plp: *mut Pool) -> c_longlong {
+    trace!("pmemlog_tell", "plp {plp:p}");
     // SAFETY: the caller's contract.
     unsafe { &*plp }.tell() as c_longlong
 }
@@ -145,6 +157,7 @@ pub unsafe extern "C" fn pmemlog_tell(plp: *mut Pool) -> c_longlong {
 /// `plp` is an open log.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_rewind(plp: *mut Pool) {
+    trace!("pmemlog_rewind", "plp {plp:p}");
     // SAFETY: the caller's contract.
     status("pmemlog_rewind", unsafe { &*plp }.rewind());
 }
@@ -163,6 +176,7 @@ pub unsafe extern "C" fn pmemlog_walk(
     process_chunk: ProcessChunk,
     arg: *mut c_void,
 ) {
+    trace!("pmemlog_walk", "plp {plp:p} chunksize {chunksize} arg {arg:p}");
     // SAFETY: the caller's contract.
     unsafe { &*plp }.walk(chunksize, |piece| {
         // SAFETY: the caller's contract.
@@ -173,6 +187,7 @@ pub unsafe extern "C" fn pmemlog_walk(
 /// C: `const char *pmemlog_check_version(unsigned, unsigned)`; NULL when this library will do, else a text.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmemlog_check_version(major: c_uint, minor: c_uint) -> *const c_char {
+    trace!("pmemlog_check_version", "major {major} minor {minor}");
     check_version("libpmemlog", major, minor, set_message)
 }
 
@@ -184,6 +199,7 @@ pub extern "C" fn pmemlog_set_funcs(
     _realloc_func: Option<memory::Realloc>,
     _strdup_func: Option<memory::Strdup>,
 ) {
+    trace!("pmemlog_set_funcs", "called");
     memory::set(malloc_func, free_func);
 }
 
@@ -203,6 +219,7 @@ pub unsafe extern "C" fn pmemlog_ctl_get(
     name: *const c_char,
     argument: *mut c_void,
 ) -> c_int {
+    trace!("pmemlog_ctl_get", "name {} argument {argument:p}", c_text!(name));
     // SAFETY: the caller's contract.
     unsafe { ctl::query(Query::Get, name, argument) }
 }
@@ -217,6 +234,7 @@ pub unsafe extern "C" fn pmemlog_ctl_set(
     name: *const c_char,
     argument: *mut c_void,
 ) -> c_int {
+    trace!("pmemlog_ctl_set", "name {} argument {argument:p}", c_text!(name));
     // SAFETY: the caller's contract.
     unsafe { ctl::query(Query::Set, name, argument) }
 }
@@ -231,6 +249,7 @@ pub unsafe extern "C" fn pmemlog_ctl_exec(
     name: *const c_char,
     argument: *mut c_void,
 ) -> c_int {
+    trace!("pmemlog_ctl_exec", "name {} argument {argument:p}", c_text!(name));
     // SAFETY: the caller's contract.
     unsafe { ctl::query(Query::Exec, name, argument) }
 }

@@ -4,9 +4,10 @@
 
 use pmem_core::errno::Errno;
 use std::cell::UnsafeCell;
-use std::ffi::{c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fmt::{self, Write};
 use std::ptr;
+use std::sync::OnceLock;
 
 /// Bytes for a message, with the 0 at its end.
 pub const MESSAGE_SIZE: usize = 8192;
@@ -44,6 +45,41 @@ pub fn set_message(message: fmt::Arguments<'_>) {
         let len = MESSAGE_SIZE - 1 - cut.left.len();
         bytes[len] = 0;
     });
+    if let Some(observer) = OBSERVER.get() {
+        // SAFETY: terminated above.
+        observer(unsafe { CStr::from_ptr(self::message()) });
+    }
+}
+
+static OBSERVER: OnceLock<fn(&CStr)> = OnceLock::new();
+
+/// Shows every message to `observer`, too: the log of a debug twin. Only the first observer counts.
+pub fn observe_messages(observer: fn(&CStr)) {
+    let _ = OBSERVER.set(observer);
+}
+
+/// A C string to be printed.
+pub struct Text(*const c_char);
+
+impl Text {
+    /// What `text` points to.
+    ///
+    /// # Safety
+    /// It is NULL or a C string, as long as the value lives.
+    #[must_use]
+    pub unsafe fn new(text: *const c_char) -> Text {
+        Text(text)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_null() {
+            return f.write_str("(null)");
+        }
+        // SAFETY: by the contract of `new`.
+        f.write_str(&unsafe { CStr::from_ptr(self.0) }.to_string_lossy())
+    }
 }
 
 /// The calling thread's message as a C string: empty until the first failure, valid while the thread

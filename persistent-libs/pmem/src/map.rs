@@ -246,6 +246,7 @@ fn page_up(len: usize) -> usize {
 /// Unmaps a range of ours, or gives it back to its reservation.
 fn unmap(base: NonNull<u8>, len: usize, in_reservation: bool) {
     let len = page_up(len);
+    mapping::will_be_unmapped(base.as_ptr(), len);
     if in_reservation {
         let none = Rights { read: false, write: false, execute: false };
         // SAFETY: ours, and nobody uses it any more.

@@ -4,14 +4,15 @@ use crate::{Error, HEADER_SIZE, Part, Result};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, Ordering};
 use pmem_core::errno::Errno;
+use pmem_core::mapping;
 use pmem_core::persist::{CopyFlags, Cpu, PageSync, Persist};
+use pmem_core::sys::{self, Fd, MapFile, Rights};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::Once;
 
 /// What sizes of pools are multiples of.
 pub(crate) const PAGE: u64 = 4096;
-const MIB_2: usize = 2 << 20;
-const GIB_1: usize = 1 << 30;
 
 /// How stores relate to the medium.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -72,58 +73,31 @@ impl Mapping {
         Mapping { base, len, memory: Memory(memory), owned: false }
     }
 
-    /// Reserves addresses: a multiple of 2 MiB, of 1 GiB for large ranges.
+    /// Reserves addresses: a multiple of `align`, and of the largest page that may back the range.
     fn reserve(len: usize, align: usize, path: &Path) -> Result<Mapping> {
-        let error = |errno| Error::system("mmap", path, errno);
-        let align = align.max(if len >= 2 * GIB_1 { GIB_1 } else { MIB_2 });
-        let whole = len.checked_add(align).ok_or_else(|| error(Errno::ENOMEM))?;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let hint = ptr::without_provenance_mut(preferred_address());
-        // SAFETY: a fresh range; the address is a wish.
-        let start = unsafe { libc::mmap(hint, whole, libc::PROT_NONE, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(error(Errno::last()));
-        }
-        let start = start.cast::<u8>();
-        let before = start.addr().next_multiple_of(align) - start.addr();
-        // SAFETY: both ends lie in the range just mapped, which has `align` bytes more than needed.
-        let base = unsafe {
-            let base = start.add(before);
-            if before > 0 {
-                libc::munmap(start.cast(), before);
-            }
-            if align > before {
-                libc::munmap(base.add(len).cast(), align - before);
-            }
-            NonNull::new_unchecked(base)
-        };
+        honour_hint();
+        let align = align.max(mapping::alignment_for(len));
+        let base = mapping::reserve(len, align);
+        let base = base.map_err(|errno| Error::system("mmap", path, errno))?;
         Ok(Mapping { base, len, memory: Memory(page_sync()), owned: true })
     }
 
     /// Maps a range of a part over `[at, at + len)`; tells whether stores are durable without the kernel.
     fn place(&self, at: usize, part: &Part, from: u64, len: usize, how: Sharing) -> Result<bool> {
-        let fd = part.file().as_raw_fd();
-        let offset = libc::off_t::try_from(from)
-            .map_err(|_| Error::system("mmap", part.path(), Errno::EOVERFLOW))?;
-        let map = |flags| {
-            let protection = libc::PROT_READ | libc::PROT_WRITE;
-            // SAFETY: `[at, at + len)` lies in the reservation, whose content nobody relies on.
-            let address = unsafe {
-                let to = self.base.as_ptr().add(at).cast();
-                libc::mmap(to, len, protection, flags | libc::MAP_FIXED, fd, offset)
-            };
-            if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(()) }
-        };
+        let fd = Fd::from_raw(part.file().as_raw_fd());
+        // SAFETY: `[at, at + len)` lies in the reservation.
+        let to = unsafe { self.base.add(at) };
         let result = match how {
             Sharing::Private if part.is_device() => Err(Errno::ENOTSUP),
-            Sharing::Private => map(libc::MAP_PRIVATE | libc::MAP_NORESERVE).map(|()| true),
-            Sharing::Shared => match map(libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC) {
-                Ok(()) => Ok(true),
-                Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
-                    map(libc::MAP_SHARED).map(|()| part.is_device())
-                }
-                Err(errno) => Err(errno),
-            },
+            Sharing::Private => {
+                // SAFETY: the reservation is ours, and nobody relies on its content.
+                unsafe { sys::map_file_over(to, len, fd, from, MapFile::Private) }.map(|()| true)
+            }
+            Sharing::Shared => {
+                // SAFETY: as above.
+                unsafe { mapping::map_shared_over(to, len, Rights::READ_WRITE, fd, from) }
+                    .map(|synchronous| synchronous || part.is_device())
+            }
         };
         result.map_err(|errno| Error::system("mmap", part.path(), errno))
     }
@@ -284,21 +258,26 @@ impl AsRef<Mapping> for Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.owned {
-            // SAFETY: ours, and nobody uses it any more.
-            unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+            mapping::will_be_unmapped(self.base.as_ptr(), self.len);
+            // SAFETY: ours, and nobody uses it any more. Unmapping a range of whole pages does not fail.
+            let _ = unsafe { sys::unmap(self.base, self.len) };
         }
     }
 }
 
-/// `PMEM_MMAP_HINT`, or 0.
-fn preferred_address() -> usize {
-    let hint = std::env::var_os("PMEM_MMAP_HINT");
-    let hint = hint.and_then(|hint| pmem_core::source::parse_hint(hint.as_encoded_bytes()));
-    hint.unwrap_or(0).next_multiple_of(MIB_2)
+/// Lets `PMEM_MMAP_HINT` say where pools are mapped.
+fn honour_hint() {
+    static READ: Once = Once::new();
+    READ.call_once(|| {
+        let hint = std::env::var_os("PMEM_MMAP_HINT");
+        let hint = hint.and_then(|hint| mapping::parse_hint(hint.as_encoded_bytes()));
+        if let Some(hint) = hint {
+            mapping::prefer_addresses_from(hint);
+        }
+    });
 }
 
-/// Maps the parts of a replica in a row; `headers`: each has one, and only that of the first is mapped. `reserve`:
-/// at least so many bytes of addresses.
+/// Maps the parts of a replica in a row; `headers`: each has one, and only that of the first is mapped.
 pub(crate) fn map_replica(parts: &[Part], headers: bool, how: Sharing) -> Result<Mapping> {
     let path = parts[0].path();
     let hidden = |index: usize| if headers && index > 0 { HEADER_SIZE as u64 } else { 0 };
@@ -309,22 +288,22 @@ pub(crate) fn map_replica(parts: &[Part], headers: bool, how: Sharing) -> Result
     let total = total.and_then(|total| usize::try_from(total).ok());
     let total = total.ok_or_else(|| Error::system("mmap", path, Errno::ENOMEM))?;
     let align = parts.iter().map(Part::align).max().unwrap_or(PAGE);
-    let mut mapping = Mapping::reserve(total, align as usize, path)?;
+    let mut whole = Mapping::reserve(total, align as usize, path)?;
     let (mut at, mut direct) = (0, true);
     for (index, part) in parts.iter().enumerate() {
         let len = (part.mapped_size() - hidden(index)) as usize;
-        direct &= mapping.place(at, part, hidden(index), len, how)?;
+        direct &= whole.place(at, part, hidden(index), len, how)?;
         at += len;
     }
-    mapping.decide(direct, how);
-    Ok(mapping)
+    whole.decide(direct, how);
+    Ok(whole)
 }
 
 /// Maps the beginning of a part, where its header is.
 pub(crate) fn map_start(part: &Part) -> Result<Mapping> {
     let len = part.align().max(HEADER_SIZE as u64) as usize;
-    let mut mapping = Mapping::reserve(len, part.align() as usize, part.path())?;
-    let direct = mapping.place(0, part, 0, len, Sharing::Shared)?;
-    mapping.decide(direct, Sharing::Shared);
-    Ok(mapping)
+    let mut start = Mapping::reserve(len, part.align() as usize, part.path())?;
+    let direct = start.place(0, part, 0, len, Sharing::Shared)?;
+    start.decide(direct, Sharing::Shared);
+    Ok(start)
 }

@@ -4,9 +4,11 @@ use crate::{Error, LEAST_PART, PoolHeader, Result, device, mapping};
 use pmem_core::dax::{self, DaxDevice};
 use pmem_core::errno::Errno;
 use pmem_core::sys;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use zerocopy::{FromZeros, IntoBytes};
@@ -21,7 +23,18 @@ pub struct Part {
     /// What its mappings are multiples of.
     align: u64,
     is_device: bool,
-    created: bool,
+    origin: Origin,
+}
+
+/// Where the file of a part comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Origin {
+    /// It was there.
+    Found,
+    /// Made for this pool; it has no name yet, and vanishes with the process.
+    Unnamed,
+    /// Made for this pool.
+    Named,
 }
 
 /// Locks a file against other users, without waiting.
@@ -50,28 +63,61 @@ fn allocate(file: &File, size: u64, path: &Path) -> Result<()> {
     }
 }
 
+/// Makes a file without rights. Where the file system can, without a name, too.
+fn make(path: &Path) -> io::Result<(File, Origin)> {
+    // A name that is taken is told before space is.
+    match fs::symlink_metadata(path) {
+        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o0);
+    if let Some(directory) = directory_of(path) {
+        match options.clone().custom_flags(libc::O_TMPFILE).open(directory) {
+            Ok(file) if fs::symlink_metadata(path_of(&file)).is_ok() => {
+                return Ok((file, Origin::Unnamed));
+            }
+            Ok(_) => {} // no /proc, so it could not be named
+            // Not every file system has such files; an old kernel takes the flag for one of directories.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    options.create_new(true).open(path).map(|file| (file, Origin::Named))
+}
+
+/// The directory that a new file of this path is in; `None` when the path cannot be one.
+fn directory_of(path: &Path) -> Option<&Path> {
+    let is_name = path.file_name().is_some() && !path.as_os_str().as_bytes().ends_with(b"/");
+    let directory = path.parent().filter(|_| is_name)?;
+    Some(if directory.as_os_str().is_empty() { Path::new(".") } else { directory })
+}
+
+/// Where an open file can be found.
+fn path_of(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+fn already_exists(path: &Path) -> Error {
+    let text = format!("file {} already exists", path.display());
+    Error::pool(text, path, Errno::EEXIST)
+}
+
 impl Part {
     /// Makes a file of `size` bytes that nobody can open until [`publish`](Self::publish). It is removed when
-    /// something fails.
+    /// something fails, and where the file system has files without names, when the process ends before that.
     ///
     /// # Errors
     /// `EEXIST`, `ENOENT`, `EACCES`, ... of `open`; `ENOSPC`, `EDQUOT`, `EFBIG`, ... of taking the space.
     pub(crate) fn create(path: &Path, size: u64) -> Result<Part> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o0)
-            .open(path)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    let text = format!("file {} already exists", path.display());
-                    Error::pool(text, path, Errno::EEXIST)
-                }
-                _ => Error::io("open", path, &error),
-            })?;
+        let (file, origin) = make(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => already_exists(path),
+            _ => Error::io("open", path, &error),
+        })?;
         let align = mapping::PAGE;
-        let part = Part { path: path.into(), file, size, align, is_device: false, created: true };
+        let part = Part { path: path.into(), file, size, align, is_device: false, origin };
         let allocated = lock(&part.file, path).and_then(|()| {
             let fd = sys::Fd::from_raw(part.file.as_raw_fd());
             pmem_core::file::extend_to(fd, size)
@@ -101,7 +147,7 @@ impl Part {
             .write(writable)
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
-            .map_err(io_error("open", path))?;
+            .map_err(|error| unreadable(path, &error))?;
         let device = describe(&file).map_err(|errno| Error::system("stat", path, errno))?;
         let metadata = file.metadata().map_err(io_error("stat", path))?;
         if device.is_none() && !metadata.is_file() {
@@ -116,7 +162,7 @@ impl Part {
         }
         let align = device.map_or(mapping::PAGE, |device| device.align as u64);
         let is_device = device.is_some();
-        Ok(Part { path: path.into(), file, size, align, is_device, created: false })
+        Ok(Part { path: path.into(), file, size, align, is_device, origin: Origin::Found })
     }
 
     /// Where it is.
@@ -152,7 +198,7 @@ impl Part {
     /// Whether it was made for this pool.
     #[must_use]
     pub fn is_created(&self) -> bool {
-        self.created
+        self.origin != Origin::Found
     }
 
     /// The open file, which holds the lock.
@@ -202,22 +248,92 @@ impl Part {
         u64::try_from(seconds).unwrap_or(0)
     }
 
-    /// Gives a file that was made for this pool its permissions, whatever the umask.
-    pub(crate) fn publish(&self, mode: u32) -> Result<()> {
-        if !self.created {
+    /// Gives a file that was made for this pool its permissions, whatever the umask, and its name.
+    ///
+    /// # Errors
+    /// Those of `chmod` and `linkat`: `EEXIST` when somebody else was faster, `ENOSPC`, `EDQUOT`.
+    pub(crate) fn publish(&mut self, mode: u32) -> Result<()> {
+        if self.origin == Origin::Found {
             return Ok(());
         }
         let permissions = std::fs::Permissions::from_mode(mode);
-        self.file.set_permissions(permissions).map_err(io_error("chmod", &self.path))
+        self.file.set_permissions(permissions).map_err(io_error("chmod", &self.path))?;
+        if self.origin == Origin::Unnamed {
+            self.give_name()?;
+            self.origin = Origin::Named;
+        }
+        Ok(())
+    }
+
+    /// Whether it will get this name.
+    pub(crate) fn will_be_at(&self, path: &Path) -> bool {
+        let resolved = |path: &Path| {
+            let directory = directory_of(path).and_then(|directory| directory.canonicalize().ok());
+            (directory, path.file_name().map(ToOwned::to_owned))
+        };
+        self.origin == Origin::Unnamed && resolved(&self.path) == resolved(path)
+    }
+
+    fn give_name(&self) -> Result<()> {
+        let terminated = |bytes: &[u8]| {
+            CString::new(bytes).map_err(|_| Error::system("linkat", &self.path, Errno::EINVAL))
+        };
+        let from = terminated(path_of(&self.file).as_bytes())?;
+        let to = terminated(self.path.as_os_str().as_bytes())?;
+        let (here, follow) = (libc::AT_FDCWD, libc::AT_SYMLINK_FOLLOW);
+        // SAFETY: two C strings.
+        match unsafe { libc::linkat(here, from.as_ptr(), here, to.as_ptr(), follow) } {
+            0 => Ok(()),
+            _ => match Errno::last() {
+                Errno::EEXIST => Err(already_exists(&self.path)),
+                errno => Err(Error::system("linkat", &self.path, errno)),
+            },
+        }
+    }
+
+    /// Makes the name of a file that was made for this pool durable: nothing that is written to it later would.
+    ///
+    /// # Errors
+    /// Those of `fsync`.
+    pub(crate) fn sync_name(&self) -> Result<()> {
+        if self.origin != Origin::Named {
+            return Ok(());
+        }
+        let synced = |result: io::Result<()>| match result {
+            // Said by file systems without anything to sync.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            result => result.map_err(io_error("fsync", &self.path)),
+        };
+        synced(self.file.sync_all())?;
+        // One that cannot be read is left to the file system, which has the name in the file's transaction.
+        match directory_of(&self.path).map(File::open) {
+            Some(Ok(directory)) => synced(directory.sync_all()),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the file if it was made for this pool.
     pub(crate) fn remove(&self) {
-        if self.created {
+        if self.origin != Origin::Found {
+            // XFS takes its time to free the space of a file that has gone, and counts it to a quota until then.
+            let _ = self.file.set_len(0);
+        }
+        if self.origin == Origin::Named {
             // What cannot be removed has mode 0 and a zero header: nobody takes it for a pool.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Why a part cannot be opened; with a hint when it looks like one that was never finished.
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let denied = error.raw_os_error() == Some(libc::EACCES);
+    if denied && fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o7777 == 0) {
+        let text = "Permission denied: mode 0, as of a pool that is being created; \
+                    if that was interrupted, remove the file";
+        return Error::pool(text, path, Errno::EACCES);
+    }
+    Error::io("open", path, error)
 }
 
 fn describe(file: &File) -> core::result::Result<Option<DaxDevice>, Errno> {

@@ -114,10 +114,23 @@ fn an_unfinished_pool_leaves_nothing() {
     let path = directory.path().join("pool");
     let options = CreateOptions { size: Some(2 * MIB), mode: 0o640, ..Default::default() };
     let new = Pool::create(&path, &PoolKind::LOG, &options).unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0);
-    assert!(fs::read(&path).unwrap().iter().all(|&byte| byte == 0), "no header yet");
+    // Where the file system has no files without names: mode 0 and no header.
+    if let Ok(metadata) = fs::metadata(&path) {
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0);
+        assert!(fs::read(&path).unwrap().iter().all(|&byte| byte == 0), "no header yet");
+    }
     drop(new);
     assert!(!path.exists());
+
+    // Whoever is first has the name.
+    let makers = [(); 2].map(|()| Pool::create(&path, &PoolKind::LOG, &options));
+    let made = makers.map(|new| new.and_then(pool_format::NewPool::finish));
+    let errors = made.iter().filter_map(|made| made.as_ref().err());
+    assert_eq!(errors.map(|error| error.errno().name()).collect::<Vec<_>>(), ["EEXIST"]);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+    drop(made);
+    assert!(open(&path, &PoolKind::LOG).is_ok());
+    fs::remove_file(&path).unwrap();
 
     // A file that was there stays, and can be taken again.
     let file = fs::File::create(&path).unwrap();
@@ -127,6 +140,44 @@ fn an_unfinished_pool_leaves_nothing() {
     assert!(path.exists());
     drop(Pool::create(&path, &PoolKind::LOG, &existing).unwrap().finish().unwrap());
     assert!(open(&path, &PoolKind::LOG).is_ok());
+}
+
+#[test]
+fn a_file_is_a_part_once() {
+    let directory = tempfile::tempdir().unwrap();
+    for text in ["2M @/a\n2M @/a\n", "2M @/a\n2M @/b\n2M @//a\n"] {
+        let path = set(&directory, text);
+        let error = create(&path, &PoolKind::LOG, None).unwrap_err();
+        assert_eq!(error.errno().name(), "EAGAIN", "{error}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "only the set");
+        // The same of files that were there.
+        for name in ["a", "b"] {
+            fs::File::create(directory.path().join(name)).unwrap().set_len(2 * MIB).unwrap();
+        }
+        let error = create(&path, &PoolKind::LOG, None).unwrap_err();
+        assert_eq!(error.errno().name(), "EAGAIN", "{error}");
+        for name in ["a", "b"] {
+            fs::remove_file(directory.path().join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn unfinished_pools_are_told_with_a_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pool");
+    fs::File::create(&path).unwrap().set_len(2 * MIB).unwrap();
+    let error = open(&path, &PoolKind::LOG).unwrap_err();
+    assert_eq!(error.errno().name(), "EINVAL");
+    let text = error.to_string();
+    assert!(text.starts_with("invalid major version (0): there is no header"), "{text}");
+    // As it says.
+    drop(create(&path, &PoolKind::LOG, None).unwrap());
+    assert!(open(&path, &PoolKind::LOG).is_ok());
+    let error = create(&path, &PoolKind::LOG, None).unwrap_err();
+    assert_eq!(error.errno().name(), "EEXIST");
+    let text = error.to_string();
+    assert!(text.starts_with("Non-empty file detected: ") && text.contains("zero"), "{text}");
 }
 
 #[test]

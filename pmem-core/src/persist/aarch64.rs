@@ -19,6 +19,7 @@ pub(super) fn choose(options: &Options) -> Engine {
         temporal: Stores::Pairs,
         write_combining_fences: false,
         threshold: options.threshold,
+        announces: false,
     }
 }
 

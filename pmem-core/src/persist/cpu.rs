@@ -2,6 +2,7 @@
 
 use super::{CopyFlags, Engine, Granularity, PageSync, Persist, arch, copy};
 use crate::errno::Errno;
+use crate::valgrind::pmemcheck;
 
 /// Memory whose stores the processor makes durable.
 #[derive(Debug)]
@@ -22,6 +23,17 @@ impl Cpu {
     }
 }
 
+/// Tells pmemcheck what a copy with these flags has done.
+#[cold]
+fn announce(dest: *const u8, len: usize, flags: CopyFlags) {
+    if !flags.contains(CopyFlags::NOFLUSH) {
+        pmemcheck::flushed(dest, len);
+        if !flags.contains(CopyFlags::NODRAIN) {
+            pmemcheck::fenced();
+        }
+    }
+}
+
 impl Persist for Cpu {
     fn granularity(&self) -> Granularity {
         if self.needs_flush { Granularity::CacheLine } else { Granularity::Byte }
@@ -33,12 +45,18 @@ impl Persist for Cpu {
             // SAFETY: forwarded from the caller's contract.
             unsafe { copy::flush(&Engine::get(), addr, len) };
         }
+        if Engine::announces() {
+            pmemcheck::flushed(addr, len);
+        }
         Ok(())
     }
 
     #[inline]
     fn drain(&self) {
         arch::fence();
+        if Engine::announces() {
+            pmemcheck::fenced();
+        }
     }
 
     unsafe fn copy(
@@ -48,10 +66,14 @@ impl Persist for Cpu {
         len: usize,
         flags: CopyFlags,
     ) -> Result<(), Errno> {
+        let engine = Engine::get();
         // SAFETY: forwarded from the caller's contract.
-        unsafe { copy::copy(&Engine::get(), dest, src, len, flags, self.needs_flush) };
+        unsafe { copy::copy(&engine, dest, src, len, flags, self.needs_flush) };
         if !flags.intersects(CopyFlags::NODRAIN | CopyFlags::NOFLUSH) {
             arch::fence();
+        }
+        if engine.announces {
+            announce(dest, len, flags);
         }
         Ok(())
     }
@@ -63,10 +85,14 @@ impl Persist for Cpu {
         len: usize,
         flags: CopyFlags,
     ) -> Result<(), Errno> {
+        let engine = Engine::get();
         // SAFETY: forwarded from the caller's contract.
-        unsafe { copy::set(&Engine::get(), dest, byte, len, flags, self.needs_flush) };
+        unsafe { copy::set(&engine, dest, byte, len, flags, self.needs_flush) };
         if !flags.intersects(CopyFlags::NODRAIN | CopyFlags::NOFLUSH) {
             arch::fence();
+        }
+        if engine.announces {
+            announce(dest, len, flags);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Options, arch};
+use crate::valgrind::pmemcheck;
 
 /// How a cache line is written back.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -61,6 +62,8 @@ pub struct Engine {
     pub(super) temporal: Stores,
     pub(super) write_combining_fences: bool,
     pub(super) threshold: usize,
+    /// Whether pmemcheck wants to be told.
+    pub(super) announces: bool,
 }
 
 impl Engine {
@@ -68,7 +71,9 @@ impl Engine {
     #[must_use]
     pub fn new(options: &Options) -> Engine {
         let mut engine = arch::choose(options);
-        if !options.non_temporal {
+        engine.announces = pmemcheck::is_running();
+        // The tool does not know that a store past the cache needs no flush.
+        if !options.non_temporal || engine.announces {
             engine.stores = if options.c_library { Stores::CLibrary } else { Stores::Words };
             engine.temporal = engine.stores;
         }
@@ -111,10 +116,18 @@ impl Engine {
         self.threshold
     }
 
+    /// Whether pmemcheck wants to be told; no while nothing is chosen, and so nothing flushed.
+    #[inline(always)]
+    pub(super) fn announces() -> bool {
+        CHOSEN.load(Ordering::Relaxed) & ANNOUNCES != 0
+    }
+
     /// As one word, which is never 0: threshold, and 4 bits for each of the others.
     fn pack(self) -> u64 {
         let threshold = (self.threshold as u64).min(MAX_THRESHOLD);
+        let announces = if self.announces { ANNOUNCES } else { 0 };
         threshold << 16
+            | announces
             | u64::from(self.write_combining_fences) << 13
             | 1 << 12
             | (self.temporal as u64) << 8
@@ -133,10 +146,13 @@ impl Engine {
             stores: STORES[(word >> 4 & 7) as usize],
             temporal: STORES[(word >> 8 & 7) as usize],
             write_combining_fences: word >> 13 & 1 != 0,
+            announces: word & ANNOUNCES != 0,
             threshold: if threshold == MAX_THRESHOLD { usize::MAX } else { threshold as usize },
         })
     }
 }
+
+const ANNOUNCES: u64 = 1 << 14;
 
 /// Stands for "never".
 const MAX_THRESHOLD: u64 = u64::MAX >> 16;
@@ -163,9 +179,15 @@ mod tests {
             for stores in STORES {
                 for threshold in [0, 1, 512, 1 << 40, usize::MAX] {
                     for write_combining_fences in [false, true] {
-                        let temporal = stores;
-                        let engine =
-                            Engine { flush, stores, temporal, write_combining_fences, threshold };
+                        let (temporal, announces) = (stores, threshold == 1);
+                        let engine = Engine {
+                            flush,
+                            stores,
+                            temporal,
+                            write_combining_fences,
+                            threshold,
+                            announces,
+                        };
                         assert_ne!(engine.pack(), 0);
                         assert_eq!(Engine::unpack(engine.pack()), Some(engine));
                     }

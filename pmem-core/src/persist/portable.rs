@@ -10,6 +10,7 @@ pub(super) fn choose(options: &Options) -> Engine {
         temporal: Stores::Words,
         write_combining_fences: false,
         threshold: options.threshold,
+        announces: false,
     }
 }
 

@@ -76,6 +76,7 @@ pub(super) fn choose(options: &Options) -> Engine {
         temporal,
         write_combining_fences: options.write_combining_fences.unwrap_or(features.is_intel),
         threshold: options.threshold,
+        announces: false,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Address space: the one place that maps, unmaps and advises.
 
 use core::ffi::c_void;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use super::file::Fd;
 use super::raw::{once, retry};
 use crate::errno::Errno;
+use crate::valgrind::pmemcheck;
 
 /// What a mapping may be used for.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -308,6 +309,10 @@ pub fn sync_mapping(address: usize, len: usize) -> Result<(), Errno> {
     // A system call of its own: the C library's function is a cancellation point.
     // SAFETY: msync changes no memory, and reports what is not mapped.
     retry(|| unsafe { libc::syscall(libc::SYS_msync, address, len, libc::MS_SYNC) })?;
+    if pmemcheck::is_running() {
+        pmemcheck::flushed(ptr::without_provenance(address), len);
+        pmemcheck::fenced();
+    }
     Ok(())
 }
 

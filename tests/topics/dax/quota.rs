@@ -79,8 +79,49 @@ fn a_quota_is_none_and_no_signal(point: &Path) {
         }
     })
     .succeeds();
+    persistent_pools_meet_the_quota(&directory);
     a_program_meets_the_quota(&directory);
     fs::remove_dir(&directory).expect("pools leave nothing behind");
+}
+
+/// A log, blocks, or a set of which some parts are too many: nothing of it is left.
+fn persistent_pools_meet_the_quota(directory: &Path) {
+    let inside = |name: &str| directory.join(name);
+    let (pool, set) = (inside("pool"), inside("set"));
+    let sizes = ["30M", "20M", "10M"];
+    fork(|| {
+        // SAFETY: this process has one thread.
+        let result = unsafe { libc::setgid(SOMEBODY) | libc::setuid(SOMEBODY) };
+        assert_eq!(result, 0, "setuid: {}", std::io::Error::last_os_error());
+        let refused = |error: &pmemlog::Error, others: usize| {
+            assert_eq!(error.errno().0, libc::EDQUOT, "{error}");
+            assert!(error.to_string().contains("Disk quota exceeded"), "{error}");
+            assert_eq!(fs::read_dir(directory).expect("it").count(), others, "{error}");
+        };
+        refused(&pmemlog::PmemLog::create(&pool, 64 << 20).expect_err("too large"), 0);
+        refused(&pmemblk::PmemBlk::create(&pool, 512, 64 << 20).expect_err("too large"), 0);
+        // The first part, the second, or the third is too much.
+        for first in 0..sizes.len() {
+            let parts = ["a", "b", "c"].into_iter().zip(sizes.iter().cycle().skip(first));
+            let lines = parts.map(|(name, size)| format!("{size} {}\n", inside(name).display()));
+            let text = format!("PMEMPOOLSET\n{}", lines.collect::<String>());
+            fs::write(&set, text).expect("a pool set file");
+            let options = pmemlog::Options::new();
+            refused(&options.create_in(&set).expect_err("too large"), 1);
+            let options = pmemblk::Options::new();
+            refused(&options.create_in(&set, 4096).expect_err("too large"), 1);
+        }
+        // What is within the quota is made all the same.
+        let log = pmemlog::PmemLog::create(&pool, 20 << 20).expect("within the quota");
+        log.append(b"within").expect("within the quota");
+        drop(log);
+        let log = pmemlog::PmemLog::open(&pool).expect("the log");
+        assert_eq!(&*log.contents(), b"within");
+        drop(log);
+        fs::remove_file(&pool).expect("ours");
+        fs::remove_file(&set).expect("ours");
+    })
+    .succeeds();
 }
 
 /// `NULL` and `ENOMEM` become an exception of Python's, and the program goes on.

@@ -140,6 +140,16 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "cuts",
+        what: "power cuts as in dax, at ten times as many moments on XFS",
+        long: true,
+        needs: &[For::Test, For::Machine],
+        run: |runner, name| {
+            let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "power"];
+            must_count(cargo(runner, name, &arguments, &[("PMEM_TEST_CUTS", "60")])?)
+        },
+    },
+    Step {
         name: "servers",
         what: "nginx, apache, sshd, mariadb, postgres, MPI, java, node, rustc on the preloaded library",
         long: true,

@@ -84,7 +84,13 @@ fn header_alone(part: &Part, header: &PoolHeader, kind: &PoolKind) -> Result<()>
     let error = |text: String| Err(Error::pool(text, part.path(), Errno::EINVAL));
     let major = header.major.get();
     if major == 0 {
-        return error("invalid major version (0)".into());
+        let hint = if header.is_empty() {
+            ": there is no header; if the creation of the pool was interrupted, create it again in the \
+             file that is there, or remove the file"
+        } else {
+            ""
+        };
+        return error(format!("invalid major version (0){hint}"));
     }
     if header.signature != kind.signature {
         let found = header.signature.escape_ascii().to_string();

@@ -155,6 +155,10 @@ fn make_parts(
                 let text = "bad block recovery file exists";
                 return Err(Error::pool(text, &recovery, Errno::EINVAL));
             }
+            if guard.0.iter().flatten().any(|part| part.will_be_at(&spec.path)) {
+                // As one that is there and locked.
+                return Err(Error::system("flock", &spec.path, Errno::EAGAIN));
+            }
             guard.0[number].push(make_part(spec, options)?);
         }
     }
@@ -198,7 +202,9 @@ fn take_existing(path: &Path, size: Option<u64>, options: &CreateOptions) -> Res
         part.must_have(size)?;
     }
     if !part.read_header()?.is_empty() {
-        return Err(Error::pool("Non-empty file detected", path, Errno::EEXIST));
+        let text = "Non-empty file detected: to make a new pool of it, for example when making one was \
+                    interrupted, remove it or set its first 4096 bytes to zero";
+        return Err(Error::pool(text, path, Errno::EEXIST));
     }
     if options.allocate {
         part.allocate()?;
@@ -233,10 +239,12 @@ impl NewPool {
     }
 
     /// Writes the headers, that of the first part last, and lets others see the files. What the kind of pool needs
-    /// behind the headers has been written before: a crash leaves either no pool or a whole one.
+    /// behind the headers has been written before: a crash leaves either no pool or a whole one. A crash between the
+    /// naming of several parts leaves parts without the first one.
     ///
     /// # Errors
-    /// Those of `msync` and `chmod`; the files made for the pool are removed.
+    /// Those of `msync`, `chmod`, `linkat` (`EEXIST` when somebody has made the file meanwhile) and `fsync`; the
+    /// files made for the pool are removed.
     pub fn finish(mut self) -> Result<Pool> {
         let headers = self.headers();
         let parts = self.pool.replicas.iter().zip(&headers).rev();
@@ -251,8 +259,12 @@ impl NewPool {
             }
         }
         self.pool.mark_open()?;
-        for part in self.pool.replicas.iter().flat_map(|replica| &replica.parts) {
-            part.publish(self.mode)?;
+        // The first part comes last: while it is missing there is no pool.
+        for replica in self.pool.replicas.iter_mut().rev() {
+            replica.parts.iter_mut().rev().try_for_each(|part| part.publish(self.mode))?;
+        }
+        for replica in &self.pool.replicas {
+            replica.parts.iter().try_for_each(Part::sync_name)?;
         }
         self.finished = true;
         // `NewPool` has a destructor, so the pool has to be taken out of it.
