@@ -270,16 +270,20 @@ impl Shard {
 
     /// Gives the memory beyond the limit back: now what nobody holds, the rest when it is free. The bytes that are still there.
     pub(crate) fn finish_shrink(&self) -> usize {
-        let state = &mut *self.lock();
-        self.reclaim(state);
-        let held = self.beyond(state);
+        let (held, end, pieces) = {
+            let state = &mut *self.lock();
+            self.reclaim(state);
+            let held = self.beyond(state);
+            state.trims = held > 0;
+            let pieces: Vec<_> = state.heap.withheld().collect();
+            (held, state.heap.end() + 1, pieces)
+        };
+        // Without the lock: only a resize brings any of it into use again.
         if held == 0 {
-            return self.ground.give_back_from(self.at, state.heap.end() + 1);
+            return self.ground.give_back_from(self.at, end);
         }
-        state.trims = true;
         let back = |piece| self.ground.give_back_piece(self.at, piece);
-        // All behind the heap's end has gone already.
-        held + state.heap.withheld().map(back).sum::<usize>()
+        held + pieces.into_iter().map(back).sum::<usize>()
     }
 
     /// Ends a shrink if what readers held has become free.
