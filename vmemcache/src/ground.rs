@@ -101,8 +101,9 @@ impl Ground {
 
     /// Takes the space of a whole pool that holds nothing, so that nothing is missing later.
     pub(crate) fn commit_fresh(&self, part: Loc) -> Result<(), Errno> {
-        if self.source.kind() != SourceKind::CallerRegion {
-            // Fewer misses of the address cache; a hint.
+        if self.source.is_in_memory() {
+            // Fewer misses of the address cache; a hint. Not on disks: a store to a huge page of the page cache takes blocks for all
+            // of it, also for holes behind the part of a shard.
             self.source.advise_huge(0, self.source.len());
         }
         if !self.source.needs_commit() {

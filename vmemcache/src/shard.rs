@@ -292,6 +292,11 @@ impl Shard {
                     let found = self.spaces[space].index.find(key, |t| (t == token).then_some(()));
                     assert!(found.is_some(), "token {token} is not in the index");
                 }
+                // Such an entry would not be found after a restart.
+                let leaves = self.spaces[space].slab.get(token).has(crate::slab::LEAVING);
+                // SAFETY: under the lock.
+                let header = unsafe { self.units.header(loc) };
+                assert!(!state.trims || leaves || !self.is_beyond(&state, loc, header));
                 live += 1;
             }
             assert!(space_state.drafted == 0 || state.drafts > 0);

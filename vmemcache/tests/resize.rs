@@ -252,8 +252,8 @@ fn anonymous_memory_goes_back() {
 struct TestFile(PathBuf);
 
 impl TestFile {
-    fn new(name: &str) -> TestFile {
-        let path = Path::new("/dev/shm").join(format!("vmemcache-{name}-{}", std::process::id()));
+    fn new(directory: &Path, name: &str) -> TestFile {
+        let path = directory.join(format!("vmemcache-{name}-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         TestFile(path)
     }
@@ -272,10 +272,20 @@ impl Drop for TestFile {
 #[test]
 #[cfg_attr(miri, ignore = "uses files")]
 fn files_have_space_for_the_present_size_only() {
+    space_follows_size(Path::new("/dev/shm"));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "uses files")]
+fn files_on_disks_have_space_for_the_present_size_only() {
+    space_follows_size(&std::env::temp_dir());
+}
+
+fn space_follows_size(directory: &Path) {
     for shards in [1, 3] {
         for warm in [false, true] {
-            let file = TestFile::new(&format!("space{shards}{warm}"));
-            let builder = Cache::builder().size(4 * MIB).max_size(32 * MIB).shards(shards);
+            let file = TestFile::new(directory, &format!("space{shards}{warm}"));
+            let builder = Cache::builder().size(4 * MIB).max_size(16 * MIB).shards(shards);
             let make = |builder: &Builder| {
                 let made = if warm {
                     builder.warm_file(&file.0)
@@ -292,10 +302,10 @@ fn files_have_space_for_the_present_size_only() {
                 assert!(bytes.abs_diff(size as u64) <= slack, "{size}: {bytes} in use");
             };
             near(4 * MIB);
-            cache.resize(32 * MIB).unwrap();
-            near(32 * MIB);
-            fill(&cache, 0..30_000, 1000);
-            for size in [16 * MIB, 5 * MIB, 9 * MIB, MIB] {
+            cache.resize(16 * MIB).unwrap();
+            near(16 * MIB);
+            fill(&cache, 0..15_000, 1000);
+            for size in [12 * MIB, 5 * MIB, 9 * MIB, MIB] {
                 cache.resize(size).unwrap();
                 near(size);
                 check(&cache);
@@ -307,10 +317,33 @@ fn files_have_space_for_the_present_size_only() {
                 assert_eq!(cache.stats().pool_bytes.div_ceil(4096), MIB as u64 / 4096);
                 near(MIB);
                 assert_eq!(check(&cache), keys);
-                cache.resize(32 * MIB).unwrap();
-                near(32 * MIB);
+                cache.resize(16 * MIB).unwrap();
+                near(16 * MIB);
                 assert_eq!(check(&cache), keys);
             }
+        }
+    }
+}
+
+/// Memory of NUMA nodes, and pages of a file in memory.
+#[test]
+#[cfg_attr(miri, ignore = "asks the system for memory")]
+fn other_places_can_be_resized() {
+    let builder = Cache::builder().size(MIB).max_size(8 * MIB).shards(2);
+    let nodes = vmemcache::NodeMask::single(0).unwrap();
+    let made = [
+        builder.memory_file(None),
+        builder.on_nodes(&nodes, vmemcache::NumaPolicy::Bind),
+        builder.in_directory("/dev/shm"),
+    ];
+    for cache in made {
+        let cache = cache.unwrap();
+        for size in [8 * MIB, 256 << 10, 3 * MIB] {
+            fill(&cache, 0..2000, 1000);
+            assert_eq!(cache.resize(size).unwrap().held, 0);
+            check(&cache);
+            fill(&cache, 0..2000, 1000);
+            assert!(check(&cache).len() > size.min(2 * MIB) / 1200);
         }
     }
 }
