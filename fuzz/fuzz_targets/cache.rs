@@ -18,6 +18,7 @@ enum Operation {
     Hold { key: u8, long: u8 },
     Release,
     EvictNext,
+    Resize { size: u16 },
     Clear,
     Validate,
 }
@@ -46,6 +47,7 @@ fn space_of(long: u8) -> usize {
 fuzz_target!(|input: Input| {
     let cache = Cache::builder()
         .size(128 << 10)
+        .max_size(512 << 10)
         .policy(Kind::ALL[usize::from(input.kind) % Kind::ALL.len()])
         .exact_space(input.exact)
         .contiguous(input.contiguous)
@@ -122,6 +124,21 @@ fuzz_target!(|input: Input| {
             }
             Operation::Release => held = None,
             Operation::EvictNext => drop(cache.evict_next()),
+            Operation::Resize { size } => {
+                // Too small is an error, and a guard may hold what is left.
+                match cache.resize(usize::from(size) << 3) {
+                    Ok(resized) => assert!(held.is_some() || resized.held == 0),
+                    Err(
+                        Error::Size { .. }
+                        | Error::Shards { .. }
+                        | Error::Maximum { .. }
+                        | Error::Namespace { .. },
+                    ) => {}
+                    Err(Error::Shrink { .. }) => assert!(held.is_some()),
+                    Err(error) => panic!("{error}"),
+                }
+                cache.validate();
+            }
             Operation::Clear => {
                 cache.clear();
                 models.iter_mut().for_each(HashMap::clear);

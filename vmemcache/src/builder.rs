@@ -1,15 +1,17 @@
 //! Making caches: first how they behave, then where their values are.
 
-use crate::block::Units;
-use crate::cache::Cache;
+use crate::block::Loc;
+use crate::cache::{Cache, Pool};
 use crate::check::Check;
 use crate::error::Error;
 use crate::events::Listener;
+use crate::ground::Ground;
 use crate::heap::Heap;
 use crate::policy::{AnyPolicy, Kind, Policy};
 use crate::protect::Fences;
-use crate::restart::{HEAD, MAX_NAME, Names, Superblock};
-use crate::shard::{KeyHash, Parts, Rules, Shard};
+use crate::quota::{Quota, Quotas, Whole};
+use crate::restart::{HEAD, MAX_NAME, Names, Superblock, recorded_part};
+use crate::shard::{KeyHash, Parts, Rules, Shard, Share};
 use crate::slab::MAX_LOC;
 use crate::stats::{Curve, Stopwatch, Watch};
 use pmem_core::errno::Errno;
@@ -32,22 +34,8 @@ pub const MIN_POOL: usize = 64 << 10;
 pub const MIN_SHARD: usize = 64 << 10;
 /// What a shard has at least when the number of shards is not set, in bytes.
 const USUAL_SHARD: usize = 64 << 20;
-/// What a shard keeps free for reclaiming in batches: at most so many bytes, and one part in so many.
+/// What a shard keeps free for reclaiming in batches, at most, in bytes.
 const RESERVE_BYTES: u64 = 1 << 20;
-const RESERVE_PART: u32 = 256;
-
-/// The smallest quota of a namespace in each shard, in bytes.
-pub const MIN_QUOTA: usize = 4 << 10;
-
-/// What the entries of a namespace may take of the pool: keys, values, headers and rounding.
-#[derive(Clone, Copy, PartialEq, Debug)]
-#[non_exhaustive]
-pub enum Quota {
-    /// So many bytes.
-    Bytes(usize),
-    /// A part of the pool, above 0 and up to 1.
-    Share(f64),
-}
 
 /// What leaves when space is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +71,7 @@ pub enum Replacement {
 #[must_use = "a builder makes a cache only when a place is named"]
 pub struct Builder {
     size: Option<usize>,
+    max_size: Option<usize>,
     shards: Option<usize>,
     replacement: Replacement,
     extent: usize,
@@ -90,7 +79,7 @@ pub struct Builder {
     contiguous: bool,
     exact_space: Option<bool>,
     empty_keys: bool,
-    namespaces: Vec<(Box<str>, Quota)>,
+    namespaces: Quotas,
     listener: Option<Arc<dyn Listener>>,
     latencies: bool,
     curve: bool,
@@ -100,6 +89,7 @@ impl Default for Builder {
     fn default() -> Builder {
         Builder {
             size: None,
+            max_size: None,
             shards: None,
             replacement: Replacement::Policy(Kind::Adaptive),
             extent: 1,
@@ -107,7 +97,7 @@ impl Default for Builder {
             contiguous: false,
             exact_space: None,
             empty_keys: false,
-            namespaces: Vec::new(),
+            namespaces: Quotas::default(),
             listener: None,
             latencies: false,
             curve: false,
@@ -126,6 +116,16 @@ impl Builder {
     /// fit into it; see the table in the README for what comes on top in DRAM.
     pub fn size(mut self, bytes: usize) -> Builder {
         self.size = Some(bytes);
+        self
+    }
+
+    /// The size in bytes that [`Cache::resize`] can give the pool at most. Default: the first size.
+    ///
+    /// What costs something is address space for pool and tables; a file has this length, but space only for what is in use. The unit
+    /// of space, 8 bytes, is larger for pools whose shards can have more than 16 GiB. Has no effect on devices, on the
+    /// caller's memory, and on a [`warm_file`](Self::warm_file) that is there already.
+    pub fn max_size(mut self, bytes: usize) -> Builder {
+        self.max_size = Some(bytes);
         self
     }
 
@@ -208,7 +208,7 @@ impl Builder {
     /// # Ok::<(), vmemcache::Error>(())
     /// ```
     pub fn namespace(mut self, name: &str, quota: Quota) -> Builder {
-        self.namespaces.push((name.into(), quota));
+        self.namespaces.0.push((name.into(), quota));
         self
     }
 
@@ -331,11 +331,21 @@ impl Builder {
     }
 
     fn make(&self, source: impl FnOnce(usize) -> Result<Source, Error>) -> Result<Cache, Error> {
+        let (size, most) = self.sizes()?;
+        let source = source(most)?;
+        let size = if size == most { source.len() } else { size };
+        self.over(source, size)
+    }
+
+    /// The size that was set, and the largest.
+    fn sizes(&self) -> Result<(usize, usize), Error> {
         let size = self.size.unwrap_or(0);
         self.check_size(size)?;
-        let source = source(size)?;
-        let size = source.len();
-        self.over(source, size)
+        let most = self.max_size.unwrap_or(size);
+        if most < size {
+            return Err(Error::Maximum { size, most });
+        }
+        Ok((size, most))
     }
 
     fn check_size(&self, size: usize) -> Result<(), Error> {
@@ -354,14 +364,19 @@ impl Builder {
     }
 
     fn over(&self, source: Source, size: usize) -> Result<Cache, Error> {
-        commit_fresh(&source, size)?;
-        let shape = self.shape(size, 0);
-        self.assemble(source, shape, None, false, None)
+        // Devices and the caller's memory cannot grow.
+        let is_whole = matches!(source.kind(), SourceKind::DeviceDax | SourceKind::CallerRegion);
+        let len = if is_whole { size } else { source.len() };
+        let shape = self.shape(size, len, 0);
+        let ground = shape.ground(source, len, 0);
+        let part = ground.part(size);
+        ground.commit_fresh(part).map_err(|errno| no_medium(size, errno))?;
+        self.assemble(ground, part, shape, None, false, None)
     }
 
     /// Makes a cache on a file that outlives it: entries that were complete when the process ended, however it ended, are there
-    /// when the file is opened again. An existing file keeps its size, number of shards and extent size; other settings
-    /// may change. The order of replacement starts anew. For namespaces see [`namespace`](Self::namespace).
+    /// when the file is opened again. An existing file keeps its size (after a [`resize`](Cache::resize) the new one), largest size, number of
+    /// shards and extent size; other settings may change. The order of replacement starts anew. For namespaces see [`namespace`](Self::namespace).
     ///
     /// Keys and values have checksums, which are looked at when an entry is first read after a restart. After a loss of
     /// power, entries may be missing, and entries that were removed shortly before may be there again;
@@ -392,20 +407,24 @@ impl Builder {
                 .map_err(|cause| Error::place(Some(path), cause))
         };
         let Some(found) = found else {
-            let size = self.size.unwrap_or(0);
-            self.check_size(size)?;
-            let source = named(size)?;
-            commit_fresh(&source, size)?;
-            let shape = self.shape(source.len(), HEAD);
+            let (size, most) = self.sizes()?;
+            let source = named(most)?;
+            let len = source.len();
+            let size = if size == most { len } else { size };
+            let shape = self.shape(size, len, HEAD);
+            let ground = shape.ground(source, len, HEAD);
+            let part = ground.part(size);
+            ground.commit_fresh(part).map_err(|errno| no_medium(size, errno))?;
             let block = Superblock {
-                len: source.len() as u64,
+                len: len as u64,
                 shards: shape.shards as u32,
                 shift: shape.shift,
                 extent: shape.extent,
                 salt: shape.salt,
             };
-            let base = source.base();
-            let cache = self.assemble(source, shape, Some(file), false, Some(&names))?;
+            let base = ground.source.base();
+            ground.record(part);
+            let cache = self.assemble(ground, part, shape, Some(file), false, Some(&names))?;
             // SAFETY: the first page is committed, and no heap's.
             unsafe { write_names(base, &names) };
             // Last, so that a crash before leaves a file that was never used.
@@ -418,21 +437,33 @@ impl Builder {
         if (source.len() as u64) < found.len {
             return Err(Error::Format { path: path.to_owned(), what: "it was cut" });
         }
-        let size = source.len();
-        source.commit(0, size).map_err(|errno| no_medium(size, errno))?;
+        let len = found.len as usize;
         let shape = Shape {
             shards: found.shards as usize,
             shift: found.shift,
             extent: found.extent,
             salt: found.salt,
-            ..self.shape(found.len as usize, HEAD)
+            ..self.shape(len, len, HEAD)
         };
-        let stride = (shape.len - HEAD) / shape.shards / 64 * 64;
-        if stride < MIN_SHARD / 2 || stride >> shape.shift > MAX_LOC as usize {
-            return Err(Error::Format { path: path.to_owned(), what: "its first page is damaged" });
+        let ground = shape.ground(source, len, HEAD);
+        let damaged = || Error::Format { path: path.to_owned(), what: "its first page is damaged" };
+        if ground.stride() < MIN_SHARD / 2 || ground.stride() >> shape.shift > MAX_LOC as usize {
+            return Err(damaged());
         }
-        let base = source.base();
-        let cache = self.assemble(source, shape, Some(file), true, Some(&names))?;
+        let part = recorded_part(&start, found.salt).ok_or_else(damaged)?;
+        if part > ground.most() || (part as usize) << shape.shift < MIN_SHARD / 2 {
+            return Err(damaged());
+        }
+        let size = ground.size(part);
+        ground.commit_filled(part).map_err(|errno| no_medium(size, errno))?;
+        if part < ground.most() {
+            // A shrink may have been cut short after its last entry had moved.
+            for shard in 0..ground.shards {
+                ground.give_back_from(shard, part);
+            }
+        }
+        let base = ground.source.base();
+        let cache = self.assemble(ground, part, shape, Some(file), true, Some(&names))?;
         if names.len() > known {
             // SAFETY: the first page is committed, and no heap's.
             unsafe { write_names(base, &names) };
@@ -445,70 +476,31 @@ impl Builder {
         Ok(cache)
     }
 
-    /// How a pool of this size is divided, by the settings.
-    fn shape(&self, len: usize, head: usize) -> Shape {
+    /// How a pool is divided that has this size, and at most `len` bytes, by the settings.
+    fn shape(&self, size: usize, len: usize, head: usize) -> Shape {
         let is_exact = match self.replacement {
             Replacement::None => true,
             // A small policy of this kind, to ask it.
             Replacement::Policy(kind) => AnyPolicy::reports_are_binding(&kind.build(1 << 20)),
         };
-        let shards = self.shards.unwrap_or_else(|| if is_exact { 1 } else { usual_shards(len) });
+        let shards = self.shards.unwrap_or_else(|| if is_exact { 1 } else { usual_shards(size) });
         let stride = (len - head) / shards / 64 * 64;
         let mut shift = 3;
         while stride >> shift > MAX_LOC as usize {
             shift += 1;
         }
-        let units = (stride >> shift) - 2;
+        let part = (size - head) / shards / 64 * 64;
+        let units = (part >> shift) - 2;
         let extent = self.extent.div_ceil(1 << shift).min(units) as u32;
         let exact_space = self.exact_space.unwrap_or(is_exact);
         let mut salt = [0; 8];
         sys::fill_random(&mut salt);
-        Shape { len, head, shards, shift, extent, salt: u64::from_le_bytes(salt), exact_space }
-    }
-
-    /// The share of each namespace in the units of each shard; the first one has no name and gets what is left.
-    fn quotas(
-        &self,
-        units: Units,
-        total: u32,
-        reserve: u32,
-        shape: Shape,
-    ) -> Result<Vec<u64>, Error> {
-        let mut quotas = vec![0];
-        let total = u64::from(total);
-        for (at, (name, quota)) in self.namespaces.iter().enumerate() {
-            let wrong = |what| Err(Error::Namespace { name: name.to_string(), what });
-            if name.is_empty() {
-                return wrong("the one without a name is always there; give a name");
-            }
-            if self.namespaces[..at].iter().any(|(other, _)| other == name) {
-                return wrong("it was added twice; add it once");
-            }
-            let quota = match *quota {
-                Quota::Bytes(bytes) => (bytes / shape.shards / units.unit()) as u64,
-                Quota::Share(share) if share > 0.0 && share <= 1.0 => (total as f64 * share) as u64,
-                Quota::Share(_) => return wrong("its share is not above 0 and up to 1"),
-            };
-            if quota < units.round_up(MIN_QUOTA as u64).max(u64::from(shape.extent)) {
-                return wrong(
-                    "its quota is too small; give 4 KiB and an extent for each shard at least",
-                );
-            }
-            if quotas.iter().sum::<u64>().saturating_add(quota) > total {
-                return wrong("with its quota they are larger than the cache; make quotas smaller");
-            }
-            quotas.push(quota);
-        }
-        let named: u64 = quotas.iter().sum();
-        // Alone it has all, as the reserve is nobody's.
-        let reserve = if named == 0 { 0 } else { u64::from(reserve) };
-        quotas[0] = total.saturating_sub(named + reserve);
-        Ok(quotas)
+        Shape { shards, shift, extent, salt: u64::from_le_bytes(salt), exact_space }
     }
 
     /// Numbers the namespaces for a file that knows some names already.
     fn number(&self, names: &mut Names) -> Result<(), Error> {
-        for (name, _) in &self.namespaces {
+        for name in self.namespaces.names() {
             let wrong = |what| Error::Namespace { name: name.to_string(), what };
             if name.len() > MAX_NAME {
                 return Err(wrong("its name is too long; names in a file have up to 255 bytes"));
@@ -521,67 +513,72 @@ impl Builder {
 
     fn assemble(
         &self,
-        source: Source,
+        ground: Ground,
+        part: Loc,
         shape: Shape,
         file: Option<File>,
         existing: bool,
         names: Option<&Names>,
     ) -> Result<Cache, Error> {
         if valgrind::is_running() {
-            valgrind::ignore_races(source.base().as_ptr(), source.len());
+            valgrind::ignore_races(ground.source.base().as_ptr(), ground.source.len());
         }
+        let ground = Arc::new(ground);
         // The hash also chooses the shard, so it stays the same for a file.
         let hash = KeyHash::new(shape.salt);
-        let stride = (shape.len - shape.head) / shape.shards / 64 * 64;
         let stopwatch = if self.latencies { Some(Arc::new(Stopwatch::new()?)) } else { None };
         let mut shards = Vec::with_capacity(shape.shards);
         for at in 0..shape.shards {
             let checked = names.is_some();
-            // SAFETY: inside the source.
-            let start = unsafe { source.base().add(shape.head + at * stride) };
-            let units = Units::new(start, shape.shift, checked);
-            let end = (stride >> shape.shift) as u32;
+            let units = ground.units(at, checked);
             // SAFETY: committed, and this shard's alone.
             let heap = unsafe {
-                if existing { Heap::bare(units, 1, end) } else { Heap::new(units, 1, end) }
+                if existing { Heap::bare(units, 1, part) } else { Heap::new(units, 1, part) }
             };
             let total = heap.total_units();
             // A file must be read in the same way again.
             let least = if checked { 1 } else { units.round_up(self.least_entry as u64) };
-            let reserve = if shape.exact_space {
-                0
-            } else {
-                (total / RESERVE_PART).min(units.round_up(RESERVE_BYTES) as u32).max(1)
+            let reserve = if shape.exact_space { 0 } else { units.round_up(RESERVE_BYTES) as u32 };
+            let rules = Rules {
+                extent: shape.extent,
+                least: least.min(u64::from(total)) as u32,
+                contiguous: self.contiguous,
+                reserve,
+                hash: hash.clone(),
             };
-            let quotas = self.quotas(units, total, reserve, shape)?;
-            let all = std::iter::once("").chain(self.namespaces.iter().map(|(name, _)| &**name));
+            let shares = |total| {
+                let (shards, extent, reserve) = (shape.shards, shape.extent, rules.reserve(total));
+                self.namespaces.shares(Whole { units, shards, total, reserve, extent })
+            };
+            let quotas = shares(total)?;
+            // Of the largest size; without the bare sum, for which there may be no place yet.
+            let most = shares(ground.most() - 2)?;
+            let all = std::iter::once("").chain(self.namespaces.names());
             let numbered = all.map(|name| Some((name, names?.number(name)?)));
             let checks = numbered.map(|numbered| {
                 numbered.map(|(name, number)| Check::new(shape.salt, at as u32, name, number))
             });
-            let spaces = quotas.into_iter().zip(checks).collect();
+            let spaces = quotas.into_iter().zip(most).zip(checks);
+            let spaces =
+                spaces.map(|((quota, most), check)| Share { quota, most, check }).collect();
             let shard = Shard::new(Parts {
                 units,
                 heap,
                 fences: if shape.exact_space { Fences::Equal } else { Fences::for_batches() },
-                rules: Rules {
-                    extent: shape.extent,
-                    least: least.min(u64::from(total)) as u32,
-                    contiguous: self.contiguous,
-                    reserve,
-                    hash: hash.clone(),
-                },
+                rules,
                 policy: match self.replacement {
                     Replacement::None => None,
                     Replacement::Policy(kind) => Some(kind),
                 },
                 spaces,
                 stopwatch: stopwatch.clone(),
+                ground: Arc::clone(&ground),
+                at,
             })?;
             if let (true, Some(names)) = (existing, names) {
                 let mut numbered = vec![None; 1 + names.len()];
                 numbered[0] = Some(0);
-                for (space, (name, _)) in self.namespaces.iter().enumerate() {
+                for (space, name) in self.namespaces.names().enumerate() {
                     if let Some(number) = names.number(name) {
                         numbered[usize::from(number)] = Some(space + 1);
                     }
@@ -590,9 +587,9 @@ impl Builder {
             }
             shards.push(shard);
         }
-        let names = self.namespaces.iter().map(|(name, _)| name.clone());
+        let pool = Pool::new(ground, part, self.namespaces.clone());
         let watch = Watch { stopwatch, curve: self.curve.then(Curve::new) };
-        let cache = Cache::new(source, shards, hash, self.empty_keys, names, file, watch)?;
+        let cache = Cache::new(pool, shards, hash, self.empty_keys, file, watch)?;
         cache.set_listener(self.listener.clone());
         Ok(cache)
     }
@@ -609,9 +606,6 @@ unsafe fn write_names(base: NonNull<u8>, names: &Names) {
 /// How a pool is divided.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
-    /// Of the pool in bytes, and of what comes before the first heap.
-    len: usize,
-    head: usize,
     shards: usize,
     shift: u32,
     /// In units.
@@ -621,19 +615,13 @@ struct Shape {
     exact_space: bool,
 }
 
-/// Takes the space of a whole pool, so that nothing is missing later.
-fn commit_fresh(source: &Source, size: usize) -> Result<(), Error> {
-    if source.kind() != SourceKind::CallerRegion {
-        // Fewer misses of the address cache; a hint.
-        source.advise_huge(0, source.len());
+impl Shape {
+    fn ground(&self, source: Source, len: usize, head: usize) -> Ground {
+        Ground { source, len, head, shards: self.shards, shift: self.shift, salt: self.salt }
     }
-    if source.needs_commit() {
-        source.commit_writable(0, source.len()).map_err(|errno| no_medium(size, errno))?;
-    }
-    Ok(())
 }
 
-fn no_medium(size: usize, errno: Errno) -> Error {
+pub(crate) fn no_medium(size: usize, errno: Errno) -> Error {
     Error::NoMedium { size, cause: Cause::new("posix_fallocate", errno) }
 }
 

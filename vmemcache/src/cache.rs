@@ -4,6 +4,7 @@ mod compute;
 mod many;
 mod namespace;
 mod raw;
+mod resize;
 #[cfg(test)]
 mod tests;
 mod watched;
@@ -22,8 +23,9 @@ use crate::slab::{EXPIRES, Slab};
 use crate::stats::{Counters, Curve, Stats, Stopwatch, Timed, Timer, Watch};
 pub use many::Entries;
 pub use namespace::Namespace;
-use pmem_core::source::Source;
 use pmem_core::sync::Backoff;
+pub(crate) use resize::Pool;
+pub use resize::Resized;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -36,7 +38,6 @@ use std::time::{Duration, Instant};
 /// exact order ([`Lru`](crate::policy::Lru)), or the entry's mark still rises.
 #[derive(Debug)]
 pub struct Cache {
-    // Before the source, which unmaps what they point to.
     shards: Vec<Shard>,
     hash: KeyHash,
     empty_keys: bool,
@@ -50,7 +51,7 @@ pub struct Cache {
     curve: Option<Curve>,
     /// Whether gets are measured in any way.
     watched: bool,
-    source: Source,
+    pool: Pool,
     /// The file that the cache survives in.
     file: Option<std::fs::File>,
 }
@@ -117,21 +118,20 @@ impl Cache {
     }
 
     pub(crate) fn new(
-        source: Source,
+        pool: Pool,
         shards: Vec<Shard>,
         hash: KeyHash,
         empty_keys: bool,
-        names: impl Iterator<Item = Box<str>>,
         file: Option<std::fs::File>,
         watch: Watch,
     ) -> Result<Cache, Error> {
         let Watch { stopwatch, curve } = watch;
-        let named = names.map(|name| {
-            Ok(Named { name, counters: Counters::new()?, flights: Flights::default() })
+        let named = pool.quotas.names().map(|name| {
+            Ok(Named { name: name.into(), counters: Counters::new()?, flights: Flights::default() })
         });
         Ok(Cache {
             named: named.collect::<Result<_, Error>>()?,
-            source,
+            pool,
             file,
             shards,
             hash,
@@ -524,7 +524,7 @@ impl Cache {
     /// A snapshot of the statistics, over all namespaces.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats_in(self.spaces());
-        stats.pool_bytes = self.source.len() as u64;
+        stats.pool_bytes = self.pool.size() as u64;
         stats.latencies = self.stopwatch.as_ref().map(|watch| Box::new(watch.snapshot()));
         if let Some(curve) = &self.curve {
             stats.miss_ratio_curve = curve.points(stats.pool_bytes, stats.hits + stats.misses);

@@ -77,6 +77,31 @@ pub enum Error {
         /// What the system said.
         cause: Cause,
     },
+    /// The cache was made for less.
+    #[error("a cache for at most {most} bytes cannot have {size}; set max_size when it is made")]
+    Maximum {
+        /// The size asked for in bytes.
+        size: usize,
+        /// The largest size in bytes.
+        most: usize,
+    },
+    /// The cache is in a place whose size does not change.
+    #[error("this cache cannot be resized: {what}; make another one")]
+    Fixed {
+        /// Why.
+        what: &'static str,
+    },
+    /// The cache cannot become so small.
+    #[error(
+        "the cache cannot shrink to {size} bytes, for nothing can be evicted; drop guards, remove entries, or choose a replacement policy"
+    )]
+    Shrink {
+        /// The size asked for in bytes.
+        size: usize,
+    },
+    /// Another thread changes the size just now.
+    #[error("the cache is being resized; try again when the listener's call is over")]
+    Resizing,
     /// The key is empty or too long.
     #[error("a key of {len} bytes; keys have 1 to {most} bytes", most = crate::MAX_KEY)]
     Key {
@@ -111,11 +136,14 @@ impl Error {
             | Error::Shards { .. }
             | Error::Namespace { .. }
             | Error::Policy(_)
+            | Error::Maximum { .. }
             | Error::Format { .. }
             | Error::Key { .. } => Errno::EINVAL,
             Error::Place { cause, .. }
             | Error::NoMedium { cause, .. }
             | Error::Metadata { cause, .. } => cause.errno,
+            Error::Fixed { .. } => Errno::EOPNOTSUPP,
+            Error::Shrink { .. } | Error::Resizing => Errno::EBUSY,
             Error::ValueTooLarge { .. } | Error::Full { .. } => Errno::ENOSPC,
         };
         errno.0

@@ -63,8 +63,8 @@ impl Cause {
 pub trait Listener: Send + Sync {
     /// An entry leaves: once for each.
     ///
-    /// With the causes [`Capacity`](Cause::Capacity), [`Quota`](Cause::Quota) and [`Explicit`](Cause::Explicit) the call
-    /// comes before the removal: the entry can still be found, a put of its key finds it there, and evicting it
+    /// With the causes [`Capacity`](Cause::Capacity), [`Quota`](Cause::Quota), [`Resized`](Cause::Resized) and
+    /// [`Explicit`](Cause::Explicit) the call comes before the removal: the entry can still be found, a put of its key finds it there, and evicting it
     /// once more does nothing. With the other causes it comes after.
     fn on_evict(&self, key: &[u8], value: &Value<'_>, cause: Cause) {
         let _ = (key, value, cause);

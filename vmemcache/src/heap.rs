@@ -4,9 +4,11 @@
 //! All methods that change something are called under the shard's lock.
 
 mod bins;
+mod resize;
 
 use crate::block::{Header, Loc, Units, WORD};
 use bins::Bins;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How far a list of blocks of nearly the same size is searched.
@@ -19,6 +21,10 @@ pub(crate) struct Heap {
     /// The first block, and the sentinel behind the last one.
     first: Loc,
     end: Loc,
+    /// Where blocks may go up to: the end, or less while the heap shrinks.
+    limit: Loc,
+    /// What lies beyond the limit and is in use no more: start and units.
+    withheld: BTreeMap<Loc, u32>,
     free_units: u32,
     free_blocks: u32,
 }
@@ -43,8 +49,16 @@ impl Heap {
     /// As `new`.
     pub(crate) unsafe fn bare(units: Units, first: Loc, end: Loc) -> Heap {
         debug_assert!(first > 0 && end - first >= 2);
-        let heap =
-            Heap { units, bins: Bins::new(), first, end: end - 1, free_units: 0, free_blocks: 0 };
+        let heap = Heap {
+            units,
+            bins: Bins::new(),
+            first,
+            end: end - 1,
+            limit: end - 1,
+            withheld: BTreeMap::new(),
+            free_units: 0,
+            free_blocks: 0,
+        };
         // SAFETY: the heap's own.
         unsafe { units.set_header(heap.end, Header::part(1)) };
         heap
@@ -61,7 +75,7 @@ impl Heap {
 
     /// All units that blocks can have.
     pub(crate) fn total_units(&self) -> u32 {
-        self.end - self.first
+        self.limit - self.first
     }
 
     pub(crate) fn free_units(&self) -> u32 {
@@ -159,6 +173,9 @@ impl Heap {
                 self.free_units -= before;
                 self.free_blocks -= 1;
                 units += before;
+            }
+            if loc + units > self.limit {
+                return self.withhold(loc, units);
             }
             self.write_free(loc, units);
         }
@@ -281,8 +298,14 @@ impl Heap {
     pub(crate) fn validate(&self, units_of: impl Fn(Loc, Header) -> u32) {
         let (mut free, mut blocks, mut linked) = (0, 0, 0);
         let mut previous_free = false;
+        let mut withheld = self.withheld.clone();
         self.walk(
             |loc, header, units| {
+                if let Some(known) = withheld.remove(&loc) {
+                    assert!(header.is_part() && known == units && loc >= self.limit);
+                }
+                let is_linked = header.is_free() && self.is_linked(units);
+                assert!(!is_linked || loc + units <= self.limit, "free beyond the limit: {loc}");
                 assert_eq!(header.prev_is_free(), previous_free, "flag of the block at {loc}");
                 assert!(!(header.is_free() && previous_free), "free neighbours at {loc}");
                 previous_free = header.is_free();
@@ -297,6 +320,7 @@ impl Heap {
             },
             units_of,
         );
+        assert!(withheld.is_empty(), "withheld, but no block: {withheld:?}");
         assert_eq!((free, blocks), (self.free_units, self.free_blocks));
         let mut listed = 0;
         self.bins.each_head(|bin, head| {

@@ -10,20 +10,23 @@ mod error;
 mod events;
 mod fetch;
 mod flight;
+mod ground;
 mod heap;
 mod index;
 pub mod policy;
 mod protect;
+mod quota;
 mod read;
 mod restart;
 mod shard;
 mod slab;
 mod stats;
 
-pub use builder::{Builder, MIN_POOL, MIN_QUOTA, MIN_SHARD, Quota, Replacement};
-pub use cache::{Cache, Copied, Entries, Namespace, Put};
+pub use builder::{Builder, MIN_POOL, MIN_SHARD, Replacement};
+pub use cache::{Cache, Copied, Entries, Namespace, Put, Resized};
 pub use error::Error;
 pub use events::{Cause, Listener};
+pub use quota::{MIN_QUOTA, Quota};
 pub use read::{Slices, Value};
 pub use stats::{Latencies, Latency, MissRatio, Stats};
 

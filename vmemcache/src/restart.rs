@@ -4,28 +4,45 @@
 //! file: | superblock, names: 4096 bytes | heap of shard 0 | heap of shard 1 | ...
 //! ```
 //!
-//! The superblock does not change while the cache is used, so an unclean end needs no repair of it. Names of namespaces are
+//! The superblock does not change while the cache is used, so an unclean end needs no repair of it. Beside it is the size of the heaps: one
+//! word with its own checksum, which a resize changes by one store. Heaps lie where they would with the largest size. Names of namespaces are
 //! only added to; the first one has number 1, and 0 is the namespace without a name. Entries are found by
 //! walking the blocks of each heap. Where a walk meets something that cannot be, it looks for the next entry whose header has
 //! the right checksum; all between is free space. What users stored is checked when it is first read.
 
+use crate::block::Loc;
 use crate::error::Error;
 use std::path::Path;
 
 /// Bytes before the first heap.
 pub(crate) const HEAD: usize = 4096;
 const MAGIC: [u8; 8] = *b"VMEMCACH";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Where the names of namespaces begin.
 const NAMES: usize = 64;
 /// The longest name in bytes.
 pub(crate) const MAX_NAME: usize = 255;
 const CHECKED: usize = 40;
+/// Where the size word is.
+pub(crate) const SIZE_WORD: usize = 48;
+
+/// The size word: how many units each heap has, and a checksum.
+pub(crate) fn size_word(salt: u64, part: Loc) -> u64 {
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &part.to_le_bytes());
+    u64::from(sum) << 32 | u64::from(part)
+}
+
+/// What the size word in the first page of a file says; none if it is damaged.
+pub(crate) fn recorded_part(page: &[u8], salt: u64) -> Option<Loc> {
+    let word = u64::from_le_bytes(*page.get(SIZE_WORD..)?.first_chunk()?);
+    let part = word as Loc;
+    (word == size_word(salt, part)).then_some(part)
+}
 
 /// What one must know of a file to use it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Superblock {
-    /// Of the whole file in bytes.
+    /// Of the whole file in bytes: the largest size of the cache.
     pub(crate) len: u64,
     pub(crate) shards: u32,
     /// Units of the heaps are `1 << shift` bytes.

@@ -7,12 +7,14 @@
 //! | `shard/space.rs` | making room: allocation in one piece or several, eviction, reclaiming |
 //! | `shard/remove.rs` | removing |
 //! | `shard/ages.rs` | how old entries are when they are evicted |
+//! | `shard/resize.rs` | becoming smaller and larger |
 //! | `shard/rebuild.rs` | finding the entries again after a restart |
 
 mod ages;
 mod read;
 mod rebuild;
 mod remove;
+mod resize;
 mod space;
 mod store;
 
@@ -20,6 +22,7 @@ use crate::block::{Header, Loc, Units};
 use crate::check::Check;
 use crate::error::Error;
 use crate::events::Cause;
+use crate::ground::Ground;
 use crate::heap::Heap;
 use crate::index::{Index, Key32};
 use crate::policy::{AnyPolicy, Entries, Policy, Token};
@@ -32,7 +35,8 @@ use std::sync::atomic::AtomicU8;
 
 use ages::Ages;
 pub(crate) use read::Found;
-pub(crate) use remove::{Leaving, Removal};
+pub(crate) use remove::{Leaving, Removal, is_telling};
+pub(crate) use resize::{Before, Cursor, Step};
 pub(crate) use space::{KeyHash, Rules};
 pub(crate) use store::{Mode, Request, Stored};
 
@@ -79,6 +83,8 @@ pub(crate) struct State {
     leaving: u32,
     /// Entries that are being written without the lock.
     drafts: u32,
+    /// What lies beyond the heap's limit goes back as it becomes free.
+    trims: bool,
 }
 
 /// Events that happen under the lock.
@@ -96,6 +102,9 @@ pub(crate) struct Shard {
     pub(crate) fences: Fences,
     pub(crate) rules: Rules,
     stopwatch: Option<Arc<Stopwatch>>,
+    /// What the heap lies on, and which shard of it this is.
+    ground: Arc<Ground>,
+    at: usize,
     mark_max: u8,
     /// No report of a hit may be dropped.
     binding: bool,
@@ -112,23 +121,41 @@ pub(crate) struct Parts {
     pub(crate) fences: Fences,
     pub(crate) rules: Rules,
     pub(crate) policy: Option<crate::policy::Kind>,
-    /// Share of each space in the heap's units, and what makes its checksums. The first one has no name.
-    pub(crate) spaces: Vec<(u64, Option<Check>)>,
+    /// The first one has no name.
+    pub(crate) spaces: Vec<Share>,
     /// Measures evictions.
     pub(crate) stopwatch: Option<Arc<Stopwatch>>,
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) at: usize,
+}
+
+/// What a space has of a shard.
+pub(crate) struct Share {
+    /// Of the heap's units, now and at the largest size.
+    pub(crate) quota: u64,
+    pub(crate) most: u64,
+    /// Makes its checksums.
+    pub(crate) check: Option<Check>,
+}
+
+/// What a policy is told to have, in bytes.
+fn capacity(units: Units, quota: u64, total: u64) -> u64 {
+    // The first space may have no share of its own, and still be used.
+    quota.max(total / 64) * units.unit() as u64
 }
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Result<Shard, Error> {
-        let Parts { units, heap, fences, rules, policy, spaces: wanted, stopwatch } = parts;
+        let Parts { units, heap, fences, rules, policy, spaces: wanted, stopwatch, ground, at } =
+            parts;
         let total = u64::from(heap.total_units());
+        let most_of_all = u64::from(ground.most() - 2);
         let (mut spaces, mut states) = (Vec::new(), Vec::new());
-        for (at, (quota, check)) in wanted.into_iter().enumerate() {
-            let max = if at == 0 { total } else { quota.min(total) } as u32;
+        for (space, Share { quota, most, check }) in wanted.into_iter().enumerate() {
+            let max = if space == 0 { most_of_all } else { most.min(most_of_all) } as u32;
             let (slab, slab_state) = Slab::new(max)?;
             spaces.push(Space { index: Index::new(max)?, slab, check });
-            // The first one may have no share of its own, and still be used.
-            let capacity = quota.max(total / 64) * units.unit() as u64;
+            let capacity = capacity(units, quota, total);
             states.push(SpaceState {
                 slab: slab_state,
                 policy: policy.map(|kind| kind.build(capacity)),
@@ -146,6 +173,8 @@ impl Shard {
             fences,
             rules,
             stopwatch,
+            ground,
+            at,
             mark_max: any.map_or(0, Policy::mark_max),
             binding: any.is_some_and(Policy::reports_are_binding),
             spaces,
@@ -161,6 +190,7 @@ impl Shard {
                     listed: Vec::new(),
                     leaving: 0,
                     drafts: 0,
+                    trims: false,
                 },
             ),
         })
@@ -262,6 +292,11 @@ impl Shard {
                     let found = self.spaces[space].index.find(key, |t| (t == token).then_some(()));
                     assert!(found.is_some(), "token {token} is not in the index");
                 }
+                // Such an entry would not be found after a restart.
+                let leaves = self.spaces[space].slab.get(token).has(crate::slab::LEAVING);
+                // SAFETY: under the lock.
+                let header = unsafe { self.units.header(loc) };
+                assert!(!state.trims || leaves || !self.is_beyond(&state, loc, header));
                 live += 1;
             }
             assert!(space_state.drafted == 0 || state.drafts > 0);

@@ -72,8 +72,17 @@ impl Listener for Left {
 
 /// Puts several times what fits. Every entry is there, as it was put, until the listener was told that it leaves; puts do not fail.
 fn churn(cache: &Cache, left: &Left, seed: u64) -> HashMap<Vec<u8>, u64> {
+    churn_more(cache, left, HashMap::new(), seed)
+}
+
+/// The same with what there is already.
+fn churn_more(
+    cache: &Cache,
+    left: &Left,
+    mut model: HashMap<Vec<u8>, u64>,
+    seed: u64,
+) -> HashMap<Vec<u8>, u64> {
     let mut random = Random::new(seed);
-    let mut model: HashMap<Vec<u8>, u64> = HashMap::new();
     let (mut stored, mut evicted) = (0, 0);
     for stamp in 1.. {
         let key = random.below(4000).to_le_bytes().to_vec();
@@ -169,4 +178,43 @@ fn a_warm_file_with_holes_is_refused_when_they_cannot_be_filled() {
     std::fs::remove_file(mount.path().join("filler")).unwrap();
     let cache = builder.warm_file(&copy).unwrap();
     assert_eq!(cache.get(b"key").unwrap().to_vec(), value, "the refusal harmed nothing");
+}
+
+#[test]
+fn a_cache_grows_as_far_as_there_is_space() {
+    let Some(mount) = SmallTmpfs::mount(4 * MIB) else { return };
+    let file = mount.path().join("cache");
+    for shards in [1, 3] {
+        for warm in [false, true] {
+            let left = Arc::new(Left::default());
+            let builder = Cache::builder().size(MIB).max_size(16 * MIB).shards(shards);
+            let builder = builder.listener(left.clone());
+            let cache = if warm {
+                builder.warm_file(&file).unwrap()
+            } else {
+                builder.in_directory(mount.path()).unwrap()
+            };
+            let model = churn(&cache, &left, 1);
+            let (free, before) = (mount.free(), cache.stats());
+            let error = cache.resize(8 * MIB).unwrap_err();
+            assert!(matches!(error, Error::NoMedium { .. }), "{error}");
+            assert_eq!(error.errno(), ENOSPC);
+            assert_eq!((mount.free(), cache.stats()), (free, before), "as it was");
+            check(&cache, &model);
+            cache.resize(3 * MIB).unwrap();
+            check(&cache, &model);
+            fill(&mount);
+            churn_more(&cache, &left, model, 2);
+            assert_eq!(cache.resize(4 * MIB).unwrap_err().errno(), ENOSPC);
+            // What shrinks needs nothing, and gives back.
+            left.0.lock().unwrap().clear();
+            cache.resize(MIB).unwrap();
+            assert!(left.0.lock().unwrap().drain(..).all(|(_, cause)| cause == Cause::Resized));
+            assert!(mount.free() >= 2 * MIB as u64 - 65536, "{} bytes are free", mount.free());
+            cache.validate();
+            drop(cache);
+            std::fs::remove_file(mount.path().join("filler")).unwrap();
+            let _ = std::fs::remove_file(&file);
+        }
+    }
 }

@@ -32,12 +32,36 @@ fn key(n: u64) -> Vec<u8> {
 }
 
 /// Runs a stream of operations; `order` is the oracle of exact LRU, if that is the policy.
-fn run(seed: u64, builder: Builder, mut order: Option<LruCache<Vec<u8>, ()>>, longest: u64) {
+fn run(seed: u64, builder: Builder, order: Option<LruCache<Vec<u8>, ()>>, longest: u64) {
+    run_sized(seed, builder, order, longest, None);
+}
+
+/// The same with changes of the size within these bounds.
+fn run_sized(
+    seed: u64,
+    builder: Builder,
+    mut order: Option<LruCache<Vec<u8>, ()>>,
+    longest: u64,
+    sizes: Option<std::ops::Range<u64>>,
+) {
     let log = Arc::new(Log::default());
     let cache = builder.listener(log.clone()).anonymous().unwrap();
     let mut model: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
     let mut random = Random::new(seed);
     for step in 0..STEPS {
+        if let Some(sizes) = &sizes
+            && random.below(200) == 0
+        {
+            let size = sizes.start + random.below(sizes.end - sizes.start);
+            let resized = cache.resize(size as usize).unwrap();
+            assert_eq!(resized.held, 0);
+            assert_eq!(cache.stats().pool_bytes, resized.size as u64);
+            settle(&log, &mut model, &mut order, None);
+            cache.validate();
+            for (key, value) in &model {
+                assert!(cache.peek(key).expect("it has not left") == value[..]);
+            }
+        }
         let key = key(random.below(400));
         let len = match random.below(20) {
             0 => random.below(longest),
@@ -137,6 +161,7 @@ fn run(seed: u64, builder: Builder, mut order: Option<LruCache<Vec<u8>, ()>>, lo
     assert_eq!(stats.payload_bytes, payload as u64);
     assert_eq!(stats.inserted - stats.evicted(), stats.entries);
     assert!(stats.left(Cause::Capacity) > 0 || cfg!(miri), "the stream must evict");
+    assert!(stats.left(Cause::Resized) > 0 || sizes.is_none() || cfg!(miri));
 }
 
 /// Takes what has left out of the model. `own`: a key whose old value may be replaced.
@@ -150,7 +175,7 @@ fn settle(
         assert_eq!(model.get(&key), Some(&value), "what leaves is what was there");
         match cause {
             Cause::Replaced => assert_eq!(Some(&key[..]), own),
-            Cause::Capacity => {
+            Cause::Capacity | Cause::Resized => {
                 if let Some(order) = order {
                     assert_eq!(
                         order.pop_lru().map(|(key, ())| key),
@@ -212,5 +237,48 @@ fn several_shards() {
             None,
             60_000,
         );
+    }
+}
+
+#[test]
+fn lru_is_exact_while_the_size_changes() {
+    for seed in 70..73 {
+        for builder in [Cache::builder(), Cache::builder().extent_size(256)] {
+            run_sized(
+                seed,
+                builder.size(256 << 10).max_size(1 << 20).policy(Kind::Lru),
+                Some(LruCache::unbounded()),
+                60_000,
+                Some(96 << 10..1 << 20),
+            );
+        }
+        let contiguous = Cache::builder().contiguous(true).policy(Kind::Lru);
+        run_sized(
+            seed,
+            contiguous.size(256 << 10).max_size(1 << 20),
+            Some(LruCache::unbounded()),
+            60_000,
+            Some(96 << 10..1 << 20),
+        );
+    }
+}
+
+#[test]
+fn every_policy_while_the_size_changes() {
+    for (seed, &kind) in Kind::ALL.iter().enumerate() {
+        for (shards, exact) in [(1, true), (2, false)] {
+            run_sized(
+                80 + seed as u64,
+                Cache::builder()
+                    .size(400 << 10)
+                    .max_size(1 << 20)
+                    .policy(kind)
+                    .shards(shards)
+                    .exact_space(exact),
+                None,
+                60_000,
+                Some(256 << 10..1 << 20),
+            );
+        }
     }
 }

@@ -4,9 +4,10 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 use support::{Random, check_stamped, stamped};
 use vmemcache::policy::Kind;
@@ -39,7 +40,7 @@ fn open(builder: &Builder, file: &TestFile) -> Cache {
     loop {
         match builder.warm_file(&file.0) {
             Err(error) if error.errno() == libc::EWOULDBLOCK && start.elapsed().as_secs() < 10 => {
-                std::thread::sleep(Duration::from_millis(1));
+                thread::sleep(Duration::from_millis(1));
             }
             result => return result.unwrap(),
         }
@@ -89,6 +90,59 @@ fn everything_is_there_after_a_clean_end() {
     }
 }
 
+/// Also when nothing was ever read since the restart before: what is moved is looked at first.
+#[test]
+fn everything_is_there_after_resizes() {
+    for (shards, exact) in [(1, true), (4, false)] {
+        let file = TestFile::new(&format!("resized{shards}"));
+        let builder = builder().max_size(3 << 20).shards(shards).exact_space(exact);
+        let cache = open(&builder, &file);
+        fill(&cache, 1, 3000);
+        drop(cache);
+        for size in [700 << 10, 512 << 10, 3 << 20, 600 << 10, 1 << 20] {
+            let cache = open(&builder, &file);
+            cache.resize(size).unwrap();
+            let expected: Vec<_> =
+                cache.iter().map(|value| (value.key().to_vec(), value.to_vec())).collect();
+            assert!(expected.len() > 100);
+            cache.validate();
+            let size = cache.stats().pool_bytes;
+            drop(cache);
+            let cache = open(&builder, &file);
+            cache.validate();
+            assert_eq!((cache.stats().pool_bytes, cache.len()), (size, expected.len()));
+            for (key, value) in &expected {
+                assert_eq!(cache.get(key).unwrap().to_vec(), *value);
+            }
+            assert_eq!(cache.stats().left(Cause::Damaged), 0);
+        }
+    }
+}
+
+/// What was damaged does not become whole by being moved.
+#[test]
+fn damaged_entries_are_not_moved() {
+    let file = TestFile::new("moved-damage");
+    let cache = open(&builder(), &file);
+    // At the end of the file.
+    for key in 0..900u64 {
+        cache.put(&key.to_le_bytes(), &stamped(key, 1000)).unwrap();
+    }
+    drop(cache);
+    let mut bytes = fs::read(&file.0).unwrap();
+    let last = stamped(850, 1000);
+    let at = bytes.windows(1000).position(|window| window == last).unwrap();
+    bytes[at + 500] ^= 1;
+    fs::write(&file.0, bytes).unwrap();
+    let cache = open(&builder(), &file);
+    for key in 0..600u64 {
+        cache.remove(&key.to_le_bytes());
+    }
+    cache.resize(512 << 10).unwrap();
+    assert!(!cache.contains(&850u64.to_le_bytes()));
+    assert_eq!((cache.len(), cache.stats().left(Cause::Damaged)), (299, 1));
+}
+
 #[test]
 fn times_go_on() {
     let file = TestFile::new("times");
@@ -96,7 +150,7 @@ fn times_go_on() {
     cache.put_with_ttl(b"short", b"1", Duration::from_millis(30)).unwrap();
     cache.put_with_ttl(b"long", b"2", Duration::from_secs(1000)).unwrap();
     drop(cache);
-    std::thread::sleep(Duration::from_millis(40));
+    thread::sleep(Duration::from_millis(40));
     let cache = open(&builder(), &file);
     assert!(cache.get(b"short").is_none());
     assert_eq!(cache.get(b"long").unwrap().to_vec(), b"2");
@@ -112,6 +166,22 @@ fn victim() {
         panic!("started by the test of kills only");
     };
     let cache = Cache::builder().policy(Kind::Lru).warm_file(path).unwrap();
+    let resizes = std::env::var("VICTIM_RESIZES").is_ok();
+    thread::scope(|scope| {
+        if resizes {
+            scope.spawn(|| {
+                let mut random = Random::new(first.parse::<u64>().unwrap());
+                loop {
+                    // Never so small that an entry has to leave.
+                    cache.resize((512 << 10) + random.below(3 << 20) as usize).unwrap();
+                }
+            });
+        }
+        put_and_tell(&cache, &first);
+    });
+}
+
+fn put_and_tell(cache: &Cache, first: &str) {
     let mut out = std::io::stdout().lock();
     for version in first.parse::<u64>().unwrap().. {
         let key = version % 40;
@@ -129,9 +199,20 @@ fn victim() {
 /// Whatever the victim has said to be there is there, unless something newer is.
 #[test]
 fn kills() {
+    kill_often("kill", false);
+}
+
+/// The same with another thread of the victim that makes the cache smaller and larger all the time.
+#[test]
+fn kills_while_the_size_changes() {
+    kill_often("kill-resize", true);
+}
+
+fn kill_often(name: &str, resizes: bool) {
     const ROUNDS: u64 = 200;
-    let file = TestFile::new("kill");
-    drop(builder().size(2 << 20).warm_file(&file.0).unwrap());
+    let file = TestFile::new(name);
+    drop(builder().size(2 << 20).max_size(4 << 20).warm_file(&file.0).unwrap());
+    let mut sizes = std::collections::HashSet::new();
     let mut said = vec![(0, true); 40];
     let mut random = Random::new(5);
     let mut version = 1;
@@ -141,6 +222,7 @@ fn kills() {
             .args(["--ignored", "--exact", "victim", "--nocapture"])
             .env("VICTIM_FILE", &file.0)
             .env("VICTIM_FIRST", version.to_string())
+            .envs(resizes.then_some(("VICTIM_RESIZES", "1")))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -172,6 +254,10 @@ fn kills() {
         version += 10;
         let cache = open(&Cache::builder().policy(Kind::Lru), &file);
         cache.validate();
+        let size = cache.stats().pool_bytes;
+        sizes.insert(size);
+        let in_use = fs::metadata(&file.0).unwrap().blocks() * 512;
+        assert!(in_use.abs_diff(size) <= 8192, "{in_use} bytes in use for {size}");
         for (key, &(v, present)) in said.iter().enumerate() {
             let found =
                 cache.get(&(key as u64).to_le_bytes()).map(|value| check_stamped(&value.to_cow()));
@@ -191,6 +277,7 @@ fn kills() {
         assert_eq!(cache.stats().left(Cause::Damaged), 0, "what is found is whole");
     }
     assert!(seen > ROUNDS * 10, "{seen} entries found");
+    assert!(if resizes { sizes.len() > 20 } else { sizes.len() == 1 }, "{} sizes", sizes.len());
 }
 
 #[test]
@@ -244,9 +331,9 @@ fn other_files_are_refused() {
     let raw = || fs::File::options().write(true).open(&file.0).unwrap();
     raw().write_all_at(&[1], 8).unwrap();
     assert!(format("another version wrote it"));
-    raw().write_all_at(&[2], 8).unwrap();
+    raw().write_all_at(&[3], 8).unwrap();
     assert!(builder().warm_file(&file.0).is_ok());
-    for at in 12..44 {
+    for at in (12..44).chain(48..56) {
         let byte = fs::read(&file.0).unwrap()[at];
         raw().write_all_at(&[byte ^ 0x10], at as u64).unwrap();
         assert!(format("its first page is damaged"), "byte {at}");

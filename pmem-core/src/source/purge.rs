@@ -98,7 +98,7 @@ impl Source {
 
     /// Asks for huge pages in a range; a hint.
     pub fn advise_huge(&self, offset: usize, len: usize) {
-        if self.kind == SourceKind::CallerRegion {
+        if self.kind == SourceKind::CallerRegion || cfg!(miri) {
             return;
         }
         if let Ok(address) = self.range(offset, len) {

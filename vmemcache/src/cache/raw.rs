@@ -87,17 +87,16 @@ impl Cache {
     /// The size of the pool in bytes.
     #[inline]
     pub fn pool_bytes(&self) -> usize {
-        self.source.len()
+        self.pool.size()
     }
 
     /// Makes the system provide all pages of the pool now, and not as they are first touched.
     pub fn prefault(&self) {
-        // Without it pages come later.
-        let _ = self.source.populate(0, self.source.len());
+        self.pool.populate();
     }
 
     /// Closes the file of a cache whose space was all taken when it was made. It lives on as a mapping.
     pub fn close_file(&self) {
-        self.source.close_descriptors();
+        self.pool.ground.source.close_descriptors();
     }
 }

@@ -18,7 +18,10 @@ use std::time::Duration;
 /// Pool and tables of a cache: a store into them ends the process.
 fn set_read_only(cache: &Cache, read_only: bool) {
     let protection = if read_only { Protection::Read } else { Protection::ReadWrite };
-    let mut ranges: Vec<(NonNull<u8>, usize)> = vec![(cache.source.base(), cache.source.len())];
+    let mut ranges: Vec<(NonNull<u8>, usize)> = {
+        let source = &cache.pool.ground.source;
+        vec![(source.base(), source.len())]
+    };
     for space in cache.shards.iter().flat_map(|shard| &shard.spaces) {
         ranges.extend(space.index.ranges());
         ranges.push(space.slab.range());

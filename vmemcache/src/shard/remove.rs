@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// Whether the calling thread is within a listener's call about an eviction.
-pub(super) fn is_telling() -> bool {
+pub(crate) fn is_telling() -> bool {
     TELLING.get() > 0
 }
 
@@ -180,6 +180,14 @@ impl Shard {
         }
         self.take_out(state, space, token, cause);
         Removal::Done
+    }
+
+    /// Removes an entry that is not leaving, without a word to the listener.
+    pub(super) fn forget(&self, state: &mut State, space: usize, token: u32, cause: Cause) {
+        if let Some(policy) = &mut state.spaces[space].policy {
+            policy.remove(Token::new(token), &View { shard: self, space });
+        }
+        self.take_out(state, space, token, cause);
     }
 
     /// Removes the entry of a token, if there is one and it passes a test.

@@ -43,13 +43,22 @@ pub(crate) struct Rules {
     pub(crate) least: u32,
     /// Values are never cut into pieces.
     pub(crate) contiguous: bool,
-    /// What is kept free or in limbo, so that space is reclaimed in batches.
+    /// What is kept free or in limbo at most, so that space is reclaimed in batches; see [`reserve`](Self::reserve).
     pub(crate) reserve: u32,
     /// Hashes keys.
     pub(crate) hash: KeyHash,
 }
 
+/// One part in so many is kept free.
+const RESERVE_PART: u32 = 256;
+
 impl Rules {
+    /// What a heap of so many units keeps free or in limbo.
+    #[inline]
+    pub(crate) fn reserve(&self, total: u32) -> u32 {
+        self.reserve.min((total / RESERVE_PART).max(1))
+    }
+
     /// The units of a block with `bytes` bytes.
     #[inline]
     pub(crate) const fn block_units(&self, units: Units, bytes: u64) -> u64 {
@@ -86,7 +95,7 @@ pub(super) enum Room<'s> {
     Full,
 }
 
-enum Evicted<'s> {
+pub(super) enum Evicted<'s> {
     Done,
     Tell(Leaving<'s>),
     Nothing,
@@ -118,10 +127,11 @@ impl Shard {
                 Evicted::Nothing => return Room::Full,
             }
         }
+        let reserve = self.rules.reserve(state.heap.total_units());
         // A few at each put, so that no put pays for many.
         for _ in 0..3 {
             let left = state.heap.free_units() + state.limbo_units;
-            if left >= self.rules.reserve.saturating_add(wanted) || self.rules.reserve == 0 {
+            if left >= reserve.saturating_add(wanted) || reserve == 0 {
                 break;
             }
             match self.evict_one(state, None, Cause::Capacity, tell) {
@@ -134,7 +144,7 @@ impl Shard {
             if let Some(loc) = state.heap.alloc(wanted) {
                 return Room::Made(Draft { loc, header });
             }
-            if state.limbo_units > self.rules.reserve / 2 && self.reclaim(state) {
+            if state.limbo_units > reserve / 2 && self.reclaim(state) {
                 continue;
             }
             let limit = if state.heap.free_units() > state.heap.total_units() / 64 {
@@ -142,7 +152,7 @@ impl Shard {
             } else {
                 FEW_PIECES
             };
-            if state.heap.free_units() > self.rules.reserve / 2
+            if state.heap.free_units() > reserve / 2
                 && let Some(draft) = self.cut(state, header, limit)
             {
                 return Room::Made(draft);
@@ -224,7 +234,7 @@ impl Shard {
     }
 
     /// Space in at most `limit` pieces.
-    fn cut(&self, state: &mut State, header: Header, limit: u32) -> Option<Draft> {
+    pub(super) fn cut(&self, state: &mut State, header: Header, limit: u32) -> Option<Draft> {
         if self.rules.contiguous {
             return None;
         }
@@ -301,7 +311,7 @@ impl Shard {
 
     /// Takes the victim of a policy out. Which space has to give one, if the caller does not say: the one that is most over its
     /// quota.
-    fn evict_one(
+    pub(super) fn evict_one(
         &self,
         state: &mut State,
         space: Option<usize>,
@@ -403,6 +413,9 @@ impl Shard {
             }
         }
         state.seen = seen;
+        if state.trims {
+            self.trim(state);
+        }
         state.limbo.len() < before
     }
 
@@ -414,5 +427,8 @@ impl Shard {
     /// Frees what can be freed, so that numbers are exact.
     pub(crate) fn settle(&self, state: &mut State) {
         self.reclaim(state);
+        if state.trims {
+            self.trim(state);
+        }
     }
 }

@@ -101,7 +101,10 @@ impl Shard {
             let refusal = check_again.then(|| self.refusal(request, &mut absent)).flatten();
             let no_slot =
                 !self.spaces[request.space].slab.has_room(&state.spaces[request.space].slab);
-            if refusal.is_some() || no_slot {
+            // Beyond the limit of a heap that shrinks nothing new comes in.
+            let beyond =
+                state.heap.is_shrinking() && self.is_beyond(&state, draft.loc, draft.header);
+            if refusal.is_some() || no_slot || beyond {
                 self.discard(&mut state, draft);
                 return refusal.unwrap_or(Stored::Wait);
             }
