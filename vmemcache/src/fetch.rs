@@ -19,6 +19,18 @@ pub(crate) fn for_writing(start: *const u8, len: usize) {
     }
 }
 
+/// Fetches the line of an address, to be read soon.
+#[inline(always)]
+pub(crate) fn line_for_reading(address: *const u8) {
+    line::<false>(address);
+}
+
+/// Fetches the line of an address, to be written soon.
+#[inline(always)]
+pub(crate) fn line_for_writing(address: *const u8) {
+    line::<true>(address);
+}
+
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline(always)]
 fn line<const WRITE: bool>(address: *const u8) {

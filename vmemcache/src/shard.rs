@@ -20,6 +20,7 @@ use crate::block::{Header, Loc, Units};
 use crate::check::Check;
 use crate::error::Error;
 use crate::events::Cause;
+use crate::fetch;
 use crate::heap::Heap;
 use crate::index::{Index, Key32};
 use crate::policy::{AnyPolicy, Entries, Policy, Token};
@@ -27,6 +28,7 @@ use crate::protect::Fences;
 use crate::slab::{Slab, SlabState};
 use crate::stats::Stopwatch;
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
@@ -308,5 +310,25 @@ impl Entries for View<'_> {
         let (loc, header) = self.block(token);
         // SAFETY: live, and under the lock.
         self.shard.rules.hash.of(unsafe { self.shard.units.key(loc, header) })
+    }
+
+    /// Step by step, since each address is found in what was fetched before.
+    #[inline]
+    fn expect(&self, token: Token, steps: usize) {
+        let space = &self.shard.spaces[self.space];
+        let slot = space.slab.get(token.index());
+        if steps > 4 {
+            return fetch::line_for_reading(ptr::from_ref(slot).cast());
+        }
+        let Some(loc) = slot.loc() else { return };
+        if steps > 2 {
+            return fetch::line_for_writing(ptr::without_provenance(self.shard.address(loc)));
+        }
+        // What it takes to remove it: its place in the index, and the block behind.
+        let (_, header) = self.block(token);
+        let units = self.shard.rules.entry_units(self.shard.units, header) as u32;
+        let behind = self.shard.address(loc) + self.shard.units.bytes(units) as usize;
+        fetch::line_for_writing(ptr::without_provenance(behind));
+        space.index.prefetch(Key32::new(self.hash(token)));
     }
 }

@@ -1,12 +1,14 @@
 //! Finding and reading.
 
 use super::{Shard, View};
-use crate::block::{Header, Loc};
+use crate::block::{Header, Loc, WORD};
 use crate::events::Cause;
+use crate::fetch;
 use crate::index::Key32;
 use crate::policy::{Policy, Token, touch};
 use crate::protect::{self, Block};
 use crate::read::Value;
+use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -17,6 +19,9 @@ pub(crate) struct Found {
     pub(crate) loc: Loc,
     pub(crate) header: Header,
 }
+
+/// Where in an entry short keys end.
+const FETCHED_KEY: usize = 2 * WORD + WORD - 1;
 
 /// Whether two keys are equal. Most are short; they are compared without a call.
 #[inline]
@@ -45,15 +50,19 @@ impl Shard {
         cell: &AtomicUsize,
     ) -> Option<Found> {
         let space = &self.spaces[space];
+        // A copy that stays in registers: the compiler does not know that it does not change.
+        let (units, fences) = (self.units, self.fences);
         let found = space.index.find(key, |token| {
-            let slot = space.slab.get(token);
-            if slot.hash() != key.upper() {
-                return None;
-            }
+            // SAFETY: the index holds tokens of this slab only.
+            let slot = unsafe { space.slab.get_known(token) };
             let mut loc = slot.loc()?;
             loop {
-                cell.store(self.address(loc), Release);
-                self.fences.reader();
+                // SAFETY: only the address is used.
+                let address = unsafe { units.at(loc, 0) }.addr();
+                // The key may lie in the next line.
+                fetch::line_for_reading(ptr::without_provenance(address + FETCHED_KEY));
+                cell.store(address, Release);
+                fences.reader();
                 let now = slot.loc()?;
                 if now == loc {
                     break;
@@ -62,9 +71,9 @@ impl Shard {
             }
             // SAFETY: the slot named the block after its address was in the cell; so whoever takes it out of the slot
             // finds the cell before the block changes.
-            let header = unsafe { self.units.header(loc) };
+            let header = unsafe { units.header(loc) };
             // SAFETY: as above.
-            let same = same_bytes(unsafe { self.units.key(loc, header) }, bytes);
+            let same = same_bytes(unsafe { units.key(loc, header) }, bytes);
             same.then_some(Found { token, loc, header })
         });
         if found.is_none() {
@@ -108,23 +117,25 @@ impl Shard {
     /// Notes a hit for the policy.
     #[inline]
     pub(crate) fn hit(&self, space: usize, found: Found) {
-        if touch(&self.spaces[space].slab.get(found.token).mark, self.mark_max) {
-            self.report(space, found);
+        // SAFETY: it was found.
+        let slot = unsafe { self.spaces[space].slab.get_known(found.token) };
+        if touch(&slot.mark, self.mark_max) {
+            self.report(space, found.token, found.loc);
         }
     }
 
     /// Tells the policy of a hit that it wants to know of.
     #[cold]
-    fn report(&self, space: usize, found: Found) {
+    fn report(&self, space: usize, token: u32, loc: Loc) {
         let state = if self.binding { Some(self.lock()) } else { self.state.try_lock() };
         let Some(mut state) = state else { return };
         // Another entry may have the token by now.
-        if self.spaces[space].slab.get(found.token).loc() == Some(found.loc)
+        if self.spaces[space].slab.get(token).loc() == Some(loc)
             && let Some(policy) = &mut state.spaces[space].policy
         {
-            policy.hit(Token::new(found.token), &View { shard: self, space });
+            policy.hit(Token::new(token), &View { shard: self, space });
             if self.binding {
-                state.spaces[space].ages.born(found.token);
+                state.spaces[space].ages.born(token);
             }
         }
     }

@@ -29,6 +29,8 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) space: usize,
+    /// Of the key, all of it and the part that the index uses.
+    pub(crate) hash: u64,
     pub(crate) key: Key32,
     pub(crate) bytes: &'a [u8],
     pub(crate) value: &'a [u8],
@@ -60,7 +62,12 @@ pub(crate) enum Stored<'s> {
 impl Shard {
     /// Makes one attempt to put.
     pub(crate) fn put<'s>(&'s self, request: &Request<'_>) -> Stored<'s> {
+        let parts = &self.spaces[request.space];
+        parts.index.prefetch_for_change(request.key);
         let mut state = self.lock();
+        if let Some(policy) = &state.spaces[request.space].policy {
+            policy.expect(request.hash);
+        }
         let mut absent = false;
         if let Some(answer) = self.refusal(request, &mut absent) {
             return answer;

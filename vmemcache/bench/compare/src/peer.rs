@@ -54,8 +54,10 @@ impl Ours {
 
 impl Peer for Ours {
     fn get(&self, key: u64) -> bool {
-        let value = self.0.get(&key.to_le_bytes());
-        value.is_some_and(|value| value.slices().next().is_some_and(read))
+        self.0.get(&key.to_le_bytes()).is_some_and(|value| match value.as_slice() {
+            Some(slice) => read(slice),
+            None => value.slices().next().is_some_and(read),
+        })
     }
 
     fn put(&self, key: u64, value: &[u8; VALUE_BYTES]) {
