@@ -17,7 +17,9 @@ use crate::flight::Flights;
 use crate::index::Key32;
 use crate::protect;
 use crate::read::Value;
-use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, SpaceState, Stored};
+use crate::shard::{
+    Found, KeyHash, Leaving, Mode, Removal, Request, SHORT, Shard, SpaceState, Stored,
+};
 use crate::slab::{EXPIRES, Slab};
 use crate::stats::{Counters, Curve, Stats, Stopwatch, Timed, Timer, Watch};
 pub use many::Entries;
@@ -319,7 +321,7 @@ impl Cache {
         let Some((block, cell)) = block.and_then(|block| Some((block, block.guard_cell()?))) else {
             return self.get_listed(space, key);
         };
-        let Some(found) = shard.find(space, key32, key, cell) else {
+        let Some(found) = shard.find(space, key32, key, cell, SHORT) else {
             self.missed(space, key);
             return None;
         };

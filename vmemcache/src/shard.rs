@@ -30,10 +30,11 @@ use crate::stats::Stopwatch;
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use ages::Ages;
-pub(crate) use read::Found;
+pub(crate) use read::{Found, SHORT};
 pub(crate) use remove::{Leaving, Removal};
 pub(crate) use space::{KeyHash, Rules};
 pub(crate) use store::{Mode, Request, Stored};
@@ -102,6 +103,8 @@ pub(crate) struct Shard {
     /// No report of a hit may be dropped.
     binding: bool,
     pub(crate) spaces: Vec<Space>,
+    /// About how long the values are that were stored lately, in bytes.
+    usual_len: AtomicU32,
     /// Keeps what readers need apart from the lock.
     _apart: [u64; 16],
     state: Mutex<State>,
@@ -151,6 +154,7 @@ impl Shard {
             mark_max: any.map_or(0, Policy::mark_max),
             binding: any.is_some_and(Policy::reports_are_binding),
             spaces,
+            usual_len: AtomicU32::new(0),
             _apart: [0; 16],
             state: Mutex::new(
                 Rank::UNRANKED,
@@ -166,6 +170,22 @@ impl Shard {
                 },
             ),
         })
+    }
+
+    /// How long values are here, roughly.
+    #[inline]
+    pub(crate) fn usual_len(&self) -> usize {
+        self.usual_len.load(Relaxed) as usize
+    }
+
+    /// A value of this length was stored. Under the lock. Few are looked at, since readers share the line that is written.
+    #[inline]
+    fn note_len(&self, inserted: u64, len: usize) {
+        if inserted % 64 == 1 {
+            let (len, usual) = (len.min(1 << 16) as u32, self.usual_len.load(Relaxed));
+            let mean = if usual == 0 { len } else { (3 * usual + len) / 4 };
+            self.usual_len.store(mean, Relaxed);
+        }
     }
 
     #[inline]

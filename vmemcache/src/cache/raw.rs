@@ -3,6 +3,7 @@
 use super::{Cache, Copied, Place};
 use crate::protect;
 use crate::read::copy_pieces;
+use crate::shard::SHORT;
 use std::sync::atomic::Ordering::Release;
 
 /// More is fetched by the copying itself, in time.
@@ -63,15 +64,18 @@ impl Cache {
         };
         let Place { shard, key: key32, .. } = self.locate(space, key);
         let cell = block.scratch();
-        if let Some(found) = shard.find(space, key32, key, cell) {
+        let wanted = if offset == 0 { room.min(shard.usual_len()).min(MOST_FETCHED) } else { 0 };
+        if let Some(found) = shard.find(space, key32, key, cell, wanted + SHORT) {
             if !self.is_shown(shard, space, found) {
                 cell.store(0, Release);
                 self.expire(shard, space, key, found);
             } else {
                 // SAFETY: protected by the cell.
                 let pieces = unsafe { shard.units.pieces(found.loc, found.header) };
-                // The value comes while the policy is told, which may have to wait for a lock.
-                pieces.fetch(offset, room.min(MOST_FETCHED));
+                if wanted == 0 {
+                    // It comes while the policy is told, which may have to wait for a lock.
+                    pieces.fetch(offset, room.min(MOST_FETCHED));
+                }
                 shard.hit(space, found);
                 // SAFETY: as above; the room is the caller's word.
                 let copied = unsafe { copy_pieces(pieces, buffer, room, offset) };

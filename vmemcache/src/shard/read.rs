@@ -20,8 +20,8 @@ pub(crate) struct Found {
     pub(crate) header: Header,
 }
 
-/// Where in an entry short keys end.
-const FETCHED_KEY: usize = 2 * WORD + WORD - 1;
+/// A header and a short key, which may lie in the next line.
+pub(crate) const SHORT: usize = 3 * WORD;
 
 /// Whether two keys are equal. Most are short; they are compared without a call.
 #[inline]
@@ -41,6 +41,8 @@ fn same_bytes(one: &[u8], other: &[u8]) -> bool {
 
 impl Shard {
     /// Finds an entry, and leaves its address in the cell. The cell is 0 when there is none.
+    ///
+    /// `wanted` bytes are fetched from its start on while it is compared.
     #[inline]
     pub(crate) fn find(
         &self,
@@ -48,6 +50,7 @@ impl Shard {
         key: Key32,
         bytes: &[u8],
         cell: &AtomicUsize,
+        wanted: usize,
     ) -> Option<Found> {
         let space = &self.spaces[space];
         // A copy that stays in registers: the compiler does not know that it does not change.
@@ -59,8 +62,8 @@ impl Shard {
             loop {
                 // SAFETY: only the address is used.
                 let address = unsafe { units.at(loc, 0) }.addr();
-                // The key may lie in the next line.
-                fetch::line_for_reading(ptr::without_provenance(address + FETCHED_KEY));
+                // Before the fence, which may wait.
+                fetch::for_reading(ptr::without_provenance(address), wanted);
                 cell.store(address, Release);
                 fences.reader();
                 let now = slot.loc()?;
@@ -164,7 +167,7 @@ impl Shard {
         let Some(cell) = block.and_then(Block::guard_cell) else {
             return self.pin_listed(space, key, bytes);
         };
-        let found = self.find(space, key, bytes, cell)?;
+        let found = self.find(space, key, bytes, cell, SHORT)?;
         // SAFETY: found under the protection of the cell.
         Some((found, unsafe { Value::in_cell(self, found.loc, found.header, cell) }))
     }

@@ -189,6 +189,7 @@ impl Shard {
             return self.swap(&mut state, space, old, loc, units, request);
         }
         self.insert(&mut state, request, loc, units, request.value.len() as u64);
+        self.note_len(state.spaces[space].counts.inserted, request.value.len());
         self.fetch_ahead(&state, space, units);
         Stored::Inserted
     }
