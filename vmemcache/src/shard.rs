@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `shard/read.rs` | finding and reading |
+//! | `shard/hits.rs` | hits that wait to be told to a policy with an exact order |
 //! | `shard/store.rs` | putting |
 //! | `shard/space.rs` | making room: allocation in one piece or several, eviction, reclaiming |
 //! | `shard/remove.rs` | removing |
@@ -10,6 +11,7 @@
 //! | `shard/rebuild.rs` | finding the entries again after a restart |
 
 mod ages;
+mod hits;
 mod read;
 mod rebuild;
 mod remove;
@@ -34,6 +36,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use ages::Ages;
+use hits::Hits;
 pub(crate) use read::{Found, SHORT};
 pub(crate) use remove::{Leaving, Removal};
 pub(crate) use space::{KeyHash, Rules};
@@ -44,6 +47,8 @@ pub(crate) use store::{Mode, Request, Stored};
 pub(crate) struct Space {
     pub(crate) index: Index,
     pub(crate) slab: Slab,
+    /// Hits that the policy has not been told of, if its order is exact.
+    hits: Option<Hits>,
     /// Makes the checksums of caches that survive restarts.
     pub(crate) check: Option<Check>,
 }
@@ -100,8 +105,6 @@ pub(crate) struct Shard {
     pub(crate) rules: Rules,
     stopwatch: Option<Arc<Stopwatch>>,
     mark_max: u8,
-    /// No report of a hit may be dropped.
-    binding: bool,
     pub(crate) spaces: Vec<Space>,
     /// About how long the values are that were stored lately, in bytes.
     usual_len: AtomicU32,
@@ -131,12 +134,14 @@ impl Shard {
         for (at, (quota, check)) in wanted.into_iter().enumerate() {
             let max = if at == 0 { total } else { quota.min(total) } as u32;
             let (slab, slab_state) = Slab::new(max)?;
-            spaces.push(Space { index: Index::new(max)?, slab, check });
             // The first one may have no share of its own, and still be used.
             let capacity = quota.max(total / 64) * units.unit() as u64;
+            let policy = policy.map(|kind| kind.build(capacity));
+            let hits = policy.as_ref().is_some_and(Policy::reports_are_binding).then(Hits::new);
+            spaces.push(Space { index: Index::new(max)?, slab, hits, check });
             states.push(SpaceState {
                 slab: slab_state,
-                policy: policy.map(|kind| kind.build(capacity)),
+                policy,
                 payload: 0,
                 units: 0,
                 drafted: 0,
@@ -152,7 +157,6 @@ impl Shard {
             rules,
             stopwatch,
             mark_max: any.map_or(0, Policy::mark_max),
-            binding: any.is_some_and(Policy::reports_are_binding),
             spaces,
             usual_len: AtomicU32::new(0),
             _apart: [0; 16],

@@ -1,11 +1,12 @@
 //! Finding and reading.
 
-use super::{Shard, View};
+use super::hits::Noted;
+use super::{Shard, Space, SpaceState, State, View};
 use crate::block::{Header, Loc, WORD};
 use crate::events::Cause;
 use crate::fetch;
 use crate::index::Key32;
-use crate::policy::{Policy, Token, touch};
+use crate::policy::{ARMED, Policy, Token, touch};
 use crate::protect::{self, Block};
 use crate::read::Value;
 use std::ptr;
@@ -117,30 +118,66 @@ impl Shard {
         right
     }
 
-    /// Notes a hit for the policy.
+    /// Notes a hit for the policy. The entry is protected.
     #[inline]
     pub(crate) fn hit(&self, space: usize, found: Found) {
+        let Found { token, loc, .. } = found;
+        let Space { slab, hits, .. } = &self.spaces[space];
         // SAFETY: it was found.
-        let slot = unsafe { self.spaces[space].slab.get_known(found.token) };
-        if touch(&slot.mark, self.mark_max) {
-            self.report(space, found.token, found.loc);
+        let slot = unsafe { slab.get_known(token) };
+        let Some(hits) = hits else {
+            if touch(&slot.mark, self.mark_max) {
+                self.report(space, token, loc);
+            }
+            return;
+        };
+        let is_newest = || slot.mark.load(Relaxed) & ARMED == 0;
+        if hits.note(token, loc, is_newest, || self.try_tell_hits(space)) == Noted::Tell {
+            self.try_tell_hits(space);
         }
     }
 
-    /// Tells the policy of a hit that it wants to know of.
+    /// Tells the policy of a hit that it wants to know of, unless the lock is taken.
     #[cold]
     fn report(&self, space: usize, token: u32, loc: Loc) {
-        let state = if self.binding { Some(self.lock()) } else { self.state.try_lock() };
-        let Some(mut state) = state else { return };
+        let Some(mut state) = self.state.try_lock() else { return };
         // Another entry may have the token by now.
         if self.spaces[space].slab.get(token).loc() == Some(loc)
             && let Some(policy) = &mut state.spaces[space].policy
         {
             policy.hit(Token::new(token), &View { shard: self, space });
-            if self.binding {
-                state.spaces[space].ages.born(token);
-            }
         }
+    }
+
+    #[cold]
+    fn try_tell_hits(&self, space: usize) {
+        if let Some(mut state) = self.state.try_lock() {
+            self.tell_hits_up_to(&mut state, space, false);
+        }
+    }
+
+    /// Tells a policy with an exact order of the hits that wait. To be called before it is asked for the order, before an
+    /// entry becomes the newest in another way, and before another one gets its token.
+    #[inline]
+    pub(super) fn tell_hits(&self, state: &mut State, space: usize) {
+        self.tell_hits_up_to(state, space, true);
+    }
+
+    /// Tells of all hits, or only of those up to one that is not written yet.
+    #[inline]
+    fn tell_hits_up_to(&self, state: &mut State, space: usize, all: bool) {
+        let Space { slab, hits: Some(hits), .. } = &self.spaces[space] else { return };
+        let SpaceState { policy: Some(policy), ages, .. } = &mut state.spaces[space] else {
+            return;
+        };
+        let told = |token, loc| {
+            // It may have left, or got another value, which made it the newest.
+            if slab.get(token).loc() == Some(loc) {
+                policy.hit(Token::new(token), &View { shard: self, space });
+                ages.born(token);
+            }
+        };
+        if all { hits.tell(told) } else { hits.tell_some(told) }
     }
 
     /// When an entry expires, in milliseconds since 1970.
@@ -194,7 +231,7 @@ impl Shard {
     }
 
     /// Pins an entry that cannot go away, because the caller holds the lock.
-    pub(super) fn pin_locked(&self, state: &mut super::State, loc: Loc) -> Value<'_> {
+    pub(super) fn pin_locked(&self, state: &mut State, loc: Loc) -> Value<'_> {
         // SAFETY: under the lock.
         let header = unsafe { self.units.header(loc) };
         match protect::block().and_then(Block::guard_cell) {

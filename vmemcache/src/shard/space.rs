@@ -321,6 +321,7 @@ impl Shard {
             }
         });
         let Some(space) = space else { return Evicted::Nothing };
+        self.tell_hits(state, space);
         let mut timer = Timer::start(self.stopwatch.as_deref(), Timed::Evict);
         let view = View { shard: self, space };
         let victim =

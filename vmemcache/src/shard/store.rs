@@ -204,6 +204,8 @@ impl Shard {
     ) {
         let space = request.space;
         let parts = &self.spaces[space];
+        // Before another entry has the token.
+        self.tell_hits(state, space);
         let space_state = &mut state.spaces[space];
         let live = space_state.slab.live;
         if parts.index.is_full(live) {
@@ -253,6 +255,7 @@ impl Shard {
         units: u64,
         request: &Request<'_>,
     ) -> Stored<'s> {
+        self.tell_hits(state, space);
         let slot = self.spaces[space].slab.get(old.token);
         let leaving = slot.has(LEAVING);
         // Whoever wanted to remove it finds the mark gone.

@@ -1,6 +1,7 @@
 //! libvmemcache, as a C program uses it: a value that is found is copied.
 
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use libloading::{Library, Symbol};
@@ -23,7 +24,7 @@ type Get = unsafe extern "C" fn(
 ) -> isize;
 type Put = unsafe extern "C" fn(Handle, *const c_void, usize, *const c_void, usize) -> c_int;
 
-/// A cache of the library in `/dev/shm`.
+/// A cache of the library.
 pub struct C {
     handle: Handle,
     get: Get,
@@ -39,7 +40,11 @@ unsafe impl Sync for C {}
 
 impl C {
     /// Loads the library and makes a cache with room for a number of values.
-    pub fn make(path: &Path, entries: usize) -> Result<Box<dyn Peer>, libloading::Error> {
+    pub fn make(
+        path: &Path,
+        directory: &Path,
+        entries: usize,
+    ) -> Result<Box<dyn Peer>, libloading::Error> {
         // Key, value and header, with rounding.
         let bytes = entries * (VALUE_BYTES + 8 + 8);
         // SAFETY: the library's start does nothing but open a log; the types are those of its header.
@@ -52,9 +57,10 @@ impl C {
             let put = *library.get::<Put>(b"vmemcache_put\0")?;
             let delete = *library.get::<Delete>(b"vmemcache_delete\0")?;
             let handle = new();
-            let directory = CString::new("/dev/shm").expect("no zero byte");
+            let directory = directory.as_os_str().as_bytes();
+            let directory = CString::new(directory).expect("paths have no zero byte");
             assert_eq!(set_size(handle, bytes), 0, "the size is set");
-            assert_eq!(add(handle, directory.as_ptr()), 0, "/dev/shm has room for the pool");
+            assert_eq!(add(handle, directory.as_ptr()), 0, "the directory has room for the pool");
             Ok(Box::new(C { handle, get, put, delete, _library: library }))
         }
     }
@@ -72,9 +78,8 @@ impl Peer for C {
         let mut buffer = [0_u8; VALUE_BYTES];
         let (key, into) = ((&raw const key).cast(), buffer.as_mut_ptr().cast());
         // SAFETY: a key and a buffer of these lengths.
-        let copied = unsafe {
-            (self.get)(self.handle, key, 8, into, VALUE_BYTES, 0, std::ptr::null_mut())
-        };
+        let copied =
+            unsafe { (self.get)(self.handle, key, 8, into, VALUE_BYTES, 0, std::ptr::null_mut()) };
         std::hint::black_box(&mut buffer);
         copied == VALUE_BYTES as isize
     }

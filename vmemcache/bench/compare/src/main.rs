@@ -49,6 +49,10 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     library: Option<PathBuf>,
 
+    /// Where that has its pool
+    #[arg(long, value_name = "DIRECTORY", default_value = "/dev/shm")]
+    directory: PathBuf,
+
     /// Print JSON in place of a table
     #[arg(long)]
     json: bool,
@@ -107,7 +111,7 @@ fn measure(workload: Workload, threads: usize, arguments: &Arguments) -> Vec<Row
     let mut makes: Vec<(_, Box<dyn Peer>)> =
         makes.map(|&(name, make)| (name, make(workload.room()))).collect();
     if let Some(library) = &arguments.library {
-        let cache = library::C::make(library, workload.room());
+        let cache = library::C::make(library, &arguments.directory, workload.room());
         let cache = cache.unwrap_or_else(|error| panic!("{}: {error}", library.display()));
         makes.insert(1, ("libvmemcache", cache));
     }
