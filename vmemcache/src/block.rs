@@ -108,6 +108,12 @@ impl Header {
         self.0 & UNPROVEN != 0
     }
 
+    /// Whether it has to be looked at closely before it is shown.
+    #[inline]
+    pub(crate) const fn is_doubtful(self) -> bool {
+        self.0 & (EXPIRES | UNPROVEN) != 0
+    }
+
     pub(crate) const fn with_unproven(self, unproven: bool) -> Header {
         Header(if unproven { self.0 | UNPROVEN } else { self.0 & !UNPROVEN })
     }

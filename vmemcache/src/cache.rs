@@ -9,7 +9,7 @@ mod resize;
 mod tests;
 mod watched;
 
-use crate::block::{Header, MAX_KEY, MAX_VALUE};
+use crate::block::{Header, Loc, MAX_KEY, MAX_VALUE};
 use crate::builder::Builder;
 use crate::clock::now_ms;
 use crate::error::Error;
@@ -18,7 +18,9 @@ use crate::flight::Flights;
 use crate::index::Key32;
 use crate::protect;
 use crate::read::Value;
-use crate::shard::{Found, KeyHash, Leaving, Mode, Removal, Request, Shard, SpaceState, Stored};
+use crate::shard::{
+    Found, KeyHash, Leaving, Mode, Removal, Request, SHORT, Shard, SpaceState, Stored,
+};
 use crate::slab::{EXPIRES, Slab};
 use crate::stats::{Counters, Curve, Stats, Stopwatch, Timed, Timer, Watch};
 pub use many::Entries;
@@ -107,6 +109,7 @@ pub enum Put {
 struct Place<'c> {
     shard: &'c Shard,
     space: usize,
+    hash: u64,
     key: Key32,
 }
 
@@ -241,6 +244,7 @@ impl Cache {
             .map(|ttl| now_ms().saturating_add(ttl.as_millis().min(u128::from(u64::MAX)) as u64));
         let mut request = Request {
             space: place.space,
+            hash: place.hash,
             key: place.key,
             bytes: key,
             value,
@@ -312,16 +316,39 @@ impl Cache {
 
     #[inline(always)]
     fn get_now(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
-        let place = self.locate(space, key);
+        let Place { shard, key: key32, .. } = self.locate(space, key);
         let block = protect::block();
-        if let Some((found, value)) = place.shard.pin(block, place.space, place.key, key) {
-            if self.is_good(place, found) {
-                place.shard.hit(place.space, found);
-                self.counters(space).hit(block);
+        let Some((block, cell)) = block.and_then(|block| Some((block, block.guard_cell()?))) else {
+            return self.get_listed(space, key);
+        };
+        let Some(found) = shard.find(space, key32, key, cell, SHORT) else {
+            self.missed(space, key);
+            return None;
+        };
+        if !self.is_shown(shard, space, found) {
+            cell.store(0, Release);
+            self.expire(shard, space, key, found);
+            self.missed(space, key);
+            return None;
+        }
+        shard.hit(space, found);
+        self.counters(space).hit(Some(block));
+        // SAFETY: found under the protection of the cell.
+        Some(unsafe { Value::in_cell(shard, found.loc, found.header, cell) })
+    }
+
+    /// When the thread has no cell left.
+    #[cold]
+    fn get_listed(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
+        let Place { shard, key: key32, .. } = self.locate(space, key);
+        if let Some((found, value)) = shard.pin(None, space, key32, key) {
+            if self.is_shown(shard, space, found) {
+                shard.hit(space, found);
+                self.counters(space).hit(protect::block());
                 return Some(value);
             }
             drop(value);
-            self.expire(place, key, found);
+            self.expire(shard, space, key, found);
         }
         self.missed(space, key);
         None
@@ -342,7 +369,7 @@ impl Cache {
     fn peek_in(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
         let place = self.locate(space, key);
         let (found, value) = place.shard.pin(protect::block(), place.space, place.key, key)?;
-        self.is_good(place, found).then_some(value)
+        self.is_shown(place.shard, space, found).then_some(value)
     }
 
     /// The length of a value in bytes. Counts neither as a use nor in the statistics.
@@ -355,32 +382,25 @@ impl Cache {
         self.size_of(key).is_some()
     }
 
-    /// Whether the time of a protected entry is over.
-    #[inline]
-    fn is_over(shard: &Shard, found: Found) -> bool {
-        if !found.header.expires() {
-            return false;
-        }
-        // SAFETY: protected by the caller.
-        unsafe { shard.expiry(found) }.is_some_and(|at| at <= now_ms())
-    }
-
     /// Whether a protected entry may be shown: in time, and whole.
     #[inline]
-    fn is_good(&self, place: Place<'_>, found: Found) -> bool {
-        self.is_shown(place.shard, place.space, found)
+    fn is_shown(&self, shard: &Shard, space: usize, found: Found) -> bool {
+        let Found { token, loc, header } = found;
+        !header.is_doubtful() || Self::is_good(shard, space, token, loc, header)
     }
 
-    #[inline]
-    fn is_shown(&self, shard: &Shard, space: usize, found: Found) -> bool {
+    #[inline(never)]
+    fn is_good(shard: &Shard, space: usize, token: u32, loc: Loc, header: Header) -> bool {
+        let found = Found { token, loc, header };
         // SAFETY: protected by the caller.
-        !Self::is_over(shard, found) && unsafe { shard.is_proven(space, found) }
+        unsafe {
+            shard.expiry(found).is_none_or(|at| at > now_ms()) && shard.is_proven(space, found)
+        }
     }
 
     /// Removes an entry that was found to be over.
     #[cold]
-    fn expire(&self, place: Place<'_>, key: &[u8], found: Found) {
-        let Place { shard, space, .. } = place;
+    fn expire(&self, shard: &Shard, space: usize, key: &[u8], found: Found) {
         if found.header.expires() {
             self.watch_removal(space, key);
             let same = |loc| loc == found.loc;
@@ -621,7 +641,7 @@ impl Cache {
     fn locate(&self, space: usize, key: &[u8]) -> Place<'_> {
         let hash = self.hash.of(key);
         let at = ((hash & 0xffff_ffff) * self.shards.len() as u64) >> 32;
-        Place { shard: &self.shards[at as usize], space, key: Key32::new(hash) }
+        Place { shard: &self.shards[at as usize], space, hash, key: Key32::new(hash) }
     }
 
     fn place(&self, space: usize, key: &[u8]) -> Result<Place<'_>, Error> {

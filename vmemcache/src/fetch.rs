@@ -3,12 +3,13 @@
 /// Bytes that processors fetch at once.
 const LINE: usize = 64;
 
-/// Fetches `len` bytes from `start` on, to be read soon.
+/// Fetches `len` bytes from `start` on, to be read soon; at least one.
 #[inline(always)]
 pub(crate) fn for_reading(start: *const u8, len: usize) {
     for at in (0..len).step_by(LINE) {
         line::<false>(start.wrapping_add(at));
     }
+    line::<false>(start.wrapping_add(len.saturating_sub(1)));
 }
 
 /// Fetches `len` bytes from `start` on, to be written soon.
@@ -17,6 +18,18 @@ pub(crate) fn for_writing(start: *const u8, len: usize) {
     for at in (0..len).step_by(LINE) {
         line::<true>(start.wrapping_add(at));
     }
+}
+
+/// Fetches the line of an address, to be read soon.
+#[inline(always)]
+pub(crate) fn line_for_reading(address: *const u8) {
+    line::<false>(address);
+}
+
+/// Fetches the line of an address, to be written soon.
+#[inline(always)]
+pub(crate) fn line_for_writing(address: *const u8) {
+    line::<true>(address);
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -94,6 +94,11 @@ impl Heap {
         Some(loc)
     }
 
+    /// The block that [`alloc`](Self::alloc) would give next.
+    pub(crate) fn next(&self, wanted: u32) -> Option<Loc> {
+        self.find(wanted)
+    }
+
     /// A block of at most `wanted` and at least `least` units: the largest there is.
     pub(crate) fn alloc_largest(&mut self, wanted: u32, least: u32) -> Option<(Loc, u32)> {
         let loc = self.bins.head(self.bins.last()?)?;

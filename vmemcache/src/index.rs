@@ -14,14 +14,14 @@
 
 use crate::arena::{Array, Zeroed};
 use crate::error::Error;
+use crate::fetch;
+use lanes::Lanes;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+mod lanes;
+
 const LANES: usize = 10;
-const LOW_BITS: u64 = 0x0001_0001_0001_0001;
-const HIGH_BITS: u64 = LOW_BITS << 15;
-/// The lanes of the third word that are tags.
-const THIRD: u64 = 0xffff_ffff;
 /// Where the third word counts who passed: from their home, and further on.
 const PASSED_HOME: u32 = 32;
 const PASSED_LATER: u32 = 48;
@@ -90,30 +90,22 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 // SAFETY: atomics of plain numbers; all zero is an empty bucket.
 unsafe impl Zeroed for Bucket {}
 
-/// The lanes of a word that hold `tag`, as their highest bits. Above a true one there may be false ones.
-#[inline]
-const fn matching(word: u64, tag: u16) -> u64 {
-    let different = word ^ (LOW_BITS * tag as u64);
-    different.wrapping_sub(LOW_BITS) & !different & HIGH_BITS
-}
-
 impl Bucket {
     #[inline]
     fn word(&self, index: usize) -> u64 {
         self.tags[index].load(Acquire)
     }
 
-    /// The lanes that hold `tag`; all words in one mask, so that no branch depends on which word it is.
+    /// The words with the tags. The third one last: it says how the search goes on.
     #[inline]
-    fn lanes(&self, tag: u16) -> Lanes {
-        let word = |index| matching(self.word(index), tag);
-        Lanes(word(0) >> 15 | word(1) >> 14 | (word(2) & THIRD) >> 13)
+    fn words(&self) -> [u64; 3] {
+        [self.word(0), self.word(1), self.word(2)]
     }
 
-    /// Which tag is in a lane.
+    /// The lanes that hold `tag`.
     #[inline]
-    fn tag(&self, lane: usize) -> u16 {
-        (self.word(lane / 4) >> (lane % 4 * 16)) as u16
+    fn lanes(&self, tag: u16) -> Lanes {
+        Lanes::of(self.words(), tag)
     }
 
     fn set_tag(&self, lane: usize, tag: u16) {
@@ -125,7 +117,13 @@ impl Bucket {
     /// Whether an entry is elsewhere that came by here in this step.
     #[inline]
     fn passed(&self, step: usize) -> bool {
-        self.tags[2].load(Acquire) >> Self::counter(step) & PASSED_MAX != 0
+        Self::was_passed(self.word(2), step)
+    }
+
+    /// The same by the third word.
+    #[inline]
+    const fn was_passed(third: u64, step: usize) -> bool {
+        third >> Self::counter(step) & PASSED_MAX != 0
     }
 
     #[inline]
@@ -135,8 +133,7 @@ impl Bucket {
 
     /// Puts a token into an empty lane. Under the lock.
     fn put(&self, tag: u16, token: u32) -> bool {
-        let empty = self.lanes(0).find(|&lane| self.tag(lane) == 0);
-        let Some(lane) = empty else { return false };
+        let Some(lane) = self.lanes(0).next() else { return false };
         self.tokens[lane].store(token, Relaxed);
         self.set_tag(lane, tag);
         true
@@ -144,13 +141,12 @@ impl Bucket {
 
     /// The number of empty lanes.
     fn room(&self) -> usize {
-        self.lanes(0).filter(|&lane| self.tag(lane) == 0).count()
+        self.lanes(0).count()
     }
 
     /// Empties the lane of a token. Under the lock.
     fn remove(&self, tag: u16, token: u32) -> bool {
-        let here =
-            |&lane: &usize| self.tag(lane) == tag && self.tokens[lane].load(Relaxed) == token;
+        let here = |&lane: &usize| self.tokens[lane].load(Relaxed) == token;
         let Some(lane) = self.lanes(tag).find(here) else { return false };
         self.set_tag(lane, 0);
         true
@@ -160,20 +156,6 @@ impl Bucket {
     fn pass(&self, step: usize, comes: bool) {
         let (word, one) = (self.tags[2].load(Relaxed), 1 << Self::counter(step));
         self.tags[2].store(if comes { word + one } else { word - one }, Release);
-    }
-}
-
-/// A set of lanes: bit 16 * (lane % 4) + lane / 4 for each.
-struct Lanes(u64);
-
-impl Iterator for Lanes {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros() as usize;
-        self.0 &= self.0.wrapping_sub(1);
-        (bit < 64).then(|| (bit % 4) * 4 + bit / 16)
     }
 }
 
@@ -203,7 +185,7 @@ impl Index {
 
     #[inline]
     fn table(&self, state: u64) -> &[Bucket] {
-        &self.areas[usize::from(state & AREA != 0)]
+        if state & AREA == 0 { &self.areas[0] } else { &self.areas[1] }
     }
 
     /// Looks at the tokens that may belong to a hash until `found` gives something. May run at any time.
@@ -213,18 +195,22 @@ impl Index {
         loop {
             let buckets = state & !AREA;
             let table = self.table(state);
-            let mut at = key.home(buckets);
-            for steps in 1..=buckets as usize + 1 {
-                let bucket = &table[at];
-                for lane in bucket.lanes(key.tag()) {
+            let (mut at, mut step) = (key.home(buckets), 0);
+            loop {
+                debug_assert!(at < table.len());
+                // SAFETY: both homes and what is behind them are below the number of buckets, for which there is room.
+                let bucket = unsafe { table.get_unchecked(at) };
+                let words = bucket.words();
+                for lane in Lanes::of(words, key.tag()) {
                     if let Some(result) = found(bucket.tokens[lane].load(Acquire)) {
                         return Some(result);
                     }
                 }
-                if !bucket.passed(steps - 1) {
+                if !Bucket::was_passed(words[2], step) || step as u64 > buckets {
                     break;
                 }
-                at = key.next(buckets, at, steps);
+                step += 1;
+                at = key.next(buckets, at, step);
             }
             let now = self.state.load(Acquire);
             if now == state {
@@ -238,15 +224,17 @@ impl Index {
     #[inline]
     pub(crate) fn prefetch(&self, key: Key32) {
         let state = self.state.load(Relaxed);
-        let bucket = &raw const self.table(state)[key.home(state & !AREA)];
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: a hint.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(bucket.cast());
-        }
-        #[cfg(any(not(target_arch = "x86_64"), miri))]
-        let _ = bucket;
+        fetch::line_for_reading((&raw const self.table(state)[key.home(state & !AREA)]).cast());
+    }
+
+    /// Brings both homes of a hash into the caches, to be written.
+    #[inline]
+    pub(crate) fn prefetch_for_change(&self, key: Key32) {
+        let state = self.state.load(Relaxed);
+        let (table, buckets) = (self.table(state), state & !AREA);
+        let home = key.home(buckets);
+        fetch::line_for_writing((&raw const table[home]).cast());
+        fetch::line_for_writing((&raw const table[key.next(buckets, home, 1)]).cast());
     }
 
     /// Adds an entry; there is [room](Self::is_full). Under the lock.

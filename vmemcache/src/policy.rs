@@ -77,8 +77,12 @@ pub trait Entries {
     fn bytes(&self, token: Token) -> u64;
 
     /// A hash of the entry's key with all 64 bits well mixed: the same each time that this key comes in. Asked at most
-    /// once per insertion, once per eviction and once per call of [`Policy::hit`].
+    /// once per insertion, once per call of [`Policy::hit`], and twice per eviction.
     fn hash(&self, token: Token) -> u64;
+
+    /// Says that the entry will be asked about after about so many further insertions or evictions. A hint: what the answers
+    /// need can be fetched meanwhile.
+    fn expect(&self, _token: Token, _steps: usize) {}
 }
 
 /// The bit of a mark that asks for a report of the next hit.
@@ -121,6 +125,9 @@ pub trait Policy {
 
     /// Takes the report of a hit, after [`touch`] returned true. Ignored for an entry whose mark is no longer armed.
     fn hit<E: Entries>(&mut self, _token: Token, _entries: &E) {}
+
+    /// Says that an entry whose key has this hash is about to come in. A hint: what is known of the key can be fetched meanwhile.
+    fn expect(&self, _hash: u64) {}
 
     /// Begins to track an entry and resets its mark. The entry may be over capacity: space is made by `victim`,
     /// before or after.
@@ -277,6 +284,10 @@ impl Policy for AnyPolicy {
 
     fn hit<E: Entries>(&mut self, token: Token, entries: &E) {
         each!(self, policy => policy.hit(token, entries))
+    }
+
+    fn expect(&self, hash: u64) {
+        each!(self, policy => policy.expect(hash))
     }
 
     fn insert<E: Entries>(&mut self, token: Token, entries: &E) {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `shard/read.rs` | finding and reading |
+//! | `shard/hits.rs` | hits that wait to be told to a policy with an exact order |
 //! | `shard/store.rs` | putting |
 //! | `shard/space.rs` | making room: allocation in one piece or several, eviction, reclaiming |
 //! | `shard/remove.rs` | removing |
@@ -11,6 +12,7 @@
 //! | `shard/rebuild.rs` | finding the entries again after a restart |
 
 mod ages;
+mod hits;
 mod read;
 mod rebuild;
 mod remove;
@@ -22,6 +24,7 @@ use crate::block::{Header, Loc, Units};
 use crate::check::Check;
 use crate::error::Error;
 use crate::events::Cause;
+use crate::fetch;
 use crate::ground::Ground;
 use crate::heap::Heap;
 use crate::index::{Index, Key32};
@@ -30,11 +33,14 @@ use crate::protect::Fences;
 use crate::slab::{Slab, SlabState};
 use crate::stats::Stopwatch;
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
+use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use ages::Ages;
-pub(crate) use read::Found;
+use hits::Hits;
+pub(crate) use read::{Found, SHORT};
 pub(crate) use remove::{Leaving, Removal, is_telling};
 pub(crate) use resize::{Before, Cursor, Step};
 pub(crate) use space::{KeyHash, Rules};
@@ -45,6 +51,8 @@ pub(crate) use store::{Mode, Request, Stored};
 pub(crate) struct Space {
     pub(crate) index: Index,
     pub(crate) slab: Slab,
+    /// Hits that the policy has not been told of, if its order is exact.
+    hits: Option<Hits>,
     /// Makes the checksums of caches that survive restarts.
     pub(crate) check: Option<Check>,
 }
@@ -106,9 +114,9 @@ pub(crate) struct Shard {
     ground: Arc<Ground>,
     at: usize,
     mark_max: u8,
-    /// No report of a hit may be dropped.
-    binding: bool,
     pub(crate) spaces: Vec<Space>,
+    /// About how long the values are that were stored lately, in bytes.
+    usual_len: AtomicU32,
     /// Keeps what readers need apart from the lock.
     _apart: [u64; 16],
     state: Mutex<State>,
@@ -154,11 +162,12 @@ impl Shard {
         for (space, Share { quota, most, check }) in wanted.into_iter().enumerate() {
             let max = if space == 0 { most_of_all } else { most.min(most_of_all) } as u32;
             let (slab, slab_state) = Slab::new(max)?;
-            spaces.push(Space { index: Index::new(max)?, slab, check });
-            let capacity = capacity(units, quota, total);
+            let policy = policy.map(|kind| kind.build(capacity(units, quota, total)));
+            let hits = policy.as_ref().is_some_and(Policy::reports_are_binding).then(Hits::new);
+            spaces.push(Space { index: Index::new(max)?, slab, hits, check });
             states.push(SpaceState {
                 slab: slab_state,
-                policy: policy.map(|kind| kind.build(capacity)),
+                policy,
                 payload: 0,
                 units: 0,
                 drafted: 0,
@@ -176,8 +185,8 @@ impl Shard {
             ground,
             at,
             mark_max: any.map_or(0, Policy::mark_max),
-            binding: any.is_some_and(Policy::reports_are_binding),
             spaces,
+            usual_len: AtomicU32::new(0),
             _apart: [0; 16],
             state: Mutex::new(
                 Rank::UNRANKED,
@@ -194,6 +203,22 @@ impl Shard {
                 },
             ),
         })
+    }
+
+    /// How long values are here, roughly.
+    #[inline]
+    pub(crate) fn usual_len(&self) -> usize {
+        self.usual_len.load(Relaxed) as usize
+    }
+
+    /// A value of this length was stored. Under the lock. Few are looked at, since readers share the line that is written.
+    #[inline]
+    fn note_len(&self, inserted: u64, len: usize) {
+        if inserted % 64 == 1 {
+            let (len, usual) = (len.min(1 << 16) as u32, self.usual_len.load(Relaxed));
+            let mean = if usual == 0 { len } else { (3 * usual + len) / 4 };
+            self.usual_len.store(mean, Relaxed);
+        }
     }
 
     #[inline]
@@ -343,5 +368,25 @@ impl Entries for View<'_> {
         let (loc, header) = self.block(token);
         // SAFETY: live, and under the lock.
         self.shard.rules.hash.of(unsafe { self.shard.units.key(loc, header) })
+    }
+
+    /// Step by step, since each address is found in what was fetched before.
+    #[inline]
+    fn expect(&self, token: Token, steps: usize) {
+        let space = &self.shard.spaces[self.space];
+        let slot = space.slab.get(token.index());
+        if steps > 4 {
+            return fetch::line_for_reading(ptr::from_ref(slot).cast());
+        }
+        let Some(loc) = slot.loc() else { return };
+        if steps > 2 {
+            return fetch::line_for_writing(ptr::without_provenance(self.shard.address(loc)));
+        }
+        // What it takes to remove it: its place in the index, and the block behind.
+        let (_, header) = self.block(token);
+        let units = self.shard.rules.entry_units(self.shard.units, header) as u32;
+        let behind = self.shard.address(loc) + self.shard.units.bytes(units) as usize;
+        fetch::line_for_writing(ptr::without_provenance(behind));
+        space.index.prefetch(Key32::new(self.hash(token)));
     }
 }

@@ -96,6 +96,17 @@ impl Slab {
         &self.slots[token as usize]
     }
 
+    /// The same without a check.
+    ///
+    /// # Safety
+    /// The token was made by [`take`](Self::take).
+    #[inline(always)]
+    pub(crate) unsafe fn get_known(&self, token: u32) -> &Slot {
+        debug_assert!((token as usize) < self.slots.len());
+        // SAFETY: slots stay, also when they are given back.
+        unsafe { self.slots.get_unchecked(token as usize) }
+    }
+
     /// A slot for a new entry; none when there are as many entries as a slab can have.
     pub(crate) fn take(&self, state: &mut SlabState, hash: u16, flags: u8) -> Option<u32> {
         let token = match state.empty {

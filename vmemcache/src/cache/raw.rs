@@ -1,8 +1,9 @@
 //! What the C library needs beside the safe methods.
 
-use super::{Cache, Copied};
+use super::{Cache, Copied, Place};
 use crate::protect;
 use crate::read::copy_pieces;
+use crate::shard::SHORT;
 use std::sync::atomic::Ordering::Release;
 
 /// More is fetched by the copying itself, in time.
@@ -55,24 +56,27 @@ impl Cache {
         room: usize,
         offset: usize,
     ) -> Option<Copied> {
-        let place = self.locate(space, key);
         let Some(block) = protect::block() else {
             let value = self.get_now(space, key)?;
             // SAFETY: pinned by the guard; the room is the caller's word.
             let copied = unsafe { value.copy_raw(buffer, room, offset) };
             return Some(Copied { copied, size: value.len() });
         };
+        let Place { shard, key: key32, .. } = self.locate(space, key);
         let cell = block.scratch();
-        if let Some(found) = place.shard.find(place.space, place.key, key, cell) {
-            if !self.is_good(place, found) {
+        let wanted = if offset == 0 { room.min(shard.usual_len()).min(MOST_FETCHED) } else { 0 };
+        if let Some(found) = shard.find(space, key32, key, cell, wanted + SHORT) {
+            if !self.is_shown(shard, space, found) {
                 cell.store(0, Release);
-                self.expire(place, key, found);
+                self.expire(shard, space, key, found);
             } else {
                 // SAFETY: protected by the cell.
-                let pieces = unsafe { place.shard.units.pieces(found.loc, found.header) };
-                // The value comes while the policy is told, which may have to wait for a lock.
-                pieces.fetch(offset, room.min(MOST_FETCHED));
-                place.shard.hit(place.space, found);
+                let pieces = unsafe { shard.units.pieces(found.loc, found.header) };
+                if wanted == 0 {
+                    // It comes while the policy is told, which may have to wait for a lock.
+                    pieces.fetch(offset, room.min(MOST_FETCHED));
+                }
+                shard.hit(space, found);
                 // SAFETY: as above; the room is the caller's word.
                 let copied = unsafe { copy_pieces(pieces, buffer, room, offset) };
                 cell.store(0, Release);

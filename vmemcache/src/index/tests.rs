@@ -62,15 +62,6 @@ fn equal_hashes_fill_many_buckets() {
     assert_eq!(seen, 100);
 }
 
-#[test]
-fn lanes_match_exactly_but_for_borrows() {
-    let word = 0x0005_0000_0005_1234;
-    assert_eq!(matching(word, 0x1234).trailing_zeros() / 16, 0);
-    assert_eq!(matching(word, 5).count_ones(), 2);
-    assert_eq!(matching(word, 0).trailing_zeros() / 16, 2);
-    assert_eq!(matching(word, 7), 0);
-}
-
 /// At its fullest, after many entries came and went.
 #[test]
 #[cfg_attr(miri, ignore = "long")]

@@ -112,6 +112,10 @@ impl Policy for Adaptive {
         windowed::MARK_MAX
     }
 
+    fn expect(&self, hash: u64) {
+        self.queues.expect(spread(hash));
+    }
+
     fn hit<E: Entries>(&mut self, token: Token, entries: &E) {
         let mark = entries.mark(token);
         if !self.queues.is_flagged(token) || mark.load(Relaxed) & ARMED == 0 {

@@ -7,6 +7,8 @@
 //! Time is counted in ticks, whose meaning is the caller's. Ghosts older than the *reach* are forgotten: each tick
 //! looks over a bucket or more, so that slices are not mistaken when their numbers come round.
 
+use crate::fetch;
+
 const PLACES: usize = 8;
 const FINGERPRINT_BITS: u32 = 11;
 const SLICES: u32 = 1 << (16 - FINGERPRINT_BITS);
@@ -135,6 +137,13 @@ impl Ghosts {
 
     fn now(&self) -> u16 {
         (self.slice % SLICES) as u16
+    }
+
+    /// Fetches what [`put`](Self::put) and [`take`](Self::take) need of a key.
+    #[inline]
+    pub(super) fn expect(&self, hash: u64) {
+        let (bucket, _) = self.locate(hash);
+        fetch::line_for_writing(self.buckets.as_ptr().wrapping_add(bucket).cast());
     }
 
     /// Remembers a key that leaves.

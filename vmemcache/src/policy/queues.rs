@@ -123,6 +123,13 @@ impl<const N: usize> Queues<N> {
         }
     }
 
+    /// The entry that is so many places behind the front, unless the place is stale.
+    #[inline]
+    pub(super) fn ahead(&self, queue: usize, places: usize) -> Option<Token> {
+        let slot = self.queues[queue].ring.ahead(places)?;
+        self.in_force(queue, slot)
+    }
+
     #[inline]
     fn drop_front(&mut self, queue: usize) {
         self.queues[queue].ring.pop();

@@ -40,6 +40,13 @@ impl Ring {
         (self.len > 0).then(|| self.segments[0][self.start])
     }
 
+    /// What is so many places behind the front.
+    #[inline]
+    pub(super) fn ahead(&self, places: usize) -> Option<u32> {
+        let at = self.start + places;
+        (places < self.len).then(|| self.segments[at / SEGMENT_SLOTS][at % SEGMENT_SLOTS])
+    }
+
     #[inline]
     pub(super) fn pop(&mut self) -> Option<u32> {
         let value = self.front()?;

@@ -38,6 +38,10 @@ impl Policy for S3Fifo {
         MARK_MAX
     }
 
+    fn expect(&self, hash: u64) {
+        self.ghosts.expect(spread(hash));
+    }
+
     fn insert<E: Entries>(&mut self, token: Token, entries: &E) {
         if self.queues.queue_of(token).is_some() {
             return;

@@ -1,12 +1,15 @@
 //! Finding and reading.
 
-use super::{Shard, View};
-use crate::block::{Header, Loc};
+use super::hits::Noted;
+use super::{Shard, Space, SpaceState, State, View};
+use crate::block::{Header, Loc, WORD};
 use crate::events::Cause;
+use crate::fetch;
 use crate::index::Key32;
-use crate::policy::{Policy, Token, touch};
+use crate::policy::{ARMED, Policy, Token, touch};
 use crate::protect::{self, Block};
 use crate::read::Value;
+use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -17,6 +20,9 @@ pub(crate) struct Found {
     pub(crate) loc: Loc,
     pub(crate) header: Header,
 }
+
+/// A header and a short key, which may lie in the next line.
+pub(crate) const SHORT: usize = 3 * WORD;
 
 /// Whether two keys are equal. Most are short; they are compared without a call.
 #[inline]
@@ -36,6 +42,8 @@ fn same_bytes(one: &[u8], other: &[u8]) -> bool {
 
 impl Shard {
     /// Finds an entry, and leaves its address in the cell. The cell is 0 when there is none.
+    ///
+    /// `wanted` bytes are fetched from its start on while it is compared.
     #[inline]
     pub(crate) fn find(
         &self,
@@ -43,17 +51,22 @@ impl Shard {
         key: Key32,
         bytes: &[u8],
         cell: &AtomicUsize,
+        wanted: usize,
     ) -> Option<Found> {
         let space = &self.spaces[space];
+        // A copy that stays in registers: the compiler does not know that it does not change.
+        let (units, fences) = (self.units, self.fences);
         let found = space.index.find(key, |token| {
-            let slot = space.slab.get(token);
-            if slot.hash() != key.upper() {
-                return None;
-            }
+            // SAFETY: the index holds tokens of this slab only.
+            let slot = unsafe { space.slab.get_known(token) };
             let mut loc = slot.loc()?;
             loop {
-                cell.store(self.address(loc), Release);
-                self.fences.reader();
+                // SAFETY: only the address is used.
+                let address = unsafe { units.at(loc, 0) }.addr();
+                // Before the fence, which may wait.
+                fetch::for_reading(ptr::without_provenance(address), wanted);
+                cell.store(address, Release);
+                fences.reader();
                 let now = slot.loc()?;
                 if now == loc {
                     break;
@@ -62,9 +75,9 @@ impl Shard {
             }
             // SAFETY: the slot named the block after its address was in the cell; so whoever takes it out of the slot
             // finds the cell before the block changes.
-            let header = unsafe { self.units.header(loc) };
+            let header = unsafe { units.header(loc) };
             // SAFETY: as above.
-            let same = same_bytes(unsafe { self.units.key(loc, header) }, bytes);
+            let same = same_bytes(unsafe { units.key(loc, header) }, bytes);
             same.then_some(Found { token, loc, header })
         });
         if found.is_none() {
@@ -105,28 +118,66 @@ impl Shard {
         right
     }
 
-    /// Notes a hit for the policy.
+    /// Notes a hit for the policy. The entry is protected.
     #[inline]
     pub(crate) fn hit(&self, space: usize, found: Found) {
-        if touch(&self.spaces[space].slab.get(found.token).mark, self.mark_max) {
-            self.report(space, found);
+        let Found { token, loc, .. } = found;
+        let Space { slab, hits, .. } = &self.spaces[space];
+        // SAFETY: it was found.
+        let slot = unsafe { slab.get_known(token) };
+        let Some(hits) = hits else {
+            if touch(&slot.mark, self.mark_max) {
+                self.report(space, token, loc);
+            }
+            return;
+        };
+        let is_newest = || slot.mark.load(Relaxed) & ARMED == 0;
+        if hits.note(token, loc, is_newest, || self.try_tell_hits(space)) == Noted::Tell {
+            self.try_tell_hits(space);
         }
     }
 
-    /// Tells the policy of a hit that it wants to know of.
+    /// Tells the policy of a hit that it wants to know of, unless the lock is taken.
     #[cold]
-    fn report(&self, space: usize, found: Found) {
-        let state = if self.binding { Some(self.lock()) } else { self.state.try_lock() };
-        let Some(mut state) = state else { return };
+    fn report(&self, space: usize, token: u32, loc: Loc) {
+        let Some(mut state) = self.state.try_lock() else { return };
         // Another entry may have the token by now.
-        if self.spaces[space].slab.get(found.token).loc() == Some(found.loc)
+        if self.spaces[space].slab.get(token).loc() == Some(loc)
             && let Some(policy) = &mut state.spaces[space].policy
         {
-            policy.hit(Token::new(found.token), &View { shard: self, space });
-            if self.binding {
-                state.spaces[space].ages.born(found.token);
-            }
+            policy.hit(Token::new(token), &View { shard: self, space });
         }
+    }
+
+    #[cold]
+    fn try_tell_hits(&self, space: usize) {
+        if let Some(mut state) = self.state.try_lock() {
+            self.tell_hits_up_to(&mut state, space, false);
+        }
+    }
+
+    /// Tells a policy with an exact order of the hits that wait. To be called before it is asked for the order, before an
+    /// entry becomes the newest in another way, and before another one gets its token.
+    #[inline]
+    pub(super) fn tell_hits(&self, state: &mut State, space: usize) {
+        self.tell_hits_up_to(state, space, true);
+    }
+
+    /// Tells of all hits, or only of those up to one that is not written yet.
+    #[inline]
+    fn tell_hits_up_to(&self, state: &mut State, space: usize, all: bool) {
+        let Space { slab, hits: Some(hits), .. } = &self.spaces[space] else { return };
+        let SpaceState { policy: Some(policy), ages, .. } = &mut state.spaces[space] else {
+            return;
+        };
+        let told = |token, loc| {
+            // It may have left, or got another value, which made it the newest.
+            if slab.get(token).loc() == Some(loc) {
+                policy.hit(Token::new(token), &View { shard: self, space });
+                ages.born(token);
+            }
+        };
+        if all { hits.tell(told) } else { hits.tell_some(told) }
     }
 
     /// When an entry expires, in milliseconds since 1970.
@@ -153,7 +204,7 @@ impl Shard {
         let Some(cell) = block.and_then(Block::guard_cell) else {
             return self.pin_listed(space, key, bytes);
         };
-        let found = self.find(space, key, bytes, cell)?;
+        let found = self.find(space, key, bytes, cell, SHORT)?;
         // SAFETY: found under the protection of the cell.
         Some((found, unsafe { Value::in_cell(self, found.loc, found.header, cell) }))
     }
@@ -180,7 +231,7 @@ impl Shard {
     }
 
     /// Pins an entry that cannot go away, because the caller holds the lock.
-    pub(super) fn pin_locked(&self, state: &mut super::State, loc: Loc) -> Value<'_> {
+    pub(super) fn pin_locked(&self, state: &mut State, loc: Loc) -> Value<'_> {
         // SAFETY: under the lock.
         let header = unsafe { self.units.header(loc) };
         match protect::block().and_then(Block::guard_cell) {

@@ -138,7 +138,8 @@ impl Shard {
             let header = self.units.header(loc);
             let key = self.units.key(loc, header);
             let expires = self.expiry(super::Found { token: 0, loc, header });
-            let key32 = Key32::new(self.rules.hash.of(key));
+            let hash = self.rules.hash.of(key);
+            let key32 = Key32::new(hash);
             let known = self.find_locked(space, key32, key).is_some();
             let units = self.entry_units(loc, header);
             let parts = &state.spaces[space];
@@ -150,6 +151,7 @@ impl Shard {
             self.units.set_header(loc, header.with_unproven(true));
             let request = Request {
                 space,
+                hash,
                 key: key32,
                 bytes: key,
                 value: &[],

@@ -156,6 +156,8 @@ impl Shard {
             if !self.is_beyond(state, loc, header) {
                 return Step::Done;
             }
+            // Hits name the place of an entry, which is going to be another.
+            self.tell_hits(state, space);
             // Its copy would get a right checksum.
             // SAFETY: live, and under the lock.
             let is_right = |check: crate::check::Check| unsafe {

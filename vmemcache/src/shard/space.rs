@@ -196,16 +196,19 @@ impl Shard {
         }
     }
 
-    /// Fetches what the next put of `units` is going to overwrite, if somebody has to leave for it. Its cache misses then pass
+    /// Fetches what the next put of `units` is going to overwrite, if something was there before. Its cache misses then pass
     /// while the caller does something else.
     pub(super) fn fetch_ahead(&self, state: &State, space: usize, units: u64) {
         const MOST_BYTES: u64 = 2048;
-        if self.rules.reserve > 0 || u64::from(state.heap.free_units()) >= units {
-            return;
-        }
-        let victim = state.spaces[space].policy.as_ref().and_then(Policy::next_victim);
-        if let Some(loc) = victim.and_then(|token| self.spaces[space].slab.get(token.index()).loc())
-        {
+        let next = if self.rules.reserve > 0 {
+            state.heap.next(units as u32)
+        } else if u64::from(state.heap.free_units()) < units {
+            let victim = state.spaces[space].policy.as_ref().and_then(Policy::next_victim);
+            victim.and_then(|token| self.spaces[space].slab.get(token.index()).loc())
+        } else {
+            None
+        };
+        if let Some(loc) = next {
             let len = self.units.bytes(units as u32).min(MOST_BYTES);
             fetch::for_writing(ptr::without_provenance(self.address(loc)), len as usize);
         }
@@ -328,6 +331,7 @@ impl Shard {
             }
         });
         let Some(space) = space else { return Evicted::Nothing };
+        self.tell_hits(state, space);
         let mut timer = Timer::start(self.stopwatch.as_deref(), Timed::Evict);
         let view = View { shard: self, space };
         let victim =

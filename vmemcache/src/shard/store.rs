@@ -29,6 +29,8 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) space: usize,
+    /// Of the key, all of it and the part that the index uses.
+    pub(crate) hash: u64,
     pub(crate) key: Key32,
     pub(crate) bytes: &'a [u8],
     pub(crate) value: &'a [u8],
@@ -60,7 +62,12 @@ pub(crate) enum Stored<'s> {
 impl Shard {
     /// Makes one attempt to put.
     pub(crate) fn put<'s>(&'s self, request: &Request<'_>) -> Stored<'s> {
+        let parts = &self.spaces[request.space];
+        parts.index.prefetch_for_change(request.key);
         let mut state = self.lock();
+        if let Some(policy) = &state.spaces[request.space].policy {
+            policy.expect(request.hash);
+        }
         let mut absent = false;
         if let Some(answer) = self.refusal(request, &mut absent) {
             return answer;
@@ -185,6 +192,7 @@ impl Shard {
             return self.swap(&mut state, space, old, loc, units, request);
         }
         self.insert(&mut state, request, loc, units, request.value.len() as u64);
+        self.note_len(state.spaces[space].counts.inserted, request.value.len());
         self.fetch_ahead(&state, space, units);
         Stored::Inserted
     }
@@ -199,6 +207,8 @@ impl Shard {
     ) {
         let space = request.space;
         let parts = &self.spaces[space];
+        // Before another entry has the token.
+        self.tell_hits(state, space);
         let space_state = &mut state.spaces[space];
         let live = space_state.slab.live;
         if parts.index.is_full(live) {
@@ -248,6 +258,7 @@ impl Shard {
         units: u64,
         request: &Request<'_>,
     ) -> Stored<'s> {
+        self.tell_hits(state, space);
         let slot = self.spaces[space].slab.get(old.token);
         let leaving = slot.has(LEAVING);
         // Whoever wanted to remove it finds the mark gone.

@@ -6,7 +6,9 @@
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use std::path::PathBuf;
 
+mod library;
 mod peer;
 mod workload;
 
@@ -42,6 +44,14 @@ struct Arguments {
     /// Only caches whose names contain one of these
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
+
+    /// Also through this libvmemcache.so.0, whose gets copy the value
+    #[arg(long, value_name = "FILE")]
+    library: Option<PathBuf>,
+
+    /// Where that has its pool
+    #[arg(long, value_name = "DIRECTORY", default_value = "/dev/shm")]
+    directory: PathBuf,
 
     /// Print JSON in place of a table
     #[arg(long)]
@@ -97,8 +107,15 @@ fn measure(workload: Workload, threads: usize, arguments: &Arguments) -> Vec<Row
             || name == peer::ALL[0].0
             || arguments.only.iter().any(|part| name.contains(part.as_str()))
     };
-    let makes: Vec<_> = peer::ALL.iter().filter(|(name, _)| wanted(name)).collect();
-    let peers: Vec<Box<dyn Peer>> = makes.iter().map(|(_, make)| make(workload.room())).collect();
+    let makes = peer::ALL.iter().filter(|(name, _)| wanted(name));
+    let mut makes: Vec<(_, Box<dyn Peer>)> =
+        makes.map(|&(name, make)| (name, make(workload.room()))).collect();
+    if let Some(library) = &arguments.library {
+        let cache = library::C::make(library, &arguments.directory, workload.room());
+        let cache = cache.unwrap_or_else(|error| panic!("{}: {error}", library.display()));
+        makes.insert(1, ("libvmemcache", cache));
+    }
+    let (names, peers): (Vec<_>, Vec<_>) = makes.into_iter().unzip();
     peers.iter().for_each(|peer| workload.prepare(&**peer));
 
     let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}, {eta} to go");
@@ -135,7 +152,7 @@ fn measure(workload: Workload, threads: usize, arguments: &Arguments) -> Vec<Row
         Row {
             workload: format!("{workload:?}").to_lowercase(),
             threads,
-            cache: makes[number].0,
+            cache: names[number],
             cpu_ns: median(&sorted(times[number].clone())),
             ratio: median(&ratios),
             ratio_min: ratios[0],

@@ -25,6 +25,7 @@ pub const ALL: &[(&str, Make)] = &[
     ("vmemcache", |entries| Ours::make(entries, Kind::Adaptive)),
     ("vmemcache lru", |entries| Ours::make(entries, Kind::Lru)),
     ("quick_cache", |entries| Box::new(quick_cache::sync::Cache::<u64, Handle>::new(entries))),
+    ("quick_cache, copied", |entries| Box::new(Copied(quick_cache::sync::Cache::new(entries)))),
     ("moka", |entries| Box::new(moka::sync::Cache::<u64, Handle>::new(entries as u64))),
     ("mini-moka", |entries| Box::new(mini_moka::sync::Cache::<u64, Handle>::new(entries as u64))),
     ("foyer s3-fifo", |entries| foyer(entries, foyer_memory::S3FifoConfig::default())),
@@ -54,8 +55,10 @@ impl Ours {
 
 impl Peer for Ours {
     fn get(&self, key: u64) -> bool {
-        let value = self.0.get(&key.to_le_bytes());
-        value.is_some_and(|value| value.slices().next().is_some_and(read))
+        self.0.get(&key.to_le_bytes()).is_some_and(|value| match value.as_slice() {
+            Some(slice) => read(slice),
+            None => value.slices().next().is_some_and(read),
+        })
     }
 
     fn put(&self, key: u64, value: &[u8; VALUE_BYTES]) {
@@ -70,6 +73,25 @@ impl Peer for quick_cache::sync::Cache<u64, Handle> {
 
     fn put(&self, key: u64, value: &[u8; VALUE_BYTES]) {
         self.insert(key, Arc::new(*value));
+    }
+}
+
+/// Its values are copied, as a C program gets them from libvmemcache.
+struct Copied(quick_cache::sync::Cache<u64, Handle>);
+
+impl Peer for Copied {
+    fn get(&self, key: u64) -> bool {
+        let mut buffer = [0; VALUE_BYTES];
+        let found = self.0.get(&key).is_some_and(|value| {
+            buffer.copy_from_slice(&value[..]);
+            true
+        });
+        std::hint::black_box(&mut buffer);
+        found
+    }
+
+    fn put(&self, key: u64, value: &[u8; VALUE_BYTES]) {
+        self.0.insert(key, Arc::new(*value));
     }
 }
 

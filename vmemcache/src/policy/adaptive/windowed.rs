@@ -12,6 +12,8 @@ const OLD: usize = 1;
 const MAIN: usize = 2;
 /// Entries that an insertion moves from the newer to the older half, at most.
 const AGED_PER_INSERTION: usize = 4;
+/// How far ahead entries are fetched: each is seen three times before it comes to the front of its queue.
+const AHEAD: [usize; 3] = [8, 4, 2];
 pub(super) const MARK_MAX: u8 = 3;
 
 /// What window and main queue are to have of the capacity.
@@ -80,6 +82,24 @@ impl Windowed {
         self.queues.set_flag(token, flag);
     }
 
+    /// An entry whose key has this hash is about to come in.
+    pub(super) fn expect(&self, hash: u64) {
+        self.ghosts.expect(hash);
+    }
+
+    /// Has entries fetched that come to the front of a queue soon.
+    #[inline]
+    fn look_ahead<E: Entries>(&self, queue: usize, entries: &E) {
+        for steps in AHEAD {
+            if let Some(token) = self.queues.ahead(queue, steps) {
+                entries.expect(token, steps);
+                if steps == AHEAD[2] && queue == OLD {
+                    self.ghosts.expect(spread(entries.hash(token)));
+                }
+            }
+        }
+    }
+
     /// Lets in an entry, whose mark the caller sets.
     pub(super) fn insert<E: Entries>(
         &mut self,
@@ -106,6 +126,7 @@ impl Windowed {
                 return;
             }
             let Some(front) = self.queues.front(YOUNG) else { return };
+            self.look_ahead(YOUNG, entries);
             let hit = entries.mark(front).load(Relaxed) & COUNT > 0;
             if hit {
                 self.set_mark(front, 0, entries);
@@ -141,6 +162,7 @@ impl Windowed {
             let order = if main_first { [MAIN, OLD, YOUNG] } else { [OLD, YOUNG, MAIN] };
             let queue = order.into_iter().find(|&queue| left(queue))?;
             let front = self.queues.front(queue).expect("a queue that is not empty");
+            self.look_ahead(queue, entries);
             let bytes = entries.bytes(front);
             let count = entries.mark(front).load(Relaxed) & COUNT;
             let (next, to) = if count == 0 {
