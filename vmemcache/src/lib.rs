@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![cfg(not(pmem_loom))]
 
 mod arena;
+mod atomic;
 mod block;
 mod builder;
 mod cache;
@@ -12,6 +14,7 @@ mod fetch;
 mod flight;
 mod heap;
 mod index;
+mod machine;
 pub mod policy;
 mod protect;
 mod read;

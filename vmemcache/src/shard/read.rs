@@ -50,16 +50,7 @@ impl Shard {
             if slot.hash() != key.upper() {
                 return None;
             }
-            let mut loc = slot.loc()?;
-            loop {
-                cell.store(self.address(loc), Release);
-                self.fences.reader();
-                let now = slot.loc()?;
-                if now == loc {
-                    break;
-                }
-                loc = now;
-            }
+            let loc = self.fences.protect(cell, || slot.loc(), |loc| self.address(loc))?;
             // SAFETY: the slot named the block after its address was in the cell; so whoever takes it out of the slot
             // finds the cell before the block changes.
             let header = unsafe { self.units.header(loc) };

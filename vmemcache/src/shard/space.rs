@@ -361,7 +361,7 @@ impl Shard {
             unsafe { self.units.word(loc, CHECK_WORD) }.store(0, Relaxed);
         }
         if self.fences == Fences::Equal {
-            self.fences.reclaimer();
+            self.fences.before_look();
             if protect::protection(self.address(loc)) == Protection::None
                 && !state.listed.contains(&loc)
             {
@@ -382,7 +382,7 @@ impl Shard {
         if state.limbo.is_empty() {
             return false;
         }
-        self.fences.reclaimer();
+        self.fences.before_look();
         let mut seen = std::mem::take(&mut state.seen);
         protect::protected(&mut seen);
         let before = state.limbo.len();
