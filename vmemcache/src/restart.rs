@@ -6,8 +6,8 @@
 //!
 //! The superblock does not change while the cache is used, so an unclean end needs no repair of it. Names of namespaces are
 //! only added to; the first one has number 1, and 0 is the namespace without a name. Entries are found by
-//! walking the blocks of each heap. Where a walk meets something that cannot be, it looks for the next entry whose header has
-//! the right checksum; all between is free space. What users stored is checked when it is first read.
+//! walking the blocks of each heap. Entries and parts of values have checksums, and free blocks say at both ends what they are. Where
+//! a walk meets something else, it looks for the next entry whose header has the right checksum; all between is free space. What users stored is checked when it is first read.
 
 use crate::error::Error;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// Bytes before the first heap.
 pub(crate) const HEAD: usize = 4096;
 const MAGIC: [u8; 8] = *b"VMEMCACH";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Where the names of namespaces begin.
 const NAMES: usize = 64;
 /// The longest name in bytes.
