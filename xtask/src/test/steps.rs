@@ -115,6 +115,8 @@ pub(crate) const STEPS: &[Step] = &[
                 "durable",
                 "--test",
                 "power",
+                "--test",
+                "warm",
             ];
             must_count(cargo(runner, name, &arguments, &[])?)
         },
@@ -136,6 +138,17 @@ pub(crate) const STEPS: &[Step] = &[
         needs: &[For::Demo, For::Test],
         run: |runner, name| {
             let arguments = ["test", "-p", "pmem-e2e", "--test", "home", SAVING_SERVER];
+            must_count(cargo(runner, name, &arguments, &[])?)
+        },
+    },
+    Step {
+        name: "cuts",
+        what: "a warm cache through fifty power cuts in a virtual machine",
+        long: true,
+        needs: &[For::Test, For::Machine],
+        run: |runner, name| {
+            let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "warm"];
+            let arguments = [&arguments[..], &["--", "--ignored", "fifty_power_cuts"]].concat();
             must_count(cargo(runner, name, &arguments, &[])?)
         },
     },
