@@ -68,8 +68,13 @@ impl Header {
         Header(PART | (units as u64) << LEN_SHIFT)
     }
 
-    pub(crate) const fn free(units: u32) -> Header {
-        Header(FREE | (units as u64) << LEN_SHIFT)
+    /// A free block; in the bits of a key's length is a number that depends on length, place and `seed`, by which a restart tells it from
+    /// bytes of a value.
+    pub(crate) const fn free(units: u32, loc: Loc, seed: u32) -> Header {
+        let mixed = ((units as u64) << 32 | loc as u64) ^ seed as u64;
+        let mixed = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (seed as u64) << 32;
+        let check = mixed.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> (64 - (LEN_SHIFT - KEY_SHIFT));
+        Header(FREE | check << KEY_SHIFT | (units as u64) << LEN_SHIFT)
     }
 
     #[inline]

@@ -388,10 +388,12 @@ impl Builder {
     pub fn warm_file(&self, path: impl AsRef<Path>) -> Result<Cache, Error> {
         let path = path.as_ref();
         let c_path = c_path(path)?;
-        let system = |error: io::Error| {
+        let failed = |call, error: io::Error| {
             let errno = Errno(error.raw_os_error().unwrap_or(Errno::EIO.0));
-            Error::place(Some(path), Cause::new("open", errno))
+            Error::place(Some(path), Cause::new(call, errno))
         };
+        let system = |error| failed("open", error);
+        let synced = |error| failed("fsync", error);
         let options =
             File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = options.map_err(system)?;
@@ -431,6 +433,8 @@ impl Builder {
             let bytes = block.to_bytes();
             // SAFETY: the first page is committed, and no heap's.
             unsafe { base.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            // Or a loss of power would take all entries with it, however old.
+            cache.sync().map_err(synced)?;
             return Ok(cache);
         };
         let source = named(0)?;
@@ -468,10 +472,7 @@ impl Builder {
             // SAFETY: the first page is committed, and no heap's.
             unsafe { write_names(base, &names) };
             // Before any entry has such a number.
-            cache.sync().map_err(|error| {
-                let errno = Errno(error.raw_os_error().unwrap_or(Errno::EIO.0));
-                Error::place(Some(path), Cause::new("fsync", errno))
-            })?;
+            cache.sync().map_err(synced)?;
         }
         Ok(cache)
     }
@@ -531,9 +532,14 @@ impl Builder {
         for at in 0..shape.shards {
             let checked = names.is_some();
             let units = ground.units(at, checked);
+            let seed = (shape.salt >> 32) as u32;
             // SAFETY: committed, and this shard's alone.
             let heap = unsafe {
-                if existing { Heap::bare(units, 1, part) } else { Heap::new(units, 1, part) }
+                if existing {
+                    Heap::bare(units, seed, 1, part)
+                } else {
+                    Heap::new(units, seed, 1, part)
+                }
             };
             let total = heap.total_units();
             // A file must be read in the same way again.

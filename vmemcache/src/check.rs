@@ -2,7 +2,7 @@
 //!
 //! The check word of an entry has two halves: the checksum of what the user stored, looked at when the entry is first read
 //! after a restart, and one of the header, looked at when the entries are found again. Both depend on the place and on a
-//! random number of the file; so bytes of a value never pass for an entry. The second one also holds the number of the
+//! random number of the file; so bytes of a value never pass for an entry. Parts of values have a checksum of their place and length. The second one also holds the number of the
 //! namespace, and the first one depends on its name: should the number change, the entry is damaged and not another's.
 
 use crate::block::{Header, Loc, Units, WORD};
@@ -67,6 +67,14 @@ impl Check {
             let word = units.word(loc, CHECK_WORD).load(Relaxed);
             word as u32 == self.content(units, loc, header)
         }
+    }
+
+    /// The second word of a part: the next one, and a checksum. With it a walk tells parts from bytes of values.
+    pub(crate) fn part_word(self, loc: Loc, units: u32, next: Loc) -> u64 {
+        let mut sum = crc32c::crc32c_append(self.seed, &loc.to_le_bytes());
+        sum = crc32c::crc32c_append(sum, &units.to_le_bytes());
+        sum = crc32c::crc32c_append(sum, &next.to_le_bytes());
+        u64::from(next) | u64::from(sum) << 32
     }
 
     unsafe fn head(self, units: Units, loc: Loc, header: Header, content: u32) -> u32 {

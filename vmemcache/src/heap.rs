@@ -17,6 +17,8 @@ const SEARCH: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Heap {
     units: Units,
+    /// Goes into the headers of free blocks.
+    seed: u32,
     bins: Bins,
     /// The first block, and the sentinel behind the last one.
     first: Loc,
@@ -34,9 +36,9 @@ impl Heap {
     ///
     /// # Safety
     /// The units can be read and written, and are the heap's alone.
-    pub(crate) unsafe fn new(units: Units, first: Loc, end: Loc) -> Heap {
+    pub(crate) unsafe fn new(units: Units, seed: u32, first: Loc, end: Loc) -> Heap {
         // SAFETY: contract.
-        let mut heap = unsafe { Heap::bare(units, first, end) };
+        let mut heap = unsafe { Heap::bare(units, seed, first, end) };
         // SAFETY: all units between are the heap's and unused.
         unsafe { heap.add_free(first, heap.end - first) };
         heap
@@ -47,10 +49,11 @@ impl Heap {
     ///
     /// # Safety
     /// As `new`.
-    pub(crate) unsafe fn bare(units: Units, first: Loc, end: Loc) -> Heap {
+    pub(crate) unsafe fn bare(units: Units, seed: u32, first: Loc, end: Loc) -> Heap {
         debug_assert!(first > 0 && end - first >= 2);
         let heap = Heap {
             units,
+            seed,
             bins: Bins::new(),
             first,
             end: end - 1,
@@ -202,7 +205,7 @@ impl Heap {
     unsafe fn write_free(&mut self, loc: Loc, units: u32) {
         // SAFETY: contract.
         unsafe {
-            let header = Header::free(units);
+            let header = Header::free(units, loc, self.seed);
             self.units.set_header(loc, header);
             self.last_word(loc + units).store(header.0, Relaxed);
             self.set_prev_free(loc + units, true);
@@ -212,10 +215,21 @@ impl Heap {
         self.link(loc, units);
     }
 
+    /// Whether a free block of this heap begins there, for memory of which nothing is known.
+    ///
+    /// # Safety
+    /// The length of the header is more than 0 and ends inside the heap.
+    pub(crate) unsafe fn is_free_block(&self, loc: Loc, header: Header) -> bool {
+        let units = header.units();
+        // SAFETY: contract.
+        header == Header::free(units, loc, self.seed)
+            && unsafe { self.last_word(loc + units) }.load(Relaxed) == header.0
+    }
+
     /// The word before `loc`: the last one of the block before.
     ///
     /// # Safety
-    /// There is a free block before.
+    /// There is a block before.
     unsafe fn last_word<'a>(&self, loc: Loc) -> &'a std::sync::atomic::AtomicU64 {
         // SAFETY: contract; a free block's last word is used as a word.
         unsafe { self.units.word(loc - 1, self.units.unit() / WORD - 1) }

@@ -13,11 +13,11 @@
 //! at keys.
 
 use crate::arena::{Array, Zeroed};
+use crate::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::atomic::{AtomicU32, AtomicU64};
 use crate::error::Error;
 use crate::fetch;
 use lanes::Lanes;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
 mod lanes;
 
@@ -79,16 +79,25 @@ impl Key32 {
 }
 
 #[derive(Debug)]
+#[cfg_attr(pmem_loom, derive(Default))]
 #[repr(C, align(64))]
 struct Bucket {
     tags: [AtomicU64; 3],
     tokens: [AtomicU32; LANES],
 }
 
+#[cfg(not(pmem_loom))]
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 // SAFETY: atomics of plain numbers; all zero is an empty bucket.
-unsafe impl Zeroed for Bucket {}
+unsafe impl Zeroed for Bucket {
+    // The model checker's atomics are no plain numbers.
+    #[cfg(pmem_loom)]
+    fn clear(&self) {
+        self.tags.iter().for_each(|word| word.store(0, Release));
+        self.tokens.iter().for_each(|token| token.store(0, Release));
+    }
+}
 
 impl Bucket {
     #[inline]
@@ -174,7 +183,7 @@ impl Index {
         Ok(Index { areas, state: AtomicU64::new(1) })
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(pmem_loom)))]
     pub(crate) fn ranges(&self) -> [(std::ptr::NonNull<u8>, usize); 2] {
         [self.areas[0].range(), self.areas[1].range()]
     }
@@ -312,5 +321,6 @@ impl Index {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pmem_loom)))]
+#[path = "index/tests.rs"]
 mod tests;

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![cfg(not(pmem_loom))]
 
 mod arena;
+mod atomic;
 mod block;
 mod builder;
 mod cache;
@@ -13,6 +15,7 @@ mod flight;
 mod ground;
 mod heap;
 mod index;
+mod machine;
 pub mod policy;
 mod protect;
 mod quota;

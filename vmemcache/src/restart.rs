@@ -7,8 +7,8 @@
 //! The superblock does not change while the cache is used, so an unclean end needs no repair of it. Beside it is the size of the heaps: one
 //! word with its own checksum, which a resize changes by one store. Heaps lie where they would with the largest size. Names of namespaces are
 //! only added to; the first one has number 1, and 0 is the namespace without a name. Entries are found by
-//! walking the blocks of each heap. Where a walk meets something that cannot be, it looks for the next entry whose header has
-//! the right checksum; all between is free space. What users stored is checked when it is first read.
+//! walking the blocks of each heap. Entries and parts of values have checksums, and free blocks say at both ends what they are. Where
+//! a walk meets something else, it looks for the next entry whose header has the right checksum; all between is free space. What users stored is checked when it is first read.
 
 use crate::block::Loc;
 use crate::error::Error;

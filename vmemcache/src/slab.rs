@@ -1,11 +1,11 @@
 //! The entries of one space, by token: where each one is, what filters and marks it. 8 bytes each.
 
 use crate::arena::{Array, Zeroed};
+use crate::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::atomic::{AtomicU8, AtomicU16, AtomicU32};
 use crate::block::Loc;
 use crate::error::Error;
 use crate::policy::Token;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32};
 
 /// Set in `place` of a slot without entry; the other bits are then the next such slot.
 const EMPTY: u32 = 1 << 31;
@@ -21,6 +21,7 @@ pub(crate) const EXPIRES: u8 = 2;
 
 /// One entry.
 #[derive(Debug)]
+#[cfg_attr(pmem_loom, derive(Default))]
 pub(crate) struct Slot {
     place: AtomicU32,
     /// The upper half of the hash that the index keeps.
@@ -29,10 +30,16 @@ pub(crate) struct Slot {
     pub(crate) mark: AtomicU8,
 }
 
+#[cfg(not(pmem_loom))]
 const _: () = assert!(size_of::<Slot>() == 8);
 
 // SAFETY: atomics of plain numbers. A zeroed slot is in use by its bits, but no token leads to it before it was made.
-unsafe impl Zeroed for Slot {}
+unsafe impl Zeroed for Slot {
+    #[cfg(pmem_loom)]
+    fn clear(&self) {
+        unreachable!("slots are never cleared");
+    }
+}
 
 impl Slot {
     /// Where the entry is; none when the slot is empty.
@@ -86,7 +93,7 @@ impl Slab {
         Ok((Slab { slots }, SlabState { empty: NIL, used: 0, live: 0 }))
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(pmem_loom)))]
     pub(crate) fn range(&self) -> (std::ptr::NonNull<u8>, usize) {
         self.slots.range()
     }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{Random, check_stamped, stamped};
 use vmemcache::policy::Kind;
-use vmemcache::{Builder, Cache, Cause, Error};
+use vmemcache::{Builder, Cache, Cause, Error, Replacement};
 
 /// A file that goes when the test ends.
 struct TestFile(PathBuf);
@@ -317,6 +317,78 @@ fn damage_is_found_or_harmless() {
         cache.validate();
     }
     assert!(lost > 300 && found > 10 * lost, "{lost} lost, {found} found");
+}
+
+/// After a loss of power some lines of the file are as they were at the last `sync`, others newer. Entries that did not change
+/// meanwhile are there, also if bytes of values look like headers of long blocks.
+#[test]
+fn old_and_new_lines_together_hide_no_entry() {
+    // A free block, and a part of a value, of 32 KiB.
+    const LIKE_HEADERS: [u64; 2] = [4096 << 28 | 1, 4096 << 28 | 4];
+    let like_headers = |len: usize, kind: usize| {
+        let words = std::iter::repeat_n(LIKE_HEADERS[kind].to_le_bytes(), len.div_ceil(8));
+        let mut bytes = words.flatten().collect::<Vec<u8>>();
+        bytes.truncate(len);
+        bytes
+    };
+    let file = TestFile::new("ages");
+    let builder = Cache::builder().size(1 << 20).shards(1).replacement(Replacement::None);
+    let mut random = Random::new(11);
+    let (mut looked_at, mut found_others) = (0, 0);
+    for round in 0..5u64 {
+        let _ = fs::remove_file(&file.0);
+        let cache = open(&builder, &file);
+        // Full at first; then every fourth entry stays.
+        let mut kept = vec![];
+        for key in 0.. {
+            let len = random.below(900) as usize;
+            let value = like_headers(len, key as usize % 2);
+            if cache.put(&u64::to_le_bytes(key), &value).is_err() {
+                break;
+            }
+            kept.push((key, value));
+        }
+        let others: Vec<u64> =
+            kept.iter().map(|&(key, _)| key).filter(|key| key % 4 != 0).collect();
+        kept.retain(|(key, _)| key % 4 == 0);
+        for &key in &others {
+            if random.below(2) == 0 {
+                cache.remove(&key.to_le_bytes());
+            }
+        }
+        let old = fs::read(&file.0).unwrap();
+        for _ in 0..3000 {
+            let key = others[random.below(others.len() as u64) as usize].to_le_bytes();
+            let len = if random.below(20) == 0 { 20_000 } else { random.below(1200) as usize };
+            if random.below(2) == 0 || cache.put(&key, &like_headers(len, len % 2)).is_err() {
+                cache.remove(&key);
+            }
+        }
+        let new = fs::read(&file.0).unwrap();
+        drop(cache);
+        for _ in 0..20 {
+            let lines = old.chunks(64).zip(new.chunks(64));
+            let mixed = lines.flat_map(|(old, new)| if random.below(2) == 0 { old } else { new });
+            fs::write(&file.0, mixed.copied().collect::<Vec<u8>>()).unwrap();
+            let cache = open(&builder, &file);
+            cache.validate();
+            for (key, value) in &kept {
+                let found = cache.get(&key.to_le_bytes());
+                let found = found.unwrap_or_else(|| panic!("round {round}: {key} is lost"));
+                assert!(found.to_cow() == value.as_slice(), "round {round}: {key}");
+            }
+            for key in &others {
+                if let Some(found) = cache.get(&key.to_le_bytes()) {
+                    let kinds = [0, 1].map(|kind| like_headers(found.len(), kind));
+                    assert!(kinds.iter().any(|whole| found.to_cow() == whole.as_slice()));
+                    found_others += 1;
+                }
+            }
+            looked_at += 1;
+        }
+    }
+    println!("{looked_at} mixtures, {found_others} entries that had changed");
+    assert!(found_others > looked_at);
 }
 
 #[test]

@@ -6,7 +6,7 @@ fn heap(memory: &mut [u64], shift: u32) -> Heap {
     let units = Units::new(NonNull::new(memory.as_mut_ptr().cast()).unwrap(), shift, false);
     let end = (memory.len() * 8) >> shift;
     // SAFETY: the memory outlives the heap in every test.
-    unsafe { Heap::new(units, 1, end as u32) }
+    unsafe { Heap::new(units, 7, 1, end as u32) }
 }
 
 fn parts_only(_: Loc, _: Header) -> u32 {

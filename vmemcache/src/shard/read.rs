@@ -59,20 +59,14 @@ impl Shard {
         let found = space.index.find(key, |token| {
             // SAFETY: the index holds tokens of this slab only.
             let slot = unsafe { space.slab.get_known(token) };
-            let mut loc = slot.loc()?;
-            loop {
+            let address = |loc| {
                 // SAFETY: only the address is used.
                 let address = unsafe { units.at(loc, 0) }.addr();
                 // Before the fence, which may wait.
                 fetch::for_reading(ptr::without_provenance(address), wanted);
-                cell.store(address, Release);
-                fences.reader();
-                let now = slot.loc()?;
-                if now == loc {
-                    break;
-                }
-                loc = now;
-            }
+                address
+            };
+            let loc = fences.protect(cell, || slot.loc(), address)?;
             // SAFETY: the slot named the block after its address was in the cell; so whoever takes it out of the slot
             // finds the cell before the block changes.
             let header = unsafe { units.header(loc) };

@@ -49,17 +49,34 @@ impl Shard {
             }
             // After something that cannot be, only an entry says where the blocks go on.
             let units = header.units();
-            if lost || header.is_entry() || units == 0 || units > end - loc {
+            if lost || units == 0 || units > end - loc || !self.is_block(state, loc, header) {
                 lost = true;
                 loc += 1;
                 continue;
             }
-            if header.is_part() && !header.is_free() {
+            if !header.is_free() {
                 blocks.push(Block { loc, units, is_entry: false, space: None, keep: false });
             }
             loc += units;
         }
         blocks
+    }
+
+    /// Whether a header inside the heap that is no entry's is one: bytes of a value may look alike.
+    fn is_block(&self, state: &State, loc: Loc, header: Header) -> bool {
+        let units = header.units();
+        // SAFETY: inside the heap with all its units; a part has two words.
+        unsafe {
+            if header.is_free() {
+                state.heap.is_free_block(loc, header)
+            } else if header.is_part() && self.units.bytes(units) >= 2 * WORD as u64 {
+                let word = self.units.word(loc, 1).load(Relaxed);
+                let check = self.spaces[0].check;
+                check.is_some_and(|check| check.part_word(loc, units, word as Loc) == word)
+            } else {
+                false
+            }
+        }
     }
 
     /// The length in units of the entry's first block and its namespace, if there is an entry with a right header.

@@ -250,11 +250,15 @@ impl Shard {
         if !enough || self.units.bytes(state.heap.free_units()) < left {
             return None;
         }
+        let part_word = |loc, units, next| match self.spaces[0].check {
+            Some(check) => check.part_word(loc, units, next),
+            None => u64::from(next),
+        };
         let block = |bytes: u64| self.rules.block_units(self.units, bytes) as u32;
         let least = block(first + LEAST_PART.min(header.value_len()));
         let (head, head_units) = state.heap.alloc_largest(block(left), least)?;
         left = left.saturating_sub(self.units.bytes(head_units));
-        let (mut last, mut pieces) = (head, 1);
+        let (mut last, mut last_units, mut pieces) = (head, head_units, 1);
         // SAFETY: blocks that were allocated just now.
         unsafe {
             self.units.word(head, layout.chain).store(chain_word(0, head_units), Relaxed);
@@ -271,14 +275,15 @@ impl Shard {
                     self.free_chain(state, head, header, head_units);
                     return None;
                 };
-                self.units.word(next, 1).store(0, Relaxed);
-                let link =
-                    if last == head { chain_word(next, head_units) } else { u64::from(next) };
-                self.units
-                    .word(last, if last == head { layout.chain } else { 1 })
-                    .store(link, Relaxed);
+                self.units.word(next, 1).store(part_word(next, units, 0), Relaxed);
+                let (at, link) = if last == head {
+                    (layout.chain, chain_word(next, head_units))
+                } else {
+                    (1, part_word(last, last_units, next))
+                };
+                self.units.word(last, at).store(link, Relaxed);
                 left = left.saturating_sub(self.units.bytes(units) - 2 * WORD as u64);
-                last = next;
+                (last, last_units) = (next, units);
                 pieces += 1;
             }
         }
@@ -375,7 +380,7 @@ impl Shard {
             unsafe { self.units.word(loc, CHECK_WORD) }.store(0, Relaxed);
         }
         if self.fences == Fences::Equal {
-            self.fences.reclaimer();
+            self.fences.before_look();
             if protect::protection(self.address(loc)) == Protection::None
                 && !state.listed.contains(&loc)
             {
@@ -396,7 +401,7 @@ impl Shard {
         if state.limbo.is_empty() {
             return false;
         }
-        self.fences.reclaimer();
+        self.fences.before_look();
         let mut seen = std::mem::take(&mut state.seen);
         protect::protected(&mut seen);
         let before = state.limbo.len();

@@ -115,6 +115,8 @@ pub(crate) const STEPS: &[Step] = &[
                 "durable",
                 "--test",
                 "power",
+                "--test",
+                "warm",
             ];
             must_count(cargo(runner, name, &arguments, &[])?)
         },
@@ -147,6 +149,17 @@ pub(crate) const STEPS: &[Step] = &[
         run: |runner, name| {
             let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "power"];
             must_count(cargo(runner, name, &arguments, &[("PMEM_TEST_CUTS", "60")])?)
+        },
+    },
+    Step {
+        name: "warm-cuts",
+        what: "a warm cache through fifty power cuts in a virtual machine",
+        long: true,
+        needs: &[For::Test, For::Machine],
+        run: |runner, name| {
+            let arguments = ["test", "--profile", "e2e", "-p", "pmem-e2e", "--test", "warm"];
+            let arguments = [&arguments[..], &["--", "--ignored", "fifty_power_cuts"]].concat();
+            must_count(cargo(runner, name, &arguments, &[])?)
         },
     },
     Step {
