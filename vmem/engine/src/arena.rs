@@ -467,6 +467,7 @@ impl Arena {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
         let is_small = end - start <= POPULATE_MAX_PAGES;
+        let mut brings_in = None;
         let mut at = start;
         while let Some((first, last)) = bits.next_run(at, end, false) {
             // A granule is committed as a whole, so an uncommitted one lies inside one free extent
@@ -489,7 +490,9 @@ impl Arena {
             }
             let written_soon = match is_small {
                 true => heap.counts.committed >= POPULATE_FROM_PAGES,
-                false => self.brings_in(heap, first, exact),
+                false => {
+                    *brings_in.get_or_insert_with(|| self.brings_in(heap, start..end, first..exact))
+                }
             };
             if done > exact && self.commit_range(first, done, written_soon).is_err() {
                 done = exact;
