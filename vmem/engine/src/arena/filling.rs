@@ -125,7 +125,7 @@ mod tests {
         unsafe {
             arena.free(first);
             arena.free(third);
-            assert!(arena.trim() >= 2 * PAGES << PAGE_SHIFT);
+            assert!(arena.trim() >= (2 * PAGES) << PAGE_SHIFT);
             arena.free(second);
         }
         arena.heap.lock().filling = Filling { budget: 2 * PAGES - 1, last: (0, 0) };
