@@ -176,7 +176,7 @@ fn wrong_nodes_and_two_places_are_refused_in_words() {
     );
     refused(
         &device("/dev/dax0.0").set("VMMALLOC_NODES", "0"),
-        "VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other",
+        "VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other: unset one of them",
     );
     refused(
         &device("/dev/dax0.0").fork(2),

@@ -96,7 +96,9 @@ impl fmt::Display for Invalid<'_> {
             Invalid::CopyOfDevice => f.write_str(
                 "VMMALLOC_FORK 2 copies the pool, and VMMALLOC_DEVICE has no room for that: use 1 or 3",
             ),
-            Invalid::TwoPlaces => f.write_str("VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other"),
+            Invalid::TwoPlaces => {
+                f.write_str("VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other: unset one of them")
+            }
             Invalid::Choice { name, value, known } => write!(
                 f,
                 "incorrect {} value ({}), must be {known}",

@@ -94,6 +94,11 @@ fn instead_of_pool(config: &Config<'_>, error: &Error) -> Pool {
     }
     let (name, value, remedy) = match config.place {
         Place::Directory(_) => refuse(format_args!("vmem pool creation failed: {}", error.errno)),
+        Place::Device(path) if error.operation.ends_with("size") => (
+            "VMMALLOC_DEVICE",
+            path,
+            "name a device, and a size if any, of at least 14 MiB and a page of the device",
+        ),
         Place::Device(path) => {
             ("VMMALLOC_DEVICE", path, "name a device-DAX node that can be read and written")
         }

@@ -231,5 +231,5 @@ fn a_device_takes_the_place_of_the_directory_and_has_a_size() {
     let copy = text(read(&[device, (c"VMMALLOC_FORK", c"2")]));
     assert!(copy.contains("use 1 or 3"), "{copy}");
     let two = text(read(&[device, (c"VMMALLOC_NODES", c"0")]));
-    assert_eq!(two, "VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other");
+    assert_eq!(two, "VMMALLOC_NODES and VMMALLOC_DEVICE exclude each other: unset one of them");
 }

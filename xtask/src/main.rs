@@ -45,8 +45,9 @@ Usage: cargo xtask COMMAND [OPTIONS]
            --no-peers    build no other allocators, compare with what is installed
   deps   list the Debian packages that the demo, the tests and the benchmarks use, and whether they are installed
            --install     install the missing ones (as root)
-  capi   build the drop-in C libraries and install them: libvmem.so.1, libvmmalloc.so.1,
-         libvmemcache.so.0, their debug twins, archives, headers, .pc files and manual pages
+  capi   build the drop-in C libraries and install them: libvmem.so.1, libvmmalloc.so.1, libvmemcache.so.0 and
+         their debug twins, libpmem.so.1, libpmem2.so.1, libpmemlog.so.1, libpmemblk.so.1; archives, headers,
+         .pc files and manual pages
            --destdir D   below this directory (/ to install into the system)
            --prefix P    [default: /usr]
            --libdir L    [default: PREFIX/lib]

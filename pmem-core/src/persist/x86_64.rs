@@ -25,9 +25,8 @@ impl Features {
     fn detect() -> Features {
         let vendor = __cpuid(0);
         let basic = __cpuid(1);
-        let more =
-            if vendor.eax >= 7 { __cpuid_count(7, 0) } else { __cpuid_count(0x8000_0000, 0) };
-        let more = if vendor.eax >= 7 { (more.ebx, more.ecx) } else { (0, 0) };
+        let more = (vendor.eax >= 7).then(|| __cpuid_count(7, 0));
+        let more = more.map_or((0, 0), |more| (more.ebx, more.ecx));
         // OSXSAVE: without it the system saves no wide registers, whatever the processor has.
         let saved = if basic.ecx >> 27 & 1 != 0 { saved_state() } else { 0 };
         let bit = |word: u32, number: u32| word >> number & 1 != 0;

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::file::{Access, Fd, OpenFlags, close, open_at, pread, read};
+use super::file::{Access, Fd, OpenFlags, close, open_at, pread, read, read_directory};
 use super::raw::once;
 use crate::errno::Errno;
 
@@ -112,11 +112,7 @@ fn any_direct(folder: Fd) -> bool {
     let mut buffer = [0u8; 1024];
     let mut seen = 0;
     loop {
-        // SAFETY: the buffer is writable for its length.
-        let got = once(|| unsafe {
-            libc::syscall(libc::SYS_getdents64, folder.raw(), buffer.as_mut_ptr(), buffer.len())
-        });
-        let Ok(got) = got.map(|got| usize::try_from(got).unwrap_or(0)) else { return true };
+        let Ok(got) = read_directory(folder, &mut buffer) else { return true };
         if got == 0 {
             return false;
         }

@@ -109,18 +109,7 @@ fn descriptor(number: libc::c_long) -> Result<Fd, Errno> {
 /// # Errors
 /// Those of `memfd_create`; `ENODEV` or `EINVAL` when the kernel has no such huge pages.
 pub fn memory_file(name: &CStr, huge_page_bits: u32) -> Result<Fd, Errno> {
-    const MFD_NOEXEC_SEAL: u32 = 8;
-    let create = |flags: u32| {
-        // SAFETY: the name is a C string.
-        once(|| unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) })
-    };
-    let flags = libc::MFD_CLOEXEC | huge_page_bits;
-    // Kernels before 6.3 do not know the flag that newer ones ask for.
-    let number = match create(flags | MFD_NOEXEC_SEAL) {
-        Err(Errno::EINVAL) => create(flags)?,
-        result => result?,
-    };
-    descriptor(number)
+    create_memory_file(name, huge_page_bits)
 }
 
 /// Makes a file in memory that can be sealed; see [`seal_writes`].
@@ -128,9 +117,21 @@ pub fn memory_file(name: &CStr, huge_page_bits: u32) -> Result<Fd, Errno> {
 /// # Errors
 /// Those of `memfd_create`.
 pub fn sealable_file(name: &CStr) -> Result<Fd, Errno> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: the name is a C string.
-    let number = once(|| unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) })?;
+    create_memory_file(name, libc::MFD_ALLOW_SEALING)
+}
+
+fn create_memory_file(name: &CStr, flags: u32) -> Result<Fd, Errno> {
+    const MFD_NOEXEC_SEAL: u32 = 8;
+    let create = |flags: u32| {
+        // SAFETY: the name is a C string.
+        once(|| unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) })
+    };
+    let flags = libc::MFD_CLOEXEC | flags;
+    // Newer kernels ask for the flag, and may insist on it (`vm.memfd_noexec`); those before 6.3 do not know it.
+    let number = match create(flags | MFD_NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => create(flags)?,
+        result => result?,
+    };
     descriptor(number)
 }
 

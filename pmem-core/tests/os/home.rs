@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use pmem_core::offspring::Offspring;
 use pmem_core::source::{OpenMode, Source};
+use pmem_core::sys::{self, Fd};
 
 use crate::{MIB, stamp, stamped};
 use pmem_test_support::child;
@@ -187,6 +188,23 @@ fn a_range_without_a_descriptor_stays_as_it_is() {
         assert!(unsafe { source.bring_home(&still, 0, MIB, MIB) }.is_err());
         assert!(stamped(&source, 0, MIB, 2));
     });
+}
+
+/// A system may insist on memory files that nobody can execute (`vm.memfd_noexec` 2, Linux 6.3).
+#[test]
+fn what_watches_forks_can_be_made_where_memory_files_must_not_be_executed() {
+    const F_SEAL_EXEC: i32 = 0x20;
+    let is_without_execution = |file: Fd| {
+        // SAFETY: no memory is involved; the descriptor is closed once.
+        unsafe {
+            let seals = libc::fcntl(file.raw(), libc::F_GET_SEALS);
+            sys::close(file);
+            assert!(seals >= 0);
+            seals & F_SEAL_EXEC != 0
+        }
+    };
+    let usual = is_without_execution(sys::memory_file(c"usual", 0).unwrap());
+    assert_eq!(is_without_execution(sys::sealable_file(c"watch").unwrap()), usual);
 }
 
 /// Forks as a program with handlers does.

@@ -125,7 +125,7 @@ pub(crate) struct Arena {
     first_page: usize,
     /// Pages come and go in units of a huge page where that is possible.
     in_huge_pages: bool,
-    /// The file system holds space for every page, but pages must still be written before use.
+    /// The file system holds space for every page, but pages must still be written before use. Changed under the lock.
     reserved: AtomicBool,
 }
 
@@ -467,6 +467,7 @@ impl Arena {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
         let is_small = end - start <= POPULATE_MAX_PAGES;
+        let mut brings_in = None;
         let mut at = start;
         while let Some((first, last)) = bits.next_run(at, end, false) {
             // A granule is committed as a whole, so an uncommitted one lies inside one free extent
@@ -489,7 +490,9 @@ impl Arena {
             }
             let written_soon = match is_small {
                 true => heap.counts.committed >= POPULATE_FROM_PAGES,
-                false => self.brings_in(heap, first, exact),
+                false => {
+                    *brings_in.get_or_insert_with(|| self.brings_in(heap, start..end, first..exact))
+                }
             };
             if done > exact && self.commit_range(first, done, written_soon).is_err() {
                 done = exact;
@@ -986,12 +989,18 @@ impl Arena {
 
     /// Gives back everything free, now. Returns bytes.
     pub(crate) fn trim(&self) -> usize {
-        let (_heap, pages) = self.purge_older_than(self.heap.lock(), 0, usize::MAX);
-        (pages << PAGE_SHIFT) + self.give_up_reserve()
+        self.purge_older_than(self.heap.lock(), 0, usize::MAX).1 << PAGE_SHIFT
     }
 
-    /// Gives back the space of pages that were never written. The caller has the arena lock. Returns bytes.
-    fn give_up_reserve(&self) -> usize {
+    /// In a child with a file of its own: that has space for what was copied, and no more.
+    pub(crate) fn forget_reserve(&self) {
+        self.reserved.store(false, Relaxed);
+    }
+
+    /// Gives back the space of pages that were never written. To be called before pages are given back that were: they
+    /// would count twice. Returns bytes.
+    pub(crate) fn give_up_reserve(&self) -> usize {
+        let _heap = self.heap.lock();
         if self.is_detached() || !self.reserved.swap(false, Relaxed) {
             return 0;
         }

@@ -603,6 +603,7 @@ impl Arena {
     /// In a child that has a file of its own: all pages are shared mappings again, free ones empty.
     fn attach_all(&self) {
         self.map.frozen().clear(0, self.map.pages());
+        self.forget_reserve();
         self.set_detached(false);
         self.rebuild_free(true);
     }

@@ -964,7 +964,7 @@ impl PoolInner {
         self.arena.come_home_now();
         // SAFETY: the calling thread's cache.
         unsafe { self.reclaim(thread::cache_of(self)) };
-        self.punch_all() + self.arena.trim()
+        self.arena.give_up_reserve() + self.punch_all() + self.arena.trim()
     }
 }
 

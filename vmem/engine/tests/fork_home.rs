@@ -3,6 +3,7 @@
 
 use pmem_core::source::Source;
 use pmem_test_support::child;
+use std::ffi::CString;
 use std::fs;
 use std::time::{Duration, Instant};
 use vmem_engine::fork::{self, ForkMode};
@@ -266,6 +267,26 @@ fn copy_modes_copy_live_extents_only() {
             });
             assert!(ended_well(pid), "{mode:?}");
             assert_eq!(away(&pool), 0, "the parent is not touched");
+        }
+    });
+}
+
+/// The file of a child has the space that it needs, and no reserve: what it never had it does not give back.
+#[test]
+fn the_copy_of_a_preallocated_pool_has_no_reserve() {
+    alone("the_copy_of_a_preallocated_pool_has_no_reserve", || {
+        let disk = CString::new(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for directory in [c"/dev/shm", disk.as_c_str()] {
+            let options = PoolOptions { prealloc: true, ..PoolOptions::default() };
+            let source = Source::in_directory(directory, 256 * MIB).unwrap();
+            let pool = Pool::create(source, &options).unwrap();
+            let blocks = blocks(&pool, 1);
+            let pid = fork_with(ForkMode::Copy, || {
+                let given_back = pool.trim();
+                hold(&blocks, 1) && given_back < 4 * MIB
+            });
+            assert!(ended_well(pid), "{directory:?}");
+            assert!(hold(&blocks, 1));
         }
     });
 }

@@ -7,6 +7,7 @@
 
 use super::{Arena, PageHeap};
 use crate::config::{BRING_IN_MAX, BRING_IN_PER_WRITTEN, PAGE_SHIFT};
+use core::ops::Range;
 use pmem_core::source::Source;
 
 /// What is known of the large runs of an arena.
@@ -14,7 +15,7 @@ use pmem_core::source::Source;
 pub(super) struct Filling {
     /// Pages that may be brought in unseen.
     budget: usize,
-    /// The last run that got space only: first page and length. Length 0: none.
+    /// The last run that got space only, or the first part of it: first page and length. Length 0: none.
     last: (usize, usize),
 }
 
@@ -23,8 +24,8 @@ impl Filling {
         Filling { budget: 0, last: (0, 0) }
     }
 
-    /// Whether this run, which has no content yet, is to be brought in.
-    pub(super) fn brings_in(&mut self, source: &Source, start: usize, pages: usize) -> bool {
+    /// Whether `pages` pages, of which `run` are the first and none has content yet, are to be brought in.
+    fn brings_in(&mut self, source: &Source, run: (usize, usize), pages: usize) -> bool {
         let (first, len) = core::mem::take(&mut self.last);
         if len > 0 {
             self.budget = match is_written(source, first, len) {
@@ -36,7 +37,7 @@ impl Filling {
             self.budget -= pages;
             return true;
         }
-        self.last = (start, pages);
+        self.last = run;
         false
     }
 }
@@ -50,18 +51,30 @@ fn is_written(source: &Source, first: usize, len: usize) -> bool {
 }
 
 impl Arena {
-    /// Whether a run of a large extent is to be brought in as it is committed.
-    pub(super) fn brings_in(&self, heap: &mut PageHeap, start: usize, end: usize) -> bool {
+    /// Whether what is missing of a large run is to be brought in as it is committed; `part` is the first that is
+    /// missing. To be asked once for all parts: none can have been written since.
+    pub(super) fn brings_in(
+        &self,
+        heap: &mut PageHeap,
+        run: Range<usize>,
+        part: Range<usize>,
+    ) -> bool {
         // Elsewhere pages are brought in anyway, or space costs nothing as long as they are not.
         let is_choice = self.source.is_in_memory() && self.source.needs_commit();
-        is_choice && !self.is_detached() && heap.filling.brings_in(&self.source, start, end - start)
+        if !is_choice || self.is_detached() {
+            return false;
+        }
+        let missing = run.len() - self.map.committed().count(run.start, run.end);
+        heap.filling.brings_in(&self.source, (part.start, part.len()), missing)
     }
 }
 
 #[cfg(test)]
 #[cfg(not(miri))]
 mod tests {
+    use super::super::PurgePolicy;
     use super::*;
+    use crate::extent::State;
 
     const PAGES: usize = 100;
 
@@ -82,32 +95,58 @@ mod tests {
     #[test]
     fn what_was_written_pays_for_what_is_brought_in() {
         let (source, mut filling) = (source(), Filling::new());
-        assert!(!filling.brings_in(&source, 0, PAGES));
+        assert!(!filling.brings_in(&source, (0, PAGES), PAGES));
         write(&source, 0, PAGES);
-        let brought = (1..20).take_while(|run| filling.brings_in(&source, run * PAGES, PAGES));
+        let brought =
+            (1..20).take_while(|run| filling.brings_in(&source, (run * PAGES, PAGES), PAGES));
         assert_eq!(brought.count(), BRING_IN_PER_WRITTEN);
         // The next one was not written.
-        assert!(!filling.brings_in(&source, 20 * PAGES, PAGES));
+        assert!(!filling.brings_in(&source, (20 * PAGES, PAGES), PAGES));
     }
 
     #[test]
     fn runs_that_are_written_at_their_ends_are_not_brought_in() {
         let (source, mut filling) = (source(), Filling::new());
         for run in 0..20 {
-            assert!(!filling.brings_in(&source, run * PAGES, PAGES));
+            assert!(!filling.brings_in(&source, (run * PAGES, PAGES), PAGES));
             write(&source, run * PAGES, 1);
             write(&source, run * PAGES + PAGES - 1, 1);
         }
     }
 
+    /// What has its space just now cannot have been written since.
+    #[test]
+    fn a_run_with_pages_of_its_own_is_judged_as_a_whole() {
+        let source = Source::in_directory(c"/dev/shm", 64 << 20).unwrap();
+        let arena = Arena::new(source, 0, PurgePolicy::Never, false).unwrap();
+        let allocate = |pages| arena.allocate(pages, 1, State::Large);
+        let [first, second, third] = [PAGES; 3].map(allocate);
+        // SAFETY: live runs, not used again.
+        unsafe {
+            arena.free(first);
+            arena.free(third);
+            assert!(arena.trim() >= (2 * PAGES) << PAGE_SHIFT);
+            arena.free(second);
+        }
+        arena.heap.lock().filling = Filling { budget: 2 * PAGES - 1, last: (0, 0) };
+        let whole = allocate(3 * PAGES);
+        // SAFETY: a live run.
+        let start = unsafe { (*whole).start() };
+        let Filling { budget, last } =
+            core::mem::replace(&mut arena.heap.lock().filling, Filling::new());
+        assert_eq!((budget, last), (2 * PAGES - 1, (start, PAGES)));
+        // SAFETY: nobody uses the arena.
+        unsafe { arena.release() };
+    }
+
     #[test]
     fn one_that_is_too_large_is_not_brought_in() {
         let (source, mut filling) = (source(), Filling::new());
-        assert!(!filling.brings_in(&source, 0, PAGES));
+        assert!(!filling.brings_in(&source, (0, PAGES), PAGES));
         write(&source, 0, PAGES);
         let large = PAGES * BRING_IN_PER_WRITTEN + 1;
-        assert!(!filling.brings_in(&source, PAGES, large));
+        assert!(!filling.brings_in(&source, (PAGES, large), large));
         write(&source, PAGES, large);
-        assert!(filling.brings_in(&source, PAGES + large, large));
+        assert!(filling.brings_in(&source, (PAGES + large, large), large));
     }
 }

@@ -66,8 +66,8 @@ impl Arena {
         Some(gone)
     }
 
-    /// Backs punched pages of a slab again, named by bits. Returns those that are: none when the
-    /// source has no space even after all free extents were given back.
+    /// Backs punched pages of a slab again, named by bits, and what is punched in one granule with them. Returns
+    /// those that are: none when the source has no space even after all free extents were given back.
     ///
     /// # Safety
     /// The bin of `slab` is locked; these pages are punched.
@@ -80,8 +80,9 @@ impl Arena {
         }
         // SAFETY: contract.
         let start = unsafe { (*slab).start as usize };
+        let granule = self.source.granule() >> PAGE_SHIFT;
         let mut backed = 0;
-        for (first, end) in runs(pages) {
+        for (first, end) in runs(whole_granules(pages, start, granule)) {
             let written_soon = heap.counts.committed >= POPULATE_FROM_PAGES;
             let (from, to) = (start + first, start + end);
             let mut committed = self.commit_range(from, to, written_soon);
@@ -105,6 +106,17 @@ impl Arena {
     }
 }
 
+/// Punched pages of a slab that begins at page `start`, with the rest of their granules: granules are punched as a
+/// whole, so they lie inside of the slab.
+fn whole_granules(pages: u16, start: usize, granule: usize) -> u16 {
+    runs(pages).fold(0, |all, (first, end)| {
+        let from = (start + first) / granule * granule;
+        let to = (start + end).next_multiple_of(granule);
+        debug_assert!(from >= start && to <= start + u16::BITS as usize);
+        all | bits_of(from - start, to - start)
+    })
+}
+
 /// The runs of bits that are set: first, and one past the last.
 fn runs(mut bits: u16) -> impl Iterator<Item = (usize, usize)> {
     core::iter::from_fn(move || {
@@ -122,6 +134,18 @@ fn runs(mut bits: u16) -> impl Iterator<Item = (usize, usize)> {
 mod tests {
     use super::*;
     use std::vec::Vec;
+
+    /// Where the pages of the system are of 16 or 64 KiB.
+    #[test]
+    fn pages_come_again_with_their_granules() {
+        assert_eq!(whole_granules(0b0100_1000, 7, 1), 0b0100_1000);
+        // The slab begins three pages into a granule, so one begins at its pages 1, 5 and 9.
+        assert_eq!(whole_granules(0b0000_0000_0100, 7, 4), 0b0000_0001_1110);
+        assert_eq!(whole_granules(0b0010_0010_0000, 7, 4), 0b1_1111_1110_0000);
+        assert_eq!(whole_granules(0b0000_0011_0000, 7, 4), 0b0001_1111_1110);
+        assert_eq!(whole_granules(1 << 15, 32, 16), u16::MAX);
+        assert_eq!(whole_granules(0, 7, 4), 0);
+    }
 
     #[test]
     fn runs_make_up_the_bits() {
