@@ -97,6 +97,9 @@ mod policy {
 #[path = "../src/protect/cells.rs"]
 #[allow(dead_code, reason = "only a part is modelled")]
 mod cells;
+#[path = "../src/fetch.rs"]
+#[allow(dead_code, reason = "only a part is modelled")]
+mod fetch;
 #[path = "../src/index.rs"]
 #[allow(dead_code, reason = "only a part is modelled")]
 mod index;
