@@ -507,7 +507,7 @@ impl Cache {
     fn finish(&self, shard: &Shard, removal: Removal<'_>) -> bool {
         match removal {
             Removal::Absent => false,
-            Removal::AlreadyLeaving | Removal::Done => true,
+            Removal::Done => true,
             Removal::Tell(leaving) => {
                 self.tell(shard, leaving);
                 true

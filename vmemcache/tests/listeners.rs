@@ -277,3 +277,28 @@ fn a_listener_that_panics_about_a_replaced_value_leaves_no_trace() {
         cache.validate();
     });
 }
+
+#[test]
+fn what_was_removed_is_not_found_while_others_still_tell_of_it() {
+    let (telling, told) = mpsc::sync_channel(0);
+    let (go_on, gate) = mpsc::sync_channel::<()>(0);
+    let gate = std::sync::Mutex::new(gate);
+    let cache = cache_with(64 << 10, move |_, key, value, cause| {
+        assert_eq!((key, &*value.to_cow(), cause), (&b"key"[..], &b"value"[..], Cause::Explicit));
+        telling.send(()).unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        assert_eq!(&*value.to_cow(), b"value", "it is looked at until the listener returns");
+    });
+    cache.put(b"key", b"value").unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| assert!(cache.remove(b"key")));
+        told.recv().unwrap();
+        assert!(cache.get(b"key").is_some(), "until it has been told");
+        assert!(cache.remove(b"key"));
+        assert!(cache.get(b"key").is_none());
+        assert!(!cache.remove(b"key"));
+        go_on.send(()).unwrap();
+    });
+    assert_eq!((cache.len(), cache.stats().left(Cause::Explicit)), (0, 1));
+    cache.validate();
+}

@@ -61,8 +61,6 @@ impl Leaving<'_> {
 /// How a removal by key went.
 pub(crate) enum Removal<'s> {
     Absent,
-    /// Somebody else is about to remove it.
-    AlreadyLeaving,
     Done,
     Tell(Leaving<'s>),
 }
@@ -170,7 +168,9 @@ impl Shard {
         tell: bool,
     ) -> Removal<'_> {
         if self.spaces[space].slab.get(token).has(LEAVING) {
-            return Removal::AlreadyLeaving;
+            // Somebody else tells of it, and looks at the value meanwhile. But nobody is to find it after this call.
+            self.take_out(state, space, token, cause);
+            return Removal::Done;
         }
         if let Some(policy) = &mut state.spaces[space].policy {
             policy.remove(Token::new(token), &View { shard: self, space });
