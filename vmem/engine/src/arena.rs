@@ -288,7 +288,7 @@ impl Arena {
                 Err(_) if attempt == 0 => {
                     // The source is full. Free pages elsewhere may hold what we need.
                     let given_back;
-                    (heap, given_back) = self.purge_older_than(heap, 0, usize::MAX);
+                    (heap, given_back) = self.purge_for_space(heap, usize::MAX);
                     if given_back == 0 {
                         return ptr::null_mut();
                     }
@@ -717,6 +717,19 @@ impl Arena {
         // Looking costs a walk over the free extents: a few times per decay period is enough.
         heap.next_purge_ms = now + u64::from((decay / 8).max(1));
         self.purge_older_than(heap, decay, PURGE_BUDGET_PAGES).0
+    }
+
+    /// As `purge_older_than`, of pages of any age, for the source is full: they may hold what is missing. Not of a
+    /// preallocated pool, which has its space and would miss it later.
+    fn purge_for_space<'a>(
+        &'a self,
+        heap: MutexGuard<'a, PageHeap>,
+        budget: usize,
+    ) -> (MutexGuard<'a, PageHeap>, usize) {
+        match self.reserved.load(Relaxed) {
+            true => (heap, 0),
+            false => self.purge_older_than(heap, 0, budget),
+        }
     }
 
     /// Gives back the committed pages of extents free for at least `age_ms`, at most about `budget`

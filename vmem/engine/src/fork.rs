@@ -21,11 +21,11 @@
 //! After `Freeze` the parent's pages come home when the child is gone; see `home`. A child of a fork
 //! without handlers does not come here; see `orphan`.
 //!
-//! `Copy` is what remains when a pool cannot be frozen or cloned: the program has closed the descriptor, or
-//! the source is a device or huge pages.
+//! `Copy` is what remains when a pool cannot be frozen or cloned: the program has closed the descriptor, the
+//! source is a device or huge pages, or the system's pages are larger than ours.
 
 use crate::arena::{Arena, Forking};
-use crate::config::PAGE_SHIFT;
+use crate::config::{PAGE, PAGE_SHIFT};
 use crate::home::OFFSPRING;
 use crate::memcheck;
 use crate::orphan::{self, is_orphan};
@@ -499,6 +499,10 @@ impl Arena {
     fn freeze_live(&self) -> Result<(), Errno> {
         if self.is_detached() {
             return Ok(()); // everything here is private since an earlier fork
+        }
+        if self.source.granule() > PAGE {
+            // Larger pages of the system hold live extents beside free ones, which stay shared.
+            return Err(Errno::EOPNOTSUPP);
         }
         let gap = if self.has_many_live_runs() { SMALL_GAP_PAGES } else { 0 };
         self.for_joined_runs(gap, &mut |start, end| self.freeze_range(start, end))

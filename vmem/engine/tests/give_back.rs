@@ -202,6 +202,23 @@ fn preallocated_space_stays_in(directory: &CStr) {
     pool.check().unwrap();
 }
 
+/// Writing pages may fail in spite of their space. What is free keeps its own: it would be missing later.
+#[test]
+fn a_failure_gives_no_preallocated_space_back() {
+    let disk = CString::new(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let source = Source::in_directory(&disk, 64 * MIB).unwrap();
+    let options = PoolOptions { prealloc: true, ..PoolOptions::default() };
+    let pool = Pool::create(source, &options).unwrap();
+    // SAFETY: a live block, not used again.
+    unsafe { pool.free(pool.alloc(16 * MIB)) };
+    pool.source().set_fault_after(0);
+    // All there is, so nothing ahead of need that could fail in its place. It is tried again, then without a failure.
+    assert!(!pool.alloc(64 * MIB).is_null());
+    pool.source().set_fault_after(u64::MAX);
+    assert_eq!(pool.stats().purged_bytes, 0);
+    pool.check().unwrap();
+}
+
 /// Sizes of 8 bytes to 64 MiB.
 fn sizes() -> impl Iterator<Item = usize> {
     (3..=26).map(|bits| 1 << bits)

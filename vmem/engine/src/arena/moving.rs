@@ -95,7 +95,7 @@ impl Arena {
         if matches!(moved, Err(Errno::ENOSPC | Errno::EDQUOT)) {
             // The source is full. Free pages elsewhere may hold what we need.
             let given_back;
-            (heap, given_back) = self.purge_older_than(heap, 0, usize::MAX);
+            (heap, given_back) = self.purge_for_space(heap, usize::MAX);
             if given_back > 0 {
                 // SAFETY: as above.
                 moved = unsafe { self.relocate_locked(&mut heap, extent, run, pages) };

@@ -88,7 +88,7 @@ impl Arena {
             let mut committed = self.commit_range(from, to, written_soon);
             if committed.is_err() {
                 let given_back;
-                (heap, given_back) = self.purge_older_than(heap, 0, PURGE_BUDGET_PAGES);
+                (heap, given_back) = self.purge_for_space(heap, PURGE_BUDGET_PAGES);
                 if given_back > 0 {
                     committed = self.commit_range(from, to, written_soon);
                 }
