@@ -206,6 +206,43 @@ CASE(readers_see_whole_blocks)
     CHECK_EQ(pmemblk_check(path, 4096), 1);
 }
 
+/* A feature that nobody knows and that forbids writing. */
+CASE(read_only_by_a_feature)
+{
+    const char *path = in_directory("blk");
+    PMEMblkpool *pool = make(path, BLOCK);
+    CHECK_EQ(pmemblk_write(pool, block_of(5), 3), 0);
+    pmemblk_close(pool);
+    set_in_header(path, 20, 0x40);
+    pool = pmemblk_open(path, BLOCK);
+    CHECK(pool != NULL);
+    CHECK_MINUS(pmemblk_write(pool, block_of(6), 3), EROFS);
+    /* Before the number is looked at. */
+    CHECK_MINUS(pmemblk_write(pool, block_of(6), -1), EROFS);
+    CHECK_MINUS(pmemblk_set_zero(pool, 3), EROFS);
+    CHECK_MINUS(pmemblk_set_error(pool, 3), EROFS);
+    CHECK_BLOCK(pool, 3, 5, BLOCK);
+    CHECK_BLOCK(pool, 4, 0, BLOCK);
+    pmemblk_close(pool);
+    CHECK_EQ(pmemblk_check(path, BLOCK), 1);
+    set_in_header(path, 20, 0);
+    pool = pmemblk_open(path, BLOCK);
+    CHECK_EQ(pmemblk_write(pool, block_of(6), 3), 0);
+    pmemblk_close(pool);
+}
+
+CASE(replicas_and_small_parts)
+{
+    const char *set = in_directory("set"), *a = in_directory("a"), *b = in_directory("b");
+    make_set(set, "PMEMPOOLSET\n17M %s\nREPLICA\n17M %s\n", a, b);
+    CHECK_FAILS(pmemblk_create(set, BLOCK, 0, 0600), ENOTSUP);
+    make_set(set, "PMEMPOOLSET\n17M %s\n1M %s\n", a, b);
+    CHECK_FAILS(pmemblk_create(set, BLOCK, 0, 0600), EINVAL);
+    make_set(set, "PMEMPOOLSET\n8M %s\n8M %s\n", a, b); /* 16 MiB less a header: too small */
+    CHECK_FAILS(pmemblk_create(set, BLOCK, 0, 0600), EINVAL);
+    CHECK(!exists(a) && !exists(b));
+}
+
 CASE(versions_and_settings)
 {
     CHECK(pmemblk_check_version(1, 0) == NULL && pmemblk_check_version(1, 1) == NULL);

@@ -183,6 +183,35 @@ CASE(damaged_headers)
     CHECK_BEGINS(pmemlog_errormsg(), "wrong start/end offsets (start: 8192 end: 2097152), pool size 3145728");
 }
 
+/* A feature that nobody knows and that forbids writing. */
+CASE(read_only_by_a_feature)
+{
+    const char *path = in_directory("log");
+    PMEMlogpool *log = make(path);
+    CHECK_EQ(pmemlog_append(log, "abc", 3), 0);
+    pmemlog_close(log);
+    set_in_header(path, 20, 0x40);
+    log = pmemlog_open(path);
+    CHECK(log != NULL);
+    struct iovec vector = {"x", 1};
+    CHECK_MINUS(pmemlog_append(log, "x", 1), EROFS);
+    CHECK_MINUS(pmemlog_append(log, "", 0), EROFS);
+    CHECK_MINUS(pmemlog_appendv(log, &vector, 1), EROFS);
+    CHECK_MINUS(pmemlog_appendv(log, &vector, -1), EINVAL);
+    errno = 0;
+    pmemlog_rewind(log);
+    CHECK_EQ(errno, EROFS);
+    CHECK_EQ(pmemlog_tell(log), 3);
+    CHECK_EQ(walk(log, 0, 9), 1);
+    CHECK(collected_bytes == 3 && memcmp(collected, "abc", 3) == 0);
+    pmemlog_close(log);
+    CHECK_EQ(pmemlog_check(path), 1);
+    set_in_header(path, 20, 0);
+    log = pmemlog_open(path);
+    CHECK_EQ(pmemlog_append(log, "x", 1), 0);
+    pmemlog_close(log);
+}
+
 CASE(pool_sets)
 {
     const char *set = in_directory("set"), *a = in_directory("a"), *b = in_directory("b");

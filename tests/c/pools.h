@@ -67,4 +67,26 @@ __attribute__((unused)) static void make_set(const char *path, const char *forma
             FAIL("%s is \"%s\", not \"%s...\"", #found, found_, wanted_);                    \
     } while (0)
 
+/* Sets a byte of the header's first 2 KiB, and the checksum to what belongs to it: of 32-bit words, those behind 2 KiB and
+ * the sum itself as zero. */
+__attribute__((unused)) static void set_in_header(const char *path, size_t at, unsigned char byte)
+{
+    unsigned char header[4096];
+    int fd = open(path, O_RDWR);
+    CHECK_EQ(pread(fd, header, sizeof header, 0), (ssize_t)sizeof header);
+    header[at] = byte;
+    unsigned low = 0, high = 0;
+    for (size_t i = 0; i < sizeof header; i += 4) {
+        unsigned word = 0;
+        if (i < 2048)
+            memcpy(&word, header + i, sizeof word);
+        low += word;
+        high += low;
+    }
+    memcpy(header + 4088, &low, 4);
+    memcpy(header + 4092, &high, 4);
+    CHECK_EQ(pwrite(fd, header, sizeof header, 0), (ssize_t)sizeof header);
+    close(fd);
+}
+
 #endif

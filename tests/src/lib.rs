@@ -15,8 +15,7 @@
 //! scratch      directories that vanish               mount small file systems
 //! artifact     cargo and cc, once per test binary    procfs /proc readers
 //! capi         the installed C libraries            object   what binutils say of them
-//! log_line     lines of their debug twins' logs
-//! stepping     programs killed at a system call
+//! log_line     lines of their debug twins' logs     stepping programs killed at a system call
 //! ```
 //!
 //! Variables:

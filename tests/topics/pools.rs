@@ -2,6 +2,8 @@
 
 #[path = "pools/making.rs"]
 mod making;
+#[path = "pools/valgrind.rs"]
+mod valgrind;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

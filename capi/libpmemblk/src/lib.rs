@@ -6,6 +6,7 @@ mod log;
 use capi_pools::ctl::{self, Query};
 use capi_pools::memory;
 use capi_pools::open::{create_options, fail_with, handle, no_path, open_options, path};
+use capi_pools::races;
 use core::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
 use core::ptr::{self, NonNull};
 use pmem_capi_shared::{check_version, fail, message, set_message};
@@ -160,6 +161,7 @@ pub unsafe extern "C" fn pmemblk_read(
     blockno: c_longlong,
 ) -> c_int {
     trace!("pmemblk_read", "pbp {pbp:p} buf {buf:p} blockno {blockno}");
+    let _ordered = races::alone();
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     // SAFETY: the caller's contract. What is in the buffer is never looked at.
@@ -179,6 +181,7 @@ pub unsafe extern "C" fn pmemblk_write(
     blockno: c_longlong,
 ) -> c_int {
     trace!("pmemblk_write", "pbp {pbp:p} buf {buf:p} blockno {blockno}");
+    let _ordered = races::alone();
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     // SAFETY: the caller's contract.
@@ -193,6 +196,7 @@ pub unsafe extern "C" fn pmemblk_write(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_set_zero(pbp: *mut Pool, blockno: c_longlong) -> c_int {
     trace!("pmemblk_set_zero", "pbp {pbp:p} blockno {blockno}");
+    let _ordered = races::alone();
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     status(pool, blockno, pool.set_zero(blockno as u64))
@@ -205,6 +209,7 @@ pub unsafe extern "C" fn pmemblk_set_zero(pbp: *mut Pool, blockno: c_longlong) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemblk_set_error(pbp: *mut Pool, blockno: c_longlong) -> c_int {
     trace!("pmemblk_set_error", "pbp {pbp:p} blockno {blockno}");
+    let _ordered = races::alone();
     // SAFETY: the caller's contract.
     let pool = unsafe { &*pbp };
     status(pool, blockno, pool.set_error(blockno as u64))

@@ -6,6 +6,7 @@ mod log;
 use capi_pools::ctl::{self, Query};
 use capi_pools::memory;
 use capi_pools::open::{create_options, fail_with, handle, no_path, open_options, path};
+use capi_pools::races;
 use core::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
 use core::ptr::{self, NonNull};
 use pmem_capi_shared::{check_version, fail, message, set_message};
@@ -111,6 +112,7 @@ pub unsafe extern "C" fn pmemlog_nbyte(plp: *mut Pool) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_append(plp: *mut Pool, buf: *const c_void, count: usize) -> c_int {
     trace!("pmemlog_append", "plp {plp:p} buf {buf:p} count {count}");
+    let _ordered = races::alone();
     let buffer = libc::iovec { iov_base: buf.cast_mut(), iov_len: count };
     // SAFETY: the caller's contract.
     status("pmemlog_append", unsafe { (*plp).append_iovec(&[buffer]) })
@@ -127,6 +129,7 @@ pub unsafe extern "C" fn pmemlog_appendv(
     iovcnt: c_int,
 ) -> c_int {
     trace!("pmemlog_appendv", "plp {plp:p} iov {iov:p} iovcnt {iovcnt}");
+    let _ordered = races::alone();
     let Ok(count) = usize::try_from(iovcnt) else {
         return fail(Errno::EINVAL, format_args!("iovcnt is less than zero: {iovcnt}"));
     };
@@ -147,6 +150,7 @@ pub unsafe extern "C" fn pmemlog_appendv(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_tell(plp: *mut Pool) -> c_longlong {
     trace!("pmemlog_tell", "plp {plp:p}");
+    let _reading = races::reading();
     // SAFETY: the caller's contract.
     unsafe { &*plp }.tell() as c_longlong
 }
@@ -158,6 +162,7 @@ pub unsafe extern "C" fn pmemlog_tell(plp: *mut Pool) -> c_longlong {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmemlog_rewind(plp: *mut Pool) {
     trace!("pmemlog_rewind", "plp {plp:p}");
+    let _ordered = races::alone();
     // SAFETY: the caller's contract.
     status("pmemlog_rewind", unsafe { &*plp }.rewind());
 }
@@ -177,10 +182,13 @@ pub unsafe extern "C" fn pmemlog_walk(
     arg: *mut c_void,
 ) {
     trace!("pmemlog_walk", "plp {plp:p} chunksize {chunksize} arg {arg:p}");
+    let mut reading = races::reading();
     // SAFETY: the caller's contract.
     unsafe { &*plp }.walk(chunksize, |piece| {
-        // SAFETY: the caller's contract.
-        unsafe { process_chunk(piece.as_ptr().cast(), piece.len(), arg) != 0 }
+        races::call_back(&mut reading, || {
+            // SAFETY: the caller's contract.
+            unsafe { process_chunk(piece.as_ptr().cast(), piece.len(), arg) != 0 }
+        })
     });
 }
 

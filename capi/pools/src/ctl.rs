@@ -101,6 +101,7 @@ pub unsafe fn query(kind: Query, name: *const c_char, argument: *mut c_void) -> 
 /// Reads both sources of configuration, when the library is loaded. What they say wrongly ends the process; unknown names
 /// and bad values are passed over.
 pub fn configure(library: &str, variable: &str, file_variable: &str) {
+    crate::races::look();
     let stop = |what: &str, text: &str| -> ! {
         eprintln!("{library}: {what}: {text}");
         std::process::abort();

@@ -98,7 +98,7 @@ except MemoryError: print('refused')";
         let out = outcome.out();
         let (count, rest) = out.split_once('\n').expect("lines");
         // Of 128 MiB some are the kernel's.
-        let mib = count.parse::<usize>().expect("a number") * 500_000 >> 20;
+        let mib = (count.parse::<usize>().expect("a number") * 500_000) >> 20;
         assert!((40..128).contains(&mib), "{mib} MiB of node {SMALL_NODE}");
         assert_eq!(rest, "True True\nrefused\n", "{outcome}");
     }

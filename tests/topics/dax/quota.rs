@@ -65,7 +65,7 @@ fn a_quota_is_none_and_no_signal(point: &Path) {
         for size in [MIB, 30_000] {
             let blocks = fill(&pool, size, usize::MAX, 1);
             let used = blocks.len() * size;
-            assert!(used >= QUOTA / 100 * 85 && used <= QUOTA, "{used} bytes of {QUOTA}");
+            assert!((QUOTA / 100 * 85..=QUOTA).contains(&used), "{used} bytes of {QUOTA}");
             assert!(pool.alloc_zeroed(MIB).is_none(), "the quota was used up a moment ago");
             pool.check().expect("the structures of the pool agree");
             let count = blocks.len();
