@@ -77,12 +77,14 @@ pub trait Entries {
     fn bytes(&self, token: Token) -> u64;
 
     /// A hash of the entry's key with all 64 bits well mixed: the same each time that this key comes in. Asked at most
-    /// once per insertion, once per call of [`Policy::hit`], and twice per eviction.
+    /// once per insertion, once per eviction and once per call of [`Policy::hit`].
     fn hash(&self, token: Token) -> u64;
 
     /// Says that the entry will be asked about after about so many further insertions or evictions. A hint: what the answers
-    /// need can be fetched meanwhile.
-    fn expect(&self, _token: Token, _steps: usize) {}
+    /// need can be fetched meanwhile. Whoever asks may be wrong. Gives the hash if it is known by now.
+    fn expect(&self, _token: Token, _steps: usize) -> Option<u64> {
+        None
+    }
 }
 
 /// The bit of a mark that asks for a report of the next hit.
