@@ -191,6 +191,22 @@ mod tests {
         hits.tell(|_, _| panic!("nothing was noted"));
     }
 
+    #[test]
+    fn who_makes_room_does_not_wait_for_its_own_record() {
+        let hits = Hits::new();
+        let note = |number: u64, tell: &dyn Fn()| {
+            hits.note(number as u32, 1, || false, tell);
+        };
+        (0..PLACES).for_each(|number| note(number, &|| unreachable!("there is room")));
+        let told = AtomicU64::new(0);
+        let count = |_, _| {
+            told.fetch_add(1, Relaxed);
+        };
+        note(PLACES, &|| hits.tell_some(count));
+        assert_eq!(told.load(Relaxed), PLACES);
+        hits.tell(|number, _| assert_eq!(u64::from(number), PLACES));
+    }
+
     /// Each thread's hits come in its order, and none is lost, also when the ring is too small.
     #[test]
     fn threads_share_a_ring() {
