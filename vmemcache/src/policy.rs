@@ -119,7 +119,8 @@ pub trait Policy {
 
     /// Whether no report may be dropped, because the order is exact. Never changes.
     ///
-    /// If not, then the engine should only try the lock, and go on without it: all that is lost is a sample, and the next
+    /// If so, the engine tells of all hits in their order, at the latest before it asks for a victim or has an entry come in.
+    /// If not, it should only try the lock, and go on without it: all that is lost is a sample, and the next
     /// hit is reported again.
     fn reports_are_binding(&self) -> bool {
         false
