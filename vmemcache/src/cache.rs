@@ -17,7 +17,7 @@ use crate::events::{Cause, Listener};
 use crate::flight::Flights;
 use crate::index::Key32;
 use crate::protect;
-use crate::read::Value;
+use crate::read::{Pinned, Value};
 use crate::shard::{
     Found, KeyHash, Leaving, Mode, Removal, Request, SHORT, Shard, SpaceState, Stored,
 };
@@ -311,15 +311,17 @@ impl Cache {
 
     #[inline]
     fn get_in(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
-        if self.watched { self.watched_get(space, key) } else { self.get_now(space, key) }
-    }
-
-    #[inline(always)]
-    fn get_now(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
         let Place { shard, key: key32, .. } = self.locate(space, key);
+        if self.watched {
+            let pinned = self.watched_get(space, key);
+            // SAFETY: made for this key, so in this shard.
+            return unsafe { Value::of(shard, pinned) };
+        }
         let block = protect::block();
         let Some((block, cell)) = block.and_then(|block| Some((block, block.guard_cell()?))) else {
-            return self.get_listed(space, key);
+            let pinned = self.get_listed(space, key);
+            // SAFETY: as above.
+            return unsafe { Value::of(shard, pinned) };
         };
         let Some(found) = shard.find(space, key32, key, cell, SHORT) else {
             self.missed(space, key);
@@ -337,21 +339,22 @@ impl Cache {
         Some(unsafe { Value::in_cell(shard, found.loc, found.header, cell) })
     }
 
-    /// When the thread has no cell left.
+    /// When the thread may have no cell left.
     #[cold]
-    fn get_listed(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
+    fn get_listed(&self, space: usize, key: &[u8]) -> Pinned {
         let Place { shard, key: key32, .. } = self.locate(space, key);
-        if let Some((found, value)) = shard.pin(None, space, key32, key) {
+        let block = protect::block();
+        if let Some((found, value)) = shard.pin(block, space, key32, key) {
             if self.is_shown(shard, space, found) {
                 shard.hit(space, found);
-                self.counters(space).hit(protect::block());
-                return Some(value);
+                self.counters(space).hit(block);
+                return value.into_pinned();
             }
             drop(value);
             self.expire(shard, space, key, found);
         }
         self.missed(space, key);
-        None
+        Pinned::NOTHING
     }
 
     /// Copies a value from byte `offset` on into a buffer, as much as there is and fits.

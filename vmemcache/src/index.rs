@@ -200,7 +200,7 @@ impl Index {
     }
 
     /// Looks at the tokens that may belong to a hash until `found` gives something. May run at any time.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<R>(&self, key: Key32, mut found: impl FnMut(u32) -> Option<R>) -> Option<R> {
         let mut state = self.state.load(Acquire);
         loop {

@@ -77,12 +77,14 @@ pub trait Entries {
     fn bytes(&self, token: Token) -> u64;
 
     /// A hash of the entry's key with all 64 bits well mixed: the same each time that this key comes in. Asked at most
-    /// once per insertion, once per call of [`Policy::hit`], and twice per eviction.
+    /// once per insertion, once per eviction and once per call of [`Policy::hit`].
     fn hash(&self, token: Token) -> u64;
 
     /// Says that the entry will be asked about after about so many further insertions or evictions. A hint: what the answers
-    /// need can be fetched meanwhile.
-    fn expect(&self, _token: Token, _steps: usize) {}
+    /// need can be fetched meanwhile. Whoever asks may be wrong. Gives the hash if it is known by now.
+    fn expect(&self, _token: Token, _steps: usize) -> Option<u64> {
+        None
+    }
 }
 
 /// The bit of a mark that asks for a report of the next hit.
@@ -117,7 +119,8 @@ pub trait Policy {
 
     /// Whether no report may be dropped, because the order is exact. Never changes.
     ///
-    /// If not, then the engine should only try the lock, and go on without it: all that is lost is a sample, and the next
+    /// If so, the engine tells of all hits in their order, at the latest before it asks for a victim or has an entry come in.
+    /// If not, it should only try the lock, and go on without it: all that is lost is a sample, and the next
     /// hit is reported again.
     fn reports_are_binding(&self) -> bool {
         false

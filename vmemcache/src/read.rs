@@ -5,6 +5,7 @@ use crate::shard::Shard;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Release;
 
@@ -33,7 +34,41 @@ pub struct Value<'c> {
     pin: Pin,
 }
 
+/// A [`Value`] apart from its shard: small enough for two registers. It has to become one again.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinned {
+    cell: Option<&'static AtomicUsize>,
+    /// 0 when there is nothing.
+    loc: Loc,
+}
+
+impl Pinned {
+    pub(crate) const NOTHING: Pinned = Pinned { cell: None, loc: 0 };
+}
+
 impl<'c> Value<'c> {
+    pub(crate) fn into_pinned(self) -> Pinned {
+        let value = ManuallyDrop::new(self);
+        let cell = match value.pin {
+            Pin::Cell(cell) => Some(cell),
+            Pin::Listed => None,
+        };
+        Pinned { cell, loc: value.loc }
+    }
+
+    /// # Safety
+    /// Made by [`into_pinned`](Self::into_pinned) of a value in this shard, and used once.
+    #[inline]
+    pub(crate) unsafe fn of(shard: &'c Shard, pinned: Pinned) -> Option<Value<'c>> {
+        let Pinned { cell, loc } = pinned;
+        (loc != 0).then(|| {
+            // SAFETY: still pinned.
+            let header = unsafe { shard.units.header(loc) };
+            Value { shard, loc, header, pin: cell.map_or(Pin::Listed, Pin::Cell) }
+        })
+    }
+
     /// # Safety
     /// The cell protects the entry at `loc`, which has this header.
     #[inline]

@@ -20,7 +20,7 @@ mod resize;
 mod space;
 mod store;
 
-use crate::block::{Header, Loc, Units};
+use crate::block::{Header, Loc, Units, WORD};
 use crate::check::Check;
 use crate::error::Error;
 use crate::events::Cause;
@@ -33,6 +33,7 @@ use crate::protect::Fences;
 use crate::slab::{Slab, SlabState};
 use crate::stats::Stopwatch;
 use pmem_core::sync::{Mutex, MutexGuard, Rank};
+use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -331,7 +332,7 @@ impl Shard {
             );
             if let Some(policy) = &space_state.policy {
                 assert!(policy.len() as u32 <= live && policy.len() as u32 + state.leaving >= live);
-                policy.validate(&View { shard: self, space });
+                policy.validate(&View::new(self, space));
             }
         }
         assert!(entries.is_empty(), "{} entries without token", entries.len());
@@ -342,14 +343,34 @@ impl Shard {
 struct View<'s> {
     shard: &'s Shard,
     space: usize,
+    /// The token that was asked for last, and the hash of its key.
+    hashed: Cell<(u32, u64)>,
 }
 
-impl View<'_> {
+impl<'s> View<'s> {
+    #[inline]
+    fn new(shard: &'s Shard, space: usize) -> View<'s> {
+        View { shard, space, hashed: Cell::new((u32::MAX, 0)) }
+    }
+
+    /// When the hash of one key is known.
+    #[inline]
+    fn knowing(shard: &'s Shard, space: usize, token: u32, hash: u64) -> View<'s> {
+        View { shard, space, hashed: Cell::new((token, hash)) }
+    }
+
+    #[inline]
     fn block(&self, token: Token) -> (Loc, Header) {
         let loc = self.shard.spaces[self.space].slab.get(token.index()).loc();
         let loc = loc.expect("policies know live entries only");
         // SAFETY: live, and under the lock.
         (loc, unsafe { self.shard.units.header(loc) })
+    }
+
+    #[inline]
+    fn hash_at(&self, loc: Loc, header: Header) -> u64 {
+        // SAFETY: live, and under the lock.
+        self.shard.rules.hash.of(unsafe { self.shard.units.key(loc, header) })
     }
 }
 
@@ -364,29 +385,42 @@ impl Entries for View<'_> {
         unsafe { self.shard.entry_units(loc, header) << self.shard.units.unit().trailing_zeros() }
     }
 
+    #[inline]
     fn hash(&self, token: Token) -> u64 {
+        let (known, hash) = self.hashed.get();
+        if known == token.index() {
+            return hash;
+        }
         let (loc, header) = self.block(token);
-        // SAFETY: live, and under the lock.
-        self.shard.rules.hash.of(unsafe { self.shard.units.key(loc, header) })
+        let hash = self.hash_at(loc, header);
+        self.hashed.set((token.index(), hash));
+        hash
     }
 
     /// Step by step, since each address is found in what was fetched before.
-    #[inline]
-    fn expect(&self, token: Token, steps: usize) {
+    #[inline(always)]
+    fn expect(&self, token: Token, steps: usize) -> Option<u64> {
         let space = &self.shard.spaces[self.space];
         let slot = space.slab.get(token.index());
         if steps > 4 {
-            return fetch::line_for_reading(ptr::from_ref(slot).cast());
+            fetch::line_for_reading(ptr::from_ref(slot).cast());
+            return None;
         }
-        let Some(loc) = slot.loc() else { return };
+        let loc = slot.loc()?;
+        let address = self.shard.address(loc);
         if steps > 2 {
-            return fetch::line_for_writing(ptr::without_provenance(self.shard.address(loc)));
+            fetch::line_for_writing(ptr::without_provenance(address));
+            // The key may lie in the next line.
+            fetch::line_for_reading(ptr::without_provenance(address + SHORT - 1));
+            return None;
         }
         // What it takes to remove it: its place in the index, and the block behind.
-        let (_, header) = self.block(token);
-        let units = self.shard.rules.entry_units(self.shard.units, header) as u32;
-        let behind = self.shard.address(loc) + self.shard.units.bytes(units) as usize;
+        // SAFETY: live, and under the lock.
+        let header = unsafe { self.shard.units.header(loc) };
+        let behind = address + self.shard.units.entry_len(header) as usize + WORD;
         fetch::line_for_writing(ptr::without_provenance(behind));
-        space.index.prefetch(Key32::new(self.hash(token)));
+        let hash = self.hash_at(loc, header);
+        space.index.prefetch(Key32::new(hash));
+        Some(hash)
     }
 }

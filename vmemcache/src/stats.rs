@@ -114,7 +114,8 @@ pub struct Stats {
     pub chained: u64,
     /// How old entries were lately when they were evicted for space: roughly what the cache's reach is. None before the first.
     ///
-    /// The age counts from the last put of the key; with exact LRU from the last use, except hits on the newest entry. After a restart it
+    /// The age counts from the last put of the key; with exact LRU from the last use, except hits on the newest entry; it is the policy's hearing of
+    /// the use that counts, at most 128 uses later or at the next put. After a restart it
     /// counts from there. It is measured on up to 512 entries of each namespace in each shard, as a moving mean over about eight
     /// evictions of those, and the mean over these parts is given. So it is that of the past: it does not rise while nothing is evicted.
     pub tail_age: Option<Duration>,

@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use support::{Random, check_stamped, stamped};
 use vmemcache::policy::Kind;
-use vmemcache::{Builder, Cache};
+use vmemcache::{Builder, Cache, Cause, Listener, Value};
 
 const STEPS: u64 = if cfg!(miri) { 60 } else { 30_000 };
 
@@ -208,5 +208,65 @@ fn work(cache: &Cache, seed: u64) {
         if let Some(value) = held.last() {
             check_stamped(&value.to_cow());
         }
+    }
+}
+
+/// Notes the keys that leave.
+#[derive(Default)]
+struct Order(Mutex<Vec<u64>>);
+
+impl Listener for Order {
+    fn on_evict(&self, key: &[u8], _: &Value<'_>, _: Cause) {
+        self.0.lock().unwrap().push(u64::from_le_bytes(key.try_into().unwrap()));
+    }
+}
+
+/// Hits of threads that take turns are in the order of the turns, however many wait to be told, and whoever evicts.
+#[test]
+fn exact_order_of_hits_in_turns() {
+    const KEYS: u64 = 40;
+    const THREADS: u64 = 3;
+    let steps = if cfg!(miri) { 100 } else { 500 };
+    for rest in [0, 1, 63, 64, 65, 127, 128, 129] {
+        let order = Arc::new(Order::default());
+        let listener = Arc::clone(&order);
+        let cache = Cache::builder().size(256 << 10).policy(Kind::Lru).listener(listener);
+        let cache = cache.anonymous().unwrap();
+        for key in 0..KEYS {
+            cache.put(&key.to_le_bytes(), &[7; 100]).unwrap();
+        }
+        let mut random = Random::new(rest);
+        let hits: Vec<u64> = (0..steps + rest).map(|_| random.below(KEYS)).collect();
+        let turn = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (cache, hits, turn) = (&cache, &hits, &turn);
+                scope.spawn(move || {
+                    let mut buffer = [0; 100];
+                    for (at, key) in hits.iter().enumerate() {
+                        if at as u64 % THREADS != thread {
+                            continue;
+                        }
+                        while turn.load(Acquire) != at as u64 {
+                            thread::yield_now();
+                        }
+                        let key = key.to_le_bytes();
+                        if at % 2 == 0 {
+                            assert!(cache.get(&key).is_some());
+                        } else {
+                            assert!(cache.read(&key, &mut buffer, 0).is_some());
+                        }
+                        turn.store(at as u64 + 1, Release);
+                    }
+                });
+            }
+        });
+        let mut expected: Vec<u64> = (0..KEYS).collect();
+        for hit in hits {
+            expected.retain(|&key| key != hit);
+            expected.push(hit);
+        }
+        while cache.evict_next() {}
+        assert_eq!(*order.0.lock().unwrap(), expected, "{rest}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Cache, Copied, Place};
 use crate::protect;
-use crate::read::copy_pieces;
+use crate::read::{Value, copy_pieces};
 use crate::shard::SHORT;
 use std::sync::atomic::Ordering::Release;
 
@@ -57,7 +57,9 @@ impl Cache {
         offset: usize,
     ) -> Option<Copied> {
         let Some(block) = protect::block() else {
-            let value = self.get_now(space, key)?;
+            let pinned = self.get_listed(space, key);
+            // SAFETY: made for this key, so in this shard.
+            let value = unsafe { Value::of(self.locate(space, key).shard, pinned) }?;
             // SAFETY: pinned by the guard; the room is the caller's word.
             let copied = unsafe { value.copy_raw(buffer, room, offset) };
             return Some(Copied { copied, size: value.len() });

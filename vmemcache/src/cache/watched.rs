@@ -1,17 +1,20 @@
 //! What caches that are measured do besides. Gets are apart, so that others pay for one look only.
 
 use super::{Cache, Copied};
-use crate::read::Value;
+use crate::read::{Pinned, Value};
 use crate::stats::{Timed, Timer, entry_bytes};
 use std::ops::Range;
 
 impl Cache {
     #[cold]
-    pub(super) fn watched_get(&self, space: usize, key: &[u8]) -> Option<Value<'_>> {
+    pub(super) fn watched_get(&self, space: usize, key: &[u8]) -> Pinned {
         let _timer = Timer::start(self.stopwatch.as_deref(), Timed::Get);
-        let value = self.get_now(space, key);
+        let pinned = self.get_listed(space, key);
+        let shard = self.locate(space, key).shard;
+        // SAFETY: made for this key, so in this shard.
+        let value = unsafe { Value::of(shard, pinned) };
         self.watch_get(space, key, value.as_ref().map(Value::len));
-        value
+        value.map_or(Pinned::NOTHING, Value::into_pinned)
     }
 
     /// # Safety

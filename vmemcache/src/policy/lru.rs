@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::list::Lists;
 use super::{ARMED, Entries, Policy, Token};
 
-/// Evicts the least recently used entry, exactly: every hit moves its entry, under the lock, but for repeated hits of one
-/// entry.
+/// Evicts the least recently used entry, exactly: every hit moves its entry, but for repeated hits of one entry. The cache
+/// tells of hits in their order, but later: before the order is asked for.
 ///
 /// Not scan resistant, and slower on hits than the others: for compatibility, and for work that was tuned for it.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ impl Shard {
     /// Finds an entry, and leaves its address in the cell. The cell is 0 when there is none.
     ///
     /// `wanted` bytes are fetched from its start on while it is compared.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(
         &self,
         space: usize,
@@ -139,7 +139,7 @@ impl Shard {
         if self.spaces[space].slab.get(token).loc() == Some(loc)
             && let Some(policy) = &mut state.spaces[space].policy
         {
-            policy.hit(Token::new(token), &View { shard: self, space });
+            policy.hit(Token::new(token), &View::new(self, space));
         }
     }
 
@@ -167,7 +167,7 @@ impl Shard {
         let told = |token, loc| {
             // It may have left, or got another value, which made it the newest.
             if slab.get(token).loc() == Some(loc) {
-                policy.hit(Token::new(token), &View { shard: self, space });
+                policy.hit(Token::new(token), &View::new(self, space));
                 ages.born(token);
             }
         };

@@ -4,7 +4,7 @@ use super::{Shard, State, View};
 use crate::block::Loc;
 use crate::events::Cause;
 use crate::index::Key32;
-use crate::policy::{Policy, Token};
+use crate::policy::{Entries, Policy, Token};
 use crate::read::Value;
 use crate::slab::LEAVING;
 use std::cell::Cell;
@@ -126,15 +126,27 @@ impl Shard {
 
     /// Removes an entry from index and slab; the policy no longer knows it.
     pub(super) fn take_out(&self, state: &mut State, space: usize, token: u32, cause: Cause) {
+        let hash = View::new(self, space).hash(Token::new(token));
+        self.take_out_hashed(state, space, token, cause, hash);
+    }
+
+    /// The same when the hash of its key is known.
+    pub(super) fn take_out_hashed(
+        &self,
+        state: &mut State,
+        space: usize,
+        token: u32,
+        cause: Cause,
+        hash: u64,
+    ) {
         let parts = &self.spaces[space];
         let loc = parts.slab.get(token).loc().expect("the entry is live");
         // SAFETY: live, and under the lock.
-        let (header, key, units) = unsafe {
+        let (header, units) = unsafe {
             let header = self.units.header(loc);
-            let key = Key32::new(self.rules.hash.of(self.units.key(loc, header)));
-            (header, key, self.entry_units(loc, header))
+            (header, self.entry_units(loc, header))
         };
-        let removed = parts.index.remove(key, token);
+        let removed = parts.index.remove(Key32::new(hash), token);
         debug_assert!(removed, "every live entry is in the index");
         let space_state = &mut state.spaces[space];
         parts.slab.give_back(&mut space_state.slab, token);
@@ -173,7 +185,7 @@ impl Shard {
             return Removal::Done;
         }
         if let Some(policy) = &mut state.spaces[space].policy {
-            policy.remove(Token::new(token), &View { shard: self, space });
+            policy.remove(Token::new(token), &View::new(self, space));
         }
         if tell {
             return Removal::Tell(self.start_leaving(state, space, token, cause));

@@ -5,7 +5,7 @@ use crate::block::{Header, Loc, Units, WORD, chain_word};
 use crate::check::CHECK_WORD;
 use crate::events::Cause;
 use crate::fetch;
-use crate::policy::Policy;
+use crate::policy::{Entries, Policy};
 use crate::protect::{self, Fences, Protection};
 use crate::stats::{Timed, Timer};
 use std::hash::{BuildHasher, Hasher};
@@ -338,18 +338,18 @@ impl Shard {
         let Some(space) = space else { return Evicted::Nothing };
         self.tell_hits(state, space);
         let mut timer = Timer::start(self.stopwatch.as_deref(), Timed::Evict);
-        let view = View { shard: self, space };
+        let view = View::new(self, space);
         let victim =
             state.spaces[space].policy.as_mut().and_then(|policy| policy.victim(&view, |_| true));
-        let Some(token) = victim else {
+        let Some(victim) = victim else {
             timer.cancel();
             return Evicted::Nothing;
         };
-        let token = token.index();
+        let token = victim.index();
         if tell {
             return Evicted::Tell(self.start_leaving(state, space, token, cause));
         }
-        self.take_out(state, space, token, cause);
+        self.take_out_hashed(state, space, token, cause, view.hash(victim));
         Evicted::Done
     }
 

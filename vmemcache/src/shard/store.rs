@@ -224,7 +224,7 @@ impl Shard {
         space_state.ages.born(token);
         parts.index.insert(request.key, token);
         if let Some(policy) = &mut space_state.policy {
-            policy.insert(Token::new(token), &View { shard: self, space });
+            policy.insert(Token::new(token), &View::knowing(self, space, token, request.hash));
         }
         space_state.counts.inserted += 1;
     }
@@ -282,7 +282,7 @@ impl Shard {
             let token = Token::new(old.token);
             let unit = self.units.unit() as u64;
             policy.resized(token, old_units * unit, units * unit);
-            let view = View { shard: self, space };
+            let view = View::new(self, space);
             if leaving {
                 policy.insert(token, &view);
             } else if touch(&slot.mark, self.mark_max) {

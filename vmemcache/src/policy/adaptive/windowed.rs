@@ -87,16 +87,14 @@ impl Windowed {
         self.ghosts.expect(hash);
     }
 
-    /// Has entries fetched that come to the front of a queue soon.
-    #[inline]
-    fn look_ahead<E: Entries>(&self, queue: usize, entries: &E) {
-        for steps in AHEAD {
-            if let Some(token) = self.queues.ahead(queue, steps) {
-                entries.expect(token, steps);
-                if steps == AHEAD[2] && queue == OLD {
-                    self.ghosts.expect(spread(entries.hash(token)));
-                }
-            }
+    /// Has an entry fetched that comes to the front of a queue soon.
+    #[inline(always)]
+    fn look_ahead<E: Entries>(&self, queue: usize, steps: usize, entries: &E) {
+        let token = self.queues.ahead(queue, steps);
+        if let Some(hash) = token.and_then(|token| entries.expect(token, steps))
+            && queue != MAIN
+        {
+            self.ghosts.expect(spread(hash));
         }
     }
 
@@ -126,7 +124,9 @@ impl Windowed {
                 return;
             }
             let Some(front) = self.queues.front(YOUNG) else { return };
-            self.look_ahead(YOUNG, entries);
+            // It is asked for its size only.
+            self.look_ahead(YOUNG, AHEAD[0], entries);
+            self.look_ahead(YOUNG, AHEAD[1], entries);
             let hit = entries.mark(front).load(Relaxed) & COUNT > 0;
             if hit {
                 self.set_mark(front, 0, entries);
@@ -162,7 +162,9 @@ impl Windowed {
             let order = if main_first { [MAIN, OLD, YOUNG] } else { [OLD, YOUNG, MAIN] };
             let queue = order.into_iter().find(|&queue| left(queue))?;
             let front = self.queues.front(queue).expect("a queue that is not empty");
-            self.look_ahead(queue, entries);
+            self.look_ahead(queue, AHEAD[0], entries);
+            self.look_ahead(queue, AHEAD[1], entries);
+            self.look_ahead(queue, AHEAD[2], entries);
             let bytes = entries.bytes(front);
             let count = entries.mark(front).load(Relaxed) & COUNT;
             let (next, to) = if count == 0 {
