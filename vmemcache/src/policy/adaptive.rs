@@ -55,7 +55,7 @@ mod windowed;
 ///
 /// # Memory
 ///
-/// Per entry: 4 bytes in a queue, 1 of state, 3 for ghosts, besides the mark. The miniatures take about 37 KiB in all.
+/// Per entry: 4 bytes in a queue, 1 of state, 2.7 for ghosts, besides the mark. The miniatures take about 37 KiB in all.
 ///
 /// # Changes
 ///

@@ -151,8 +151,8 @@ impl Windowed {
         mut accept: impl FnMut(Token) -> bool,
     ) -> Option<Token> {
         // For as long as two turnovers: the admission test decides which of them count. Few of those that are older than one
-        // and a half pass it, so that there are places for that many.
-        self.ghosts.fit(self.len(), |entries| (entries * 3 / 2, 2 * entries));
+        // and a third pass it, so that there are places for that many.
+        self.ghosts.fit(self.len(), |entries| (entries * 4 / 3, 2 * entries));
         let mut refused = [0; 3];
         loop {
             let left = |queue: usize| refused[queue] < self.queues.len(queue);
