@@ -5,9 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::artifact::{self, Shape};
+use crate::cases::Cases;
+use crate::object::tool;
 use crate::preload::plain;
+use crate::run::{Outcome, SHORT, run};
+use crate::scratch::Scratch;
 
 /// Which of the two builds of a library runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,4 +112,82 @@ pub fn program_with(library: &str, name: &str) -> PathBuf {
         Shape::Program,
         &[&include, &search, &runpath, &format!("-l{library}")],
     )
+}
+
+/// Runs all cases of a program with both builds on a place.
+pub fn run_cases(program: &Path, place: &Path, limit: Duration) {
+    for build in Build::ALL {
+        Cases::of(program).limit(limit).argument(place).run_with(|command| {
+            build.choose(command);
+        });
+    }
+}
+
+/// Runs all cases of the program made from `c/NAME.c` and the archive of a library, which it then needs no more.
+///
+/// # Panics
+///
+/// When it needs the shared object, or a case fails.
+pub fn run_cases_with_archive(library: &str, name: &str, place: &Path, limit: Duration) {
+    let include = format!("-I{}", headers().display());
+    let archive = Build::Release.folder().join(format!("lib{library}.a"));
+    let output = format!("{library}_static");
+    let program =
+        artifact::compile(name, &output, Shape::Program, &[&include, &archive.to_string_lossy()]);
+    let needed = tool("readelf", &["-dW"], &program);
+    assert!(!needed.contains(&format!("lib{library}.so")), "{needed}");
+    Cases::of(&program).limit(limit).argument(place).run_with(|command| {
+        plain(command).env_remove("LD_LIBRARY_PATH");
+    });
+}
+
+/// Compiles a source with the installed headers, every warning an error, and gives what became of it.
+///
+/// # Panics
+///
+/// When there is no compiler.
+#[must_use]
+pub fn compile(compiler: &str, arguments: &[&str], source: &str) -> Outcome {
+    let scratch = Scratch::new("compile");
+    let extension = if compiler == "cc" { "c" } else { "cc" };
+    let file = scratch.path().join(format!("x.{extension}"));
+    fs::write(&file, source).expect("a file");
+    let mut command = Command::new(artifact::need(compiler, "g++"));
+    command.args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-c", "-o", "/dev/null"]);
+    command.arg("-I").arg(headers()).args(arguments).arg(&file).env("LC_ALL", "C");
+    run(&mut command, SHORT)
+}
+
+/// Checks the `.pc` file of a library for its lines.
+///
+/// # Panics
+///
+/// When one is missing, or something was left to fill in.
+pub fn check_pkg_config(library: &str) {
+    let path = installed().join(format!("usr/lib/pkgconfig/lib{library}.pc"));
+    let text = fs::read_to_string(path).expect("the .pc file");
+    for line in [
+        "prefix=/usr",
+        "libdir=/usr/lib",
+        "includedir=${prefix}/include",
+        &format!("Name: lib{library}"),
+        &format!("Libs: -L${{libdir}} -l{library}"),
+        "Cflags: -I${includedir}",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+    }
+    assert!(!text.contains('@') && !text.contains("Requires"), "{text}");
+}
+
+/// Checks that every function has a manual page that mentions it.
+///
+/// # Panics
+///
+/// When one has none.
+pub fn check_manual(functions: &[String]) {
+    for name in functions {
+        let page = installed().join(format!("usr/share/man/man3/{name}.3"));
+        let text = fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+        assert!(text.contains(name), "{} does not mention {name}", page.display());
+    }
 }

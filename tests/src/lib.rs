@@ -14,7 +14,8 @@
 //! stats        the JSON report of the library        json  a strict parser
 //! scratch      directories that vanish               mount small file systems
 //! artifact     cargo and cc, once per test binary    procfs /proc readers
-//! capi         the installed C libraries
+//! capi         the installed C libraries            object   what binutils say of them
+//! log_line     lines of their debug twins' logs
 //! ```
 //!
 //! Variables:
@@ -29,7 +30,9 @@ pub mod cases;
 pub mod compare;
 pub mod core_file;
 pub mod json;
+pub mod log_line;
 pub mod mount;
+pub mod object;
 pub mod preload;
 pub mod procfs;
 pub mod run;

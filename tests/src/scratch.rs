@@ -34,6 +34,19 @@ impl Scratch {
         if shm.is_dir() { Self::inside(shm, tag) } else { Self::new(tag) }
     }
 
+    /// One in memory, and a directory in it whose name is not ASCII.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be made.
+    #[must_use]
+    pub fn with_odd_name(tag: &str) -> (Self, PathBuf) {
+        let scratch = Self::in_memory(tag);
+        let path = scratch.path.join("Späßchen-λ-池");
+        fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        (scratch, path)
+    }
+
     fn inside(parent: &Path, tag: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

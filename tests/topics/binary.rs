@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
-use pmem_e2e::artifact::{library, need, release_library};
-use pmem_e2e::run::{SHORT, run};
+use pmem_e2e::artifact::{library, release_library};
+use pmem_e2e::object::tool;
 
 /// The functions of the contract: these and no others are strong.
 const CONTRACT: [&str; 11] = [
@@ -22,11 +20,6 @@ const CONTRACT: [&str; 11] = [
     "realloc",
     "valloc",
 ];
-
-fn tool(name: &str, arguments: &[&str], file: &Path) -> String {
-    let mut command = Command::new(need(name, "binutils"));
-    run(command.args(arguments).arg(file).env("LC_ALL", "C"), SHORT).success().out()
-}
 
 /// Dynamic symbols as (type letter, name).
 fn symbols(arguments: &[&str]) -> Vec<(String, String)> {

@@ -14,24 +14,29 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Cases for preallocated pools.
 const PREALLOCATED: &str = "preallocated";
 
+/// Runs the cases about pools that meet a full file system.
+fn run_on_full(pool: &Pool) {
+    let program = program("space");
+    let cases = Cases::of(&program).limit(LIMIT);
+    cases.only(|name| !name.starts_with(PREALLOCATED)).run(pool);
+}
+
+fn run_one(pool: &Pool, case: &str) {
+    Cases::of(&program("space")).limit(LIMIT).only(|name| name == case).run(pool);
+}
+
 #[test]
 fn a_tmpfs_smaller_than_the_pool() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::lazy(64).at(mount.path());
-    Cases::of(&program("space"))
-        .limit(LIMIT)
-        .only(|name| !name.starts_with(PREALLOCATED))
-        .run(&pool);
+    run_on_full(&pool);
 }
 
 #[test]
 fn a_tmpfs_smaller_than_the_pool_with_purging_at_once() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::lazy(64).at(mount.path()).set("VMMALLOC_PURGE_MS", "0");
-    Cases::of(&program("space"))
-        .limit(LIMIT)
-        .only(|name| !name.starts_with(PREALLOCATED))
-        .run(&pool);
+    run_on_full(&pool);
 }
 
 /// Space is taken 2 MiB at a time there, and the last of it may not be enough for that.
@@ -42,10 +47,7 @@ fn a_tmpfs_of_huge_pages_smaller_than_the_pool() {
         return;
     };
     let pool = Pool::lazy(64).at(mount.path()).set("VMMALLOC_HUGEPAGE", "advise");
-    Cases::of(&program("space"))
-        .limit(LIMIT)
-        .only(|name| !name.starts_with(PREALLOCATED))
-        .run(&pool);
+    run_on_full(&pool);
 }
 
 #[test]
@@ -72,20 +74,14 @@ fn an_ext4_smaller_than_the_pool() {
     let what = "a full ext4";
     let Some(mount) = Mount::ext4(28, &["-O", "^has_journal"], "rw", what) else { return };
     let pool = Pool::lazy(64).at(mount.path());
-    Cases::of(&program("space"))
-        .limit(LIMIT)
-        .only(|name| !name.starts_with(PREALLOCATED))
-        .run(&pool);
+    run_on_full(&pool);
 }
 
 #[test]
 fn preallocated_space_stays_ours() {
     let Some(mount) = Mount::tmpfs(24, "a full tmpfs") else { return };
     let pool = Pool::prealloc(16).at(mount.path());
-    Cases::of(&program("space"))
-        .limit(LIMIT)
-        .only(|name| name == "preallocated_space_stays_ours")
-        .run(&pool);
+    run_one(&pool, "preallocated_space_stays_ours");
 }
 
 #[test]
@@ -93,10 +89,7 @@ fn preallocated_space_on_a_full_disk() {
     for options in [&["-O", "^has_journal", "-b", "1024"][..], &["-b", "4096"]] {
         let Some(mount) = Mount::ext4(40, options, "rw", "a full ext4") else { return };
         let pool = Pool::prealloc(16).at(mount.path());
-        Cases::of(&program("space"))
-            .limit(LIMIT)
-            .only(|name| name == "preallocated_space_on_a_full_disk")
-            .run(&pool);
+        run_one(&pool, "preallocated_space_on_a_full_disk");
     }
 }
 

@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use pmem_e2e::artifact::{c_sources, need};
-use pmem_e2e::capi::{self, Build, headers, installed};
-use pmem_e2e::cases::Cases;
+use pmem_e2e::capi::{self, Build, compile, headers, installed};
 use pmem_e2e::core_file;
+use pmem_e2e::log_line::LogLine;
 use pmem_e2e::mount::Mount;
+use pmem_e2e::object::{self, defined, functions, listed, offered, tool};
 use pmem_e2e::run::{Outcome, SHORT, run};
 use pmem_e2e::scratch::Scratch;
 
@@ -17,24 +18,15 @@ const LONG: Duration = Duration::from_secs(180);
 
 /// Runs all cases of a program with both builds on a place.
 fn on(program: &str, place: &Path) {
-    let program = capi::program(program);
-    for build in Build::ALL {
-        Cases::of(&program).limit(LONG).argument(place).run_with(|command| {
-            build.choose(command);
-        });
-    }
+    capi::run_cases(&capi::program(program), place, LONG);
 }
 
 fn region() -> &'static Path {
     Path::new("region")
 }
 
-/// A directory in memory whose name is not ASCII.
 fn tmpfs() -> (Scratch, PathBuf) {
-    let scratch = Scratch::in_memory("vmem");
-    let path = scratch.path().join("Späßchen-λ-池");
-    fs::create_dir(&path).expect("a directory");
-    (scratch, path)
+    Scratch::with_odd_name("vmem")
 }
 
 fn ext4(what: &str) -> Option<Mount> {
@@ -115,33 +107,23 @@ fn logged(build: Build, case: &str, variables: &[(&str, &str)]) -> Outcome {
     run(&mut command, SHORT)
 }
 
-/// Splits `<libvmem>: <LEVEL> [file:line function] text`.
-fn parsed(line: &str) -> (u32, String, String) {
-    let fields = || {
-        let rest = line.strip_prefix("<libvmem>: <")?;
-        let (level, rest) = rest.split_once("> [")?;
-        let (place, text) = rest.split_once("] ")?;
-        let (file, function) = place.split_once(' ')?;
-        let (file, number) = file.split_once(':')?;
-        assert!(file.ends_with(".rs") && number.parse::<u32>().is_ok(), "{line}");
-        Some((level.parse().ok()?, function.to_owned(), text.trim_start().to_owned()))
-    };
-    fields().unwrap_or_else(|| panic!("not a line of the log: {line}"))
+fn lines(log: &str) -> Vec<LogLine> {
+    LogLine::all("libvmem", log)
 }
 
 #[test]
 fn the_debug_library_logs_calls_and_errors() {
     let outcome = logged(Build::Debug, "calls", &[("VMEM_LOG_LEVEL", "3")]).success();
-    let lines: Vec<_> = outcome.err().lines().map(parsed).collect();
+    let lines = lines(&outcome.err());
     let program = capi::program("vmem_log");
     for (at, text) in [
         (0, format!("pid {}: program: {}", outcome.pid, program.display())),
         (1, "libvmem version 1.1".to_owned()),
         (2, format!("src version: {}", env!("CARGO_PKG_VERSION"))),
     ] {
-        assert_eq!((lines[at].0, &lines[at].2), (1, &text));
+        assert_eq!((lines[at].level, &lines[at].text), (1, &text));
     }
-    let functions: Vec<&str> = lines[3..].iter().map(|(_, function, _)| &**function).collect();
+    let functions: Vec<&str> = lines[3..].iter().map(|line| &*line.function).collect();
     assert_eq!(
         functions,
         [
@@ -157,12 +139,12 @@ fn the_debug_library_logs_calls_and_errors() {
             "vmem_delete",
         ]
     );
-    let text = |at: usize| &*lines[3 + at].2;
+    let text = |at: usize| &*lines[3 + at].text;
     assert!(text(0).ends_with(" size 14680064"), "{}", text(0));
     assert!(text(1).ends_with(" size 4321") && text(2).ends_with(" size 5432"));
     assert!(text(4).ends_with(" nmemb 3 size 77") && text(5).ends_with(" alignment 64 size 6543"));
-    assert_eq!((lines[10].0, text(7)), (1, "open: No such file or directory"));
-    assert!(lines[3..10].iter().all(|(level, ..)| *level == 3));
+    assert_eq!((lines[10].level, text(7)), (1, "open: No such file or directory"));
+    assert!(lines[3..10].iter().all(|line| line.level == 3));
 }
 
 #[test]
@@ -189,7 +171,7 @@ fn the_log_goes_to_its_file() {
     let variables = [("VMEM_LOG_LEVEL", "3"), ("VMEM_LOG_FILE", name)];
     let outcome = logged(Build::Debug, "calls", &variables).success();
     assert_eq!(outcome.err(), "");
-    assert_eq!(fs::read_to_string(&file).expect("the log").lines().map(parsed).count(), 13);
+    assert_eq!(lines(&fs::read_to_string(&file).expect("the log")).len(), 13);
 
     let prefix = format!("{name}-");
     let variables = [("VMEM_LOG_LEVEL", "1"), ("VMEM_LOG_FILE", &*prefix)];
@@ -234,12 +216,11 @@ fn a_file_system_without_unnamed_files_serves() {
         let mut command = Command::new(pmem_e2e::artifact::program("no_tmpfile"));
         command.arg(capi::program("vmem_log")).arg("calls").arg(&path);
         let outcome = run(build.choose(&mut command).env("VMEM_LOG_LEVEL", "3"), SHORT).success();
-        let log = outcome.err();
-        let told =
-            log.lines().map(parsed).find(|(_, function, _)| function == "util_tmpfile_mkstemp");
+        let lines = lines(&outcome.err());
+        let told = lines.iter().find(|line| line.function == "util_tmpfile_mkstemp");
         assert_eq!(told.is_some(), build == Build::Debug, "{outcome}");
-        if let Some((level, _, text)) = told {
-            assert_eq!(level, 3);
+        if let Some(LogLine { level, text, .. }) = told {
+            assert_eq!(*level, 3);
             assert!(text.starts_with("unlinked file is \"/") && text.contains("/vmem."), "{text}");
         }
         assert_eq!(fs::read_dir(&path).expect("the directory").count(), 0, "a name stays behind");
@@ -327,57 +308,13 @@ fn a_core_file_has_pools_only_when_they_are_wanted() {
 
 // ---- the files ----
 
-fn tool(name: &str, arguments: &[&str], file: &Path) -> String {
-    let mut command = Command::new(need(name, "binutils"));
-    run(command.args(arguments).arg(file).env("LC_ALL", "C"), SHORT).success().out()
-}
-
-/// The committed list of symbols of a library.
-fn listed(library: &str) -> Vec<String> {
-    let path = format!("{}/abi/{library}.symbols", env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(path).expect("the committed list");
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-        .map(str::to_owned)
-        .collect();
-    lines.sort();
-    lines
-}
-
-/// Dynamic symbols that a file defines, as `LETTER NAME`.
-fn defined(file: &Path) -> Vec<String> {
-    let out = tool("nm", &["-D", "--defined-only", "--with-symbol-versions"], file);
-    let mut lines: Vec<String> = out
-        .lines()
-        .map(|line| line.split_once(' ').expect("an address").1.trim().to_owned())
-        .collect();
-    lines.sort();
-    lines
-}
-
 #[test]
 fn shared_objects_have_the_committed_symbols_nodes_and_names() {
     for build in Build::ALL {
         for library in ["libvmem", "libvmmalloc"] {
             let file = build.folder().join(format!("{library}.so"));
             assert_eq!(defined(&file), listed(library), "{}", file.display());
-            let dynamic = tool("readelf", &["-dW"], &file);
-            assert!(
-                dynamic.contains(&format!("Library soname: [{library}.so.1]")),
-                "{}: {dynamic}",
-                file.display()
-            );
-            let needed: Vec<&str> = dynamic.lines().filter(|l| l.contains("(NEEDED)")).collect();
-            assert!(needed.len() == 1 && needed[0].contains("[libc.so.6]"), "{needed:?}");
-            for tag in ["(RPATH)", "(RUNPATH)", "(TEXTREL)"] {
-                assert!(!dynamic.contains(tag), "{tag} in\n{dynamic}");
-            }
-            assert!(dynamic.contains("NODELETE") && dynamic.contains("NOW"), "{dynamic}");
-            let segments = tool("readelf", &["-lW"], &file);
-            let stack = segments.lines().find(|l| l.contains("GNU_STACK")).expect("GNU_STACK");
-            assert!(stack.contains("RW ") && !stack.contains("RWE"), "{stack}");
-            assert!(segments.contains("GNU_RELRO"), "{segments}");
+            object::check(&file, &format!("{library}.so.1"), &["libc.so.6"]);
             for (name, to) in [("so", "so.1"), ("so.1", "so.1.0.0")] {
                 let link = build.folder().join(format!("{library}.{name}"));
                 assert_eq!(
@@ -420,31 +357,9 @@ fn archives_export_the_contract_and_nothing_else() {
     for build in Build::ALL {
         for library in ["libvmem", "libvmmalloc"] {
             let archive = build.folder().join(format!("{library}.a"));
-            let mut wanted: Vec<String> = listed(library)
-                .iter()
-                .filter(|line| !line.starts_with("A "))
-                .map(|line| line[2..].split('@').next().expect("a name").to_owned())
-                .collect();
-            wanted.sort();
-            let out = tool("nm", &["--defined-only", "--extern-only"], &archive);
-            let mut found: Vec<&str> =
-                out.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
-            found.sort_unstable();
-            assert_eq!(found, wanted, "{}", archive.display());
+            assert_eq!(offered(&archive), functions(library), "{}", archive.display());
         }
     }
-}
-
-/// Compiles `source` and gives what became of it.
-fn compile(compiler: &str, arguments: &[&str], source: &str) -> Outcome {
-    let scratch = Scratch::new("compile");
-    let extension = if compiler == "cc" { "c" } else { "cc" };
-    let file = scratch.path().join(format!("x.{extension}"));
-    fs::write(&file, source).expect("a file");
-    let mut command = Command::new(need(compiler, "g++"));
-    command.args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-c", "-o", "/dev/null"]);
-    command.arg("-I").arg(headers()).args(arguments).arg(&file).env("LC_ALL", "C");
-    run(&mut command, SHORT)
 }
 
 #[test]
@@ -530,31 +445,14 @@ fn programs_in_cxx_link_and_run() {
 #[test]
 fn pkg_config_files_name_folders_and_libraries() {
     for name in ["vmem", "vmmalloc"] {
-        let path = installed().join(format!("usr/lib/pkgconfig/lib{name}.pc"));
-        let text = fs::read_to_string(path).expect("the .pc file");
-        for line in [
-            "prefix=/usr".to_owned(),
-            "libdir=/usr/lib".to_owned(),
-            "includedir=${prefix}/include".to_owned(),
-            format!("Name: lib{name}"),
-            format!("Libs: -L${{libdir}} -l{name}"),
-            "Cflags: -I${includedir}".to_owned(),
-        ] {
-            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
-        }
-        assert!(!text.contains('@') && !text.contains("Requires"), "{text}");
+        capi::check_pkg_config(name);
     }
 }
 
 #[test]
 fn manual_pages_are_installed_under_every_name() {
+    capi::check_manual(&functions("libvmem"));
     let man = installed().join("usr/share/man");
-    for line in listed("libvmem").iter().filter(|line| line.starts_with("T ")) {
-        let name = line[2..].split('@').next().expect("a name");
-        let page = format!("man3/{name}.3");
-        let text = fs::read_to_string(man.join(&page)).unwrap_or_else(|e| panic!("{page}: {e}"));
-        assert!(text.contains(name), "{page} does not mention {name}");
-    }
     for page in ["man7/libvmem.7", "man7/libvmmalloc.7"] {
         assert!(man.join(page).is_file());
     }
@@ -563,19 +461,7 @@ fn manual_pages_are_installed_under_every_name() {
 #[test]
 fn a_program_links_with_the_archive() {
     let (_scratch, path) = tmpfs();
-    let include = format!("-I{}", headers().display());
-    let archive = Build::Release.folder().join("libvmem.a");
-    let program = pmem_e2e::artifact::compile(
-        "vmem",
-        "vmem_static",
-        pmem_e2e::artifact::Shape::Program,
-        &[&include, &archive.to_string_lossy()],
-    );
-    let needed = tool("readelf", &["-dW"], &program);
-    assert!(!needed.contains("libvmem.so"), "{needed}");
-    Cases::of(&program).limit(LONG).argument(&path).run_with(|command| {
-        pmem_e2e::preload::plain(command).env_remove("LD_LIBRARY_PATH");
-    });
+    capi::run_cases_with_archive("vmem", "vmem", &path, LONG);
 }
 
 // ---- valgrind ----

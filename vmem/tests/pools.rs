@@ -413,11 +413,17 @@ fn freed_memory_goes_back_as_the_policy_says() {
     assert!(never.stats().resident_bytes < 2 << 20);
 }
 
-/// The flags of the mapping that starts at `address`, from /proc/self/smaps.
+/// The flags of the mapping that holds `address`, from /proc/self/smaps. It may hold its neighbours too, where their flags are
+/// the same.
 fn mapping_flags(address: NonNull<[u8]>) -> Vec<String> {
-    let start = format!("{:x}-", address.cast::<u8>().addr());
+    let address = address.cast::<u8>().addr().get();
+    let holds = |line: &str| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let ends = range.map(|(start, end)| [start, end].map(|at| usize::from_str_radix(at, 16)));
+        matches!(ends, Some([Ok(start), Ok(end)]) if (start..end).contains(&address))
+    };
     let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-    let lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
+    let lines = smaps.lines().skip_while(|line| !holds(line));
     let flags = lines.map(|line| line.strip_prefix("VmFlags: ")).find_map(|flags| flags).unwrap();
     flags.split_whitespace().map(str::to_owned).collect()
 }

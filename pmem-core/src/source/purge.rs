@@ -163,4 +163,12 @@ impl Source {
         let pages = sys::resident_pages(self.base, self.len).unwrap_or(0);
         pages * sys::page_size() as u64
     }
+
+    /// Whether the page at `offset` has been written since it got its space, by what the kernel says; false where it does not
+    /// say. Space that was only allocated in a file in memory is not content yet.
+    #[must_use]
+    pub fn is_written(&self, offset: usize) -> bool {
+        let len = sys::page_size();
+        !cfg!(miri) && self.range(offset, len).is_ok_and(|at| sys::resident_pages(at, len) == Ok(1))
+    }
 }

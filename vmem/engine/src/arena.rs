@@ -8,6 +8,7 @@
 //!
 //! Lock: `heap` (rank ARENA) guards everything here but the descriptor memory (rank META).
 
+mod filling;
 mod moving;
 mod punching;
 
@@ -23,6 +24,7 @@ use crate::page_map::PageMap;
 use crate::rank;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use filling::Filling;
 use pmem_core::errno::Errno;
 use pmem_core::source::{Purged, Source};
 use pmem_core::sync::{Mutex, MutexGuard};
@@ -82,6 +84,7 @@ pub(crate) struct PageHeap {
     holes: ExtentBins,
     pub(crate) counts: PageCounts,
     next_purge_ms: u64,
+    filling: Filling,
     /// Extents in state Purging: memory that will be free in a moment.
     pub(crate) purging: u32,
 }
@@ -147,6 +150,7 @@ impl Arena {
                     holes: ExtentBins::new(),
                     counts: PageCounts::default(),
                     next_purge_ms: 0,
+                    filling: Filling::new(),
                     purging: 0,
                 },
             ),
@@ -462,8 +466,7 @@ impl Arena {
     ) -> Result<(), Errno> {
         let bits = self.map.committed();
         let granule = self.source.granule() >> PAGE_SHIFT;
-        let written_soon =
-            end - start <= POPULATE_MAX_PAGES && heap.counts.committed >= POPULATE_FROM_PAGES;
+        let is_small = end - start <= POPULATE_MAX_PAGES;
         let mut at = start;
         while let Some((first, last)) = bits.next_run(at, end, false) {
             // A granule is committed as a whole, so an uncommitted one lies inside one free extent
@@ -484,6 +487,10 @@ impl Arena {
                 let hole_end = bits.next_run(last, wanted, true).map_or(wanted, |run| run.0);
                 done = hole_end.next_multiple_of(granule).max(exact);
             }
+            let written_soon = match is_small {
+                true => heap.counts.committed >= POPULATE_FROM_PAGES,
+                false => self.brings_in(heap, first, exact),
+            };
             if done > exact && self.commit_range(first, done, written_soon).is_err() {
                 done = exact;
             }

@@ -60,6 +60,12 @@ pub const POPULATE_FROM_PAGES: usize = 256;
 /// all over soon, while a large block may never be.
 pub const POPULATE_MAX_PAGES: usize = 16;
 
+/// Pages of larger runs that are brought in unseen for each page of such a run that was found written.
+pub const BRING_IN_PER_WRITTEN: usize = 8;
+/// Most pages of larger runs that are brought in unseen: what is lost at most when a program no longer writes what it
+/// allocates, and how long other threads may wait for pages (about 20 ms).
+pub const BRING_IN_MAX: usize = (64 << 20) / PAGE;
+
 /// Milliseconds between two looks of a thread for classes that it no longer uses, and of the process
 /// for bins, when pages are not given back by age.
 pub const IDLE_MS: u32 = 500;
