@@ -7,6 +7,7 @@
 //!
 //! Each test is a process of its own, because what is looked for are signals.
 
+mod cache;
 mod fork;
 mod huge;
 mod media;
@@ -81,6 +82,10 @@ const TESTS: &[Test] = tests![
     vmem_pools::the_contract_holds_on_ext4,
     vmem_pools::the_contract_holds_on_xfs,
     vmem_pools::a_device_is_a_pool_as_a_whole,
+    cache::entries_come_and_go_in_dax_memory,
+    cache::a_device_is_a_cache_as_a_whole,
+    cache::entries_are_found_again_in_a_dax_file,
+    cache::a_full_dax_file_system_is_an_error_when_the_cache_is_made,
     quota::a_quota_of_ext4_is_none_and_no_signal,
     quota::a_quota_of_xfs_is_none_and_no_signal,
 ];

@@ -1,4 +1,5 @@
 //! The commands.
 
 pub(crate) mod run;
+pub(crate) mod scale;
 pub(crate) mod simulate;

@@ -19,12 +19,14 @@ struct Arguments {
 enum Command {
     Simulate(command::simulate::Arguments),
     Run(command::run::Arguments),
+    Scale(command::scale::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Simulate(arguments) => command::simulate::run(&arguments),
         Command::Run(arguments) => command::run::run(&arguments),
+        Command::Scale(arguments) => command::scale::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,13 +11,14 @@ use super::ring::Ring;
 const TOKEN_BITS: u32 = 28;
 const _: () = assert!(Token::MAX < 1 << TOKEN_BITS);
 
-/// Bits 0-1: 1 + the queue, or 0. Bit 2: the flag. Bits 4-7: the generation.
+/// Bits 0-1: 1 + the queue, or 0. Bit 2: the flag. Bit 3: whether it was used. Bits 4-7: the generation.
 #[derive(Clone, Copy)]
 struct State(u8);
 
 impl State {
     const QUEUE: u8 = 0b11;
     const FLAG: u8 = 0b100;
+    const USED: u8 = 0b1000;
 
     fn queue(self) -> Option<usize> {
         (self.0 & Self::QUEUE).checked_sub(1).map(usize::from)
@@ -76,6 +77,15 @@ impl<const N: usize> Queues<N> {
     pub(super) fn set_flag(&mut self, token: Token, flag: bool) {
         let state = &mut self.states[token.index() as usize];
         state.0 = if flag { state.0 | State::FLAG } else { state.0 & !State::FLAG };
+    }
+
+    /// Whether the token was noted as used since it came in.
+    pub(super) fn is_used(&self, token: Token) -> bool {
+        self.states.get(token.index() as usize).is_some_and(|state| state.0 & State::USED != 0)
+    }
+
+    pub(super) fn set_used(&mut self, token: Token) {
+        self.states[token.index() as usize].0 |= State::USED;
     }
 
     /// Lets in a token that is in no queue.
@@ -156,7 +166,7 @@ impl<const N: usize> Queues<N> {
     pub(super) fn pop(&mut self, queue: usize, front: Token, bytes: u64) {
         self.drop_front(queue);
         let state = &mut self.states[front.index() as usize];
-        state.0 &= !(State::QUEUE | State::FLAG);
+        state.0 &= !(State::QUEUE | State::FLAG | State::USED);
         self.queues[queue].len -= 1;
         self.queues[queue].bytes -= bytes;
     }

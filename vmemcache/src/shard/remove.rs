@@ -197,7 +197,7 @@ impl Shard {
     /// Removes an entry that is not leaving, without a word to the listener.
     pub(super) fn forget(&self, state: &mut State, space: usize, token: u32, cause: Cause) {
         if let Some(policy) = &mut state.spaces[space].policy {
-            policy.remove(Token::new(token), &View { shard: self, space });
+            policy.remove(Token::new(token), &View::new(self, space));
         }
         self.take_out(state, space, token, cause);
     }

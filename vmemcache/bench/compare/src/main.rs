@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 mod library;
 mod peer;
+mod traces;
 mod workload;
 
 use peer::Peer;
@@ -53,6 +54,10 @@ struct Arguments {
     #[arg(long, value_name = "DIRECTORY", default_value = "/dev/shm")]
     directory: PathBuf,
 
+    /// Hit ratios on traces in place of times; with these numbers of entries
+    #[arg(long, value_name = "FILE=N+N...,...", value_delimiter = ',')]
+    traces: Vec<String>,
+
     /// Print JSON in place of a table
     #[arg(long)]
     json: bool,
@@ -74,6 +79,15 @@ struct Row {
 
 fn main() {
     let arguments = Arguments::parse();
+    if !arguments.traces.is_empty() {
+        let wanted = peer::ALL.iter().filter(|(name, _)| is_wanted(name, &arguments));
+        let (names, makes): (Vec<_>, Vec<_>) = wanted.copied().unzip();
+        if let Err(error) = traces::table(&names, &makes, &arguments.traces) {
+            eprintln!("vmemcache-compare: {error}");
+            std::process::exit(1);
+        }
+        return;
+    }
     let mut rows = Vec::new();
     for &workload in &arguments.workload {
         for &threads in &arguments.threads {
@@ -101,13 +115,14 @@ fn main() {
     }
 }
 
+fn is_wanted(name: &str, arguments: &Arguments) -> bool {
+    arguments.only.is_empty()
+        || name == peer::ALL[0].0
+        || arguments.only.iter().any(|part| name.contains(part.as_str()))
+}
+
 fn measure(workload: Workload, threads: usize, arguments: &Arguments) -> Vec<Row> {
-    let wanted = |name: &str| {
-        arguments.only.is_empty()
-            || name == peer::ALL[0].0
-            || arguments.only.iter().any(|part| name.contains(part.as_str()))
-    };
-    let makes = peer::ALL.iter().filter(|(name, _)| wanted(name));
+    let makes = peer::ALL.iter().filter(|(name, _)| is_wanted(name, arguments));
     let mut makes: Vec<(_, Box<dyn Peer>)> =
         makes.map(|&(name, make)| (name, make(workload.room()))).collect();
     if let Some(library) = &arguments.library {

@@ -26,6 +26,9 @@ const HORIZON: f64 = 8.0;
 const ADVANTAGE: f64 = 0.005;
 /// Hits more or less that say nothing, for there are that many by chance.
 const NOISE: f64 = 6.0;
+/// How much of what earlier changes have cost against LRU is asked of the next one, besides. All of it would keep caches from
+/// changes that they need.
+const CAUTION: f64 = 0.25;
 /// For what part of a turnover an entry of the sample is quiet after its hit was reported.
 const REST: u32 = 64;
 
@@ -50,6 +53,10 @@ pub(super) struct Shadows {
     requests: f64,
     remember: f64,
     current: usize,
+    /// A miniature whose window changes with that of the real cache, so that it bears the cost of changes.
+    own: Miniature,
+    /// Hits of the one that is like LRU beyond those of `own`, the older the less.
+    debt: f64,
     /// Entries whose marks are not armed, and since when.
     resting: VecDeque<(Token, u32)>,
 }
@@ -70,6 +77,8 @@ impl Shadows {
             requests: 0.0,
             remember: 1.0 - 1.0 / (HORIZON * size as f64),
             current,
+            own: Miniature::new(size, SHARES[current]),
+            debt: 0.0,
             resting: VecDeque::new(),
         }
     }
@@ -87,13 +96,18 @@ impl Shadows {
     pub(super) fn request(&mut self, hash: u64) -> Option<u32> {
         let id = (hash >> 32) as u32;
         self.requests = self.requests * self.remember + 1.0;
-        for (miniature, hits) in self.miniatures.iter_mut().zip(&mut self.hits) {
-            *hits = *hits * self.remember + f64::from(u8::from(miniature.request(id)));
+        let hit = |miniature: &mut Miniature| f64::from(u8::from(miniature.request(id)));
+        let now = self.miniatures.each_mut().map(hit);
+        for (hits, now) in self.hits.iter_mut().zip(now) {
+            *hits = *hits * self.remember + now;
         }
+        let behind_lru = now[FIRST] - hit(&mut self.own);
+        self.debt = (self.debt * self.remember + behind_lru).max(0.0);
         let best = (0..SHARES.len()).max_by(|&a, &b| self.hits[a].total_cmp(&self.hits[b]))?;
         let advantage = self.hits[best] - self.hits[self.current];
-        if advantage > ADVANTAGE * self.requests + NOISE {
+        if advantage > ADVANTAGE * self.requests + NOISE + CAUTION * self.debt {
             self.current = best;
+            self.own.set_share(SHARES[best]);
             return Some(SHARES[best]);
         }
         None
@@ -115,12 +129,16 @@ impl Shadows {
     }
 
     pub(super) fn memory(&self) -> usize {
-        let miniatures: usize = self.miniatures.iter().map(Miniature::memory).sum();
+        let miniatures: usize = self.all().map(Miniature::memory).sum();
         size_of::<Self>() + miniatures + self.resting.capacity() * size_of::<(Token, u32)>()
     }
 
     pub(super) fn validate(&self) {
-        self.miniatures.iter().for_each(Miniature::validate);
+        self.all().for_each(Miniature::validate);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Miniature> {
+        self.miniatures.iter().chain([&self.own])
     }
 }
 
@@ -168,6 +186,10 @@ impl Miniature {
             index,
             fresh: 0,
         }
+    }
+
+    fn set_share(&mut self, share: u32) {
+        self.split = Split::new(self.slab.ids.len() as u64, share);
     }
 
     /// Whether it is a hit; if not, the key comes in.

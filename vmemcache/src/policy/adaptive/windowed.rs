@@ -130,10 +130,29 @@ impl Windowed {
             let hit = entries.mark(front).load(Relaxed) & COUNT > 0;
             if hit {
                 self.set_mark(front, 0, entries);
+                self.queues.set_used(front);
             }
-            let to = if hit { YOUNG } else { OLD };
+            let to = if self.fills_main(front, split) {
+                MAIN
+            } else if hit {
+                YOUNG
+            } else {
+                OLD
+            };
             self.queues.requeue(YOUNG, to, front, entries.bytes(front));
         }
+    }
+
+    /// Whether an entry of the window goes to the main queue because there is room, and it was hit at some time: so that little
+    /// is lost when the window becomes smaller.
+    fn fills_main(&self, token: Token, split: &Split) -> bool {
+        self.queues.bytes(MAIN) < split.main && self.queues.is_used(token)
+    }
+
+    /// Whether the main queue is so much too large that its entries go to the window when they are hit, and not round: the
+    /// window has become larger.
+    fn main_is_too_large(&self, split: &Split) -> bool {
+        self.queues.bytes(MAIN) > split.main + (split.main + split.window) / 16
     }
 
     fn set_mark<E: Entries>(&self, token: Token, count: u8, entries: &E) {
@@ -153,8 +172,8 @@ impl Windowed {
         mut accept: impl FnMut(Token) -> bool,
     ) -> Option<Token> {
         // For as long as two turnovers: the admission test decides which of them count. Few of those that are older than one
-        // and a half pass it, so that there are places for that many.
-        self.ghosts.fit(self.len(), |entries| (entries * 3 / 2, 2 * entries));
+        // and a third pass it, so that there are places for that many.
+        self.ghosts.fit(self.len(), |entries| (entries * 4 / 3, 2 * entries));
         let mut refused = [0; 3];
         loop {
             let left = |queue: usize| refused[queue] < self.queues.len(queue);
@@ -167,7 +186,14 @@ impl Windowed {
             self.look_ahead(queue, AHEAD[2], entries);
             let bytes = entries.bytes(front);
             let count = entries.mark(front).load(Relaxed) & COUNT;
-            let (next, to) = if count == 0 {
+            if count > 0 && queue != MAIN {
+                self.queues.set_used(front);
+            }
+            // After a refusal nothing changes queues, so that every entry is offered.
+            let may_change = refused == [0; 3];
+            let (next, to) = if may_change && queue != MAIN && self.fills_main(front, split) {
+                (0, MAIN)
+            } else if count == 0 {
                 if accept(front) {
                     self.queues.pop(queue, front, bytes);
                     if queue != MAIN {
@@ -178,14 +204,10 @@ impl Windowed {
                 }
                 refused[queue] += 1;
                 (MARK_MAX, queue)
-            } else if queue == MAIN {
-                (count - 1, MAIN)
-            } else if refused != [0; 3] {
-                // After a refusal nothing changes queues, so that every entry is offered.
-                (0, queue)
+            } else if may_change && (queue != MAIN || self.main_is_too_large(split)) {
+                (0, YOUNG)
             } else {
-                let fills = self.queues.bytes(MAIN) < split.main;
-                (0, if fills { MAIN } else { YOUNG })
+                (if queue == MAIN { count - 1 } else { 0 }, queue)
             };
             self.set_mark(front, next, entries);
             self.queues.requeue(queue, to, front, bytes);
