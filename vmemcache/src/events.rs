@@ -65,7 +65,8 @@ pub trait Listener: Send + Sync {
     ///
     /// With the causes [`Capacity`](Cause::Capacity), [`Quota`](Cause::Quota) and [`Explicit`](Cause::Explicit) the call
     /// comes before the removal: the entry can still be found, a put of its key finds it there, and evicting it
-    /// once more does nothing. With the other causes it comes after.
+    /// once more does nothing. So it does with [`Cleared`](Cause::Cleared), and with [`Expired`](Cause::Expired), but then no get finds
+    /// it. With [`Replaced`](Cause::Replaced) the call comes after: a get finds the new value.
     fn on_evict(&self, key: &[u8], value: &Value<'_>, cause: Cause) {
         let _ = (key, value, cause);
     }

@@ -7,10 +7,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use support::{Random, check_stamped, stamped};
 use vmemcache::policy::Kind;
-use vmemcache::{Builder, Cache, Cause, Error};
+use vmemcache::{Builder, Cache, Cause, Error, Listener, Value};
 
 /// A file that goes when the test ends.
 struct TestFile(PathBuf);
@@ -247,6 +250,42 @@ fn damage_is_found_or_harmless() {
         cache.validate();
     }
     assert!(lost > 300 && found > 10 * lost, "{lost} lost, {found} found");
+}
+
+/// Says how many entries it was told of, and looks at each.
+#[derive(Default)]
+struct Whole(AtomicU64);
+
+impl Listener for Whole {
+    fn on_evict(&self, _: &[u8], value: &Value<'_>, _: Cause) {
+        check_stamped(&value.to_cow());
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn listeners_are_not_told_of_damaged_values() {
+    let file = TestFile::new("told");
+    let cache = open(&builder(), &file);
+    for key in 0..100u64 {
+        cache.put(&key.to_le_bytes(), &stamped(key, 1000)).unwrap();
+    }
+    drop(cache);
+    let mut image = fs::read(&file.0).unwrap();
+    let start = stamped(7, 1000);
+    let at = image.windows(1000).position(|bytes| bytes == start).unwrap();
+    image[at + 500] ^= 1;
+    fs::write(&file.0, &image).unwrap();
+    let listener = Arc::new(Whole::default());
+    let cache = open(&builder().listener(listener.clone()), &file);
+    for key in 0..50u64 {
+        assert!(cache.evict_next());
+        cache.put(&(50 + key).to_le_bytes(), &stamped(key, 900)).unwrap();
+    }
+    cache.clear();
+    assert_eq!(listener.0.load(Relaxed), 149);
+    let stats = cache.stats();
+    assert_eq!((stats.left(Cause::Damaged), stats.entries), (1, 0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{Shard, View};
 use crate::block::{Header, Loc};
+use crate::check::Check;
 use crate::events::Cause;
 use crate::index::Key32;
 use crate::policy::{Policy, Token, touch};
@@ -87,9 +88,7 @@ impl Shard {
     unsafe fn prove(&self, space: usize, found: Found) -> bool {
         let Found { token, loc, header } = found;
         // SAFETY: contract.
-        let right = self.spaces[space]
-            .check
-            .is_none_or(|check| unsafe { check.content_is_right(self.units, loc, header) });
+        let right = unsafe { self.is_whole(space, loc, header) };
         if right {
             let _state = self.lock();
             if self.spaces[space].slab.get(token).loc() == Some(loc) {
@@ -103,6 +102,16 @@ impl Shard {
             let _ = self.remove_at(space, token, Cause::Damaged, false, |at| at == loc);
         }
         right
+    }
+
+    /// Whether the content of an entry is as it was stored. Looked at only if nobody has read it since a restart.
+    ///
+    /// # Safety
+    /// The entry is protected, and was not replaced.
+    pub(super) unsafe fn is_whole(&self, space: usize, loc: Loc, header: Header) -> bool {
+        // SAFETY: contract.
+        let is_right = |check: Check| unsafe { check.content_is_right(self.units, loc, header) };
+        !header.is_unproven() || self.spaces[space].check.is_none_or(is_right)
     }
 
     /// Notes a hit for the policy.

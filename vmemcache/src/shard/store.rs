@@ -249,8 +249,10 @@ impl Shard {
         let leaving = slot.has(LEAVING);
         // Whoever wanted to remove it finds the mark gone.
         slot.set_flag(LEAVING, false);
+        // SAFETY: live, and under the lock.
+        let tell = request.tell && !leaving && unsafe { self.is_whole(space, old.loc, old.header) };
         // Before it can be retired.
-        let value = (request.tell && !leaving).then(|| {
+        let value = tell.then(|| {
             state.leaving += 1;
             self.pin_locked(state, old.loc)
         });
