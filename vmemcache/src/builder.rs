@@ -425,7 +425,8 @@ impl Builder {
             shift: found.shift,
             extent: found.extent,
             salt: found.salt,
-            ..self.shape(found.len as usize, HEAD)
+            // The number of shards that was set is for new files; this one may be too small for it.
+            ..self.clone().shards(found.shards as usize).shape(found.len as usize, HEAD)
         };
         let stride = (shape.len - HEAD) / shape.shards / 64 * 64;
         if stride < MIN_SHARD / 2 || stride >> shape.shift > MAX_LOC as usize {

@@ -289,6 +289,42 @@ fn listeners_are_not_told_of_damaged_values() {
 }
 
 #[test]
+fn an_existing_file_keeps_its_shards() {
+    let file = TestFile::new("shards");
+    drop(builder().shards(2).warm_file(&file.0).unwrap());
+    for shards in [0, 1, 1000] {
+        assert_eq!(open(&builder().shards(shards), &file).shards(), 2);
+    }
+}
+
+/// With a right checksum, as only somebody who wants it writes them.
+#[test]
+fn files_of_impossible_shapes_are_refused() {
+    let file = TestFile::new("shape");
+    drop(builder().warm_file(&file.0).unwrap());
+    let image = fs::read(&file.0).unwrap();
+    let shapes: [(usize, &[u8]); 8] = [
+        (12, &0u32.to_le_bytes()),
+        (12, &u32::MAX.to_le_bytes()),
+        (16, &0u64.to_le_bytes()),
+        (16, &4096u64.to_le_bytes()),
+        (16, &u64::MAX.to_le_bytes()),
+        (24, &2u32.to_le_bytes()),
+        (24, &40u32.to_le_bytes()),
+        (24, &u32::MAX.to_le_bytes()),
+    ];
+    for (at, bytes) in shapes {
+        let mut image = image.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        let sum = crc32c::crc32c(&image[..40]);
+        image[40..44].copy_from_slice(&sum.to_le_bytes());
+        fs::write(&file.0, &image).unwrap();
+        let refused = matches!(builder().warm_file(&file.0), Err(Error::Format { .. }));
+        assert!(refused, "{bytes:?} at {at}");
+    }
+}
+
+#[test]
 fn other_files_are_refused() {
     let file = TestFile::new("other");
     let format = |what: &str| matches!(builder().warm_file(&file.0), Err(Error::Format { what: w, .. }) if w == what);
