@@ -32,7 +32,7 @@ use std::sync::atomic::AtomicU8;
 
 use ages::Ages;
 pub(crate) use read::Found;
-pub(crate) use remove::{Leaving, Removal};
+pub(crate) use remove::{Leaving, Removal, is_telling};
 pub(crate) use space::{KeyHash, Rules};
 pub(crate) use store::{Mode, Request, Stored};
 

@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// Whether the calling thread is within a listener's call about an eviction.
-pub(super) fn is_telling() -> bool {
+pub(crate) fn is_telling() -> bool {
     TELLING.get() > 0
 }
 
