@@ -42,7 +42,7 @@ pub(crate) struct Request<'a> {
 /// How one attempt to put went.
 pub(crate) enum Stored<'s> {
     Inserted,
-    /// With the old value, if somebody listens; who is then to call [`Shard::told`].
+    /// With the old value, if somebody listens; who is then to call [`Shard::tell_replaced`].
     Replaced(Option<Value<'s>>),
     /// The key is there, and the mode forbids to replace it.
     Exists,
