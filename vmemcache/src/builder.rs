@@ -447,7 +447,8 @@ impl Builder {
             shift: found.shift,
             extent: found.extent,
             salt: found.salt,
-            ..self.shape(len, len, HEAD)
+            // The number of shards that was set is for new files; this one may be too small for it.
+            ..self.clone().shards(found.shards as usize).shape(len, len, HEAD)
         };
         let ground = shape.ground(source, len, HEAD);
         let damaged = || Error::Format { path: path.to_owned(), what: "its first page is damaged" };

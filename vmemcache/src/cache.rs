@@ -207,6 +207,8 @@ impl Cache {
         let header = (layout.key + key_len) as u64;
         let total = u64::from(state.heap.total_units());
         let most = if space == 0 { total } else { total.min(state.spaces[space].quota) };
+        // Whole extents.
+        let most = most - most % u64::from(shard.rules.extent);
         shard.units.bytes(most as u32).saturating_sub(header).min(MAX_VALUE)
     }
 

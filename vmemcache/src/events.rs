@@ -64,8 +64,10 @@ pub trait Listener: Send + Sync {
     /// An entry leaves: once for each.
     ///
     /// With the causes [`Capacity`](Cause::Capacity), [`Quota`](Cause::Quota), [`Resized`](Cause::Resized) and
-    /// [`Explicit`](Cause::Explicit) the call comes before the removal: the entry can still be found, a put of its key finds it there, and evicting it
-    /// once more does nothing. With the other causes it comes after.
+    /// [`Explicit`](Cause::Explicit) the call comes before the removal: the entry can still be found, a put of its key finds it there,
+    /// and removing it once more, here or in another thread, takes it away at once. So it does with [`Cleared`](Cause::Cleared), and
+    /// with [`Expired`](Cause::Expired), but then no get finds it. With [`Replaced`](Cause::Replaced) the call comes after: a get finds
+    /// the new value.
     fn on_evict(&self, key: &[u8], value: &Value<'_>, cause: Cause) {
         let _ = (key, value, cause);
     }

@@ -11,6 +11,7 @@
 //! a walk meets something else, it looks for the next entry whose header has the right checksum; all between is free space. What users stored is checked when it is first read.
 
 use crate::block::Loc;
+use crate::builder::MIN_SHARD;
 use crate::error::Error;
 use std::path::Path;
 
@@ -38,6 +39,8 @@ pub(crate) fn recorded_part(page: &[u8], salt: u64) -> Option<Loc> {
     let part = word as Loc;
     (word == size_word(salt, part)).then_some(part)
 }
+/// Larger units are for heaps that have more than 2^31 of the smallest.
+const LEAST_UNITS: u64 = 1024;
 
 /// What one must know of a file to use it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +71,14 @@ impl Superblock {
         bytes
     }
 
+    /// Whether each shard has a heap.
+    fn is_possible(&self) -> bool {
+        let heaps = self.len.saturating_sub(HEAD as u64);
+        let Some(len) = heaps.checked_div(self.shards.into()) else { return false };
+        let units = len.checked_shr(self.shift).unwrap_or(0);
+        len >= (MIN_SHARD / 2) as u64 && units >= LEAST_UNITS && self.shift >= 3 && self.extent > 0
+    }
+
     /// Reads the start of a file; none for a file that was never used.
     pub(crate) fn from_bytes(
         bytes: &[u8],
@@ -96,7 +107,10 @@ impl Superblock {
             extent: u32_at(28),
             salt: u64_at(32),
         };
-        if block.len > file_len || block.shards == 0 || block.shift < 3 || block.extent == 0 {
+        if !block.is_possible() {
+            return wrong("its first page is damaged");
+        }
+        if block.len > file_len {
             return wrong("it was cut");
         }
         Ok(Some(block))

@@ -184,14 +184,14 @@ fn all_entries_are_seen_once() {
 #[test]
 fn entries_expire() {
     let cache = cache();
-    cache.put_with_ttl(b"short", b"1", Duration::from_millis(20)).unwrap();
-    cache.put_with_ttl(b"short too", b"1", Duration::from_millis(20)).unwrap();
+    cache.put_with_ttl(b"short", b"1", Duration::from_millis(500)).unwrap();
+    cache.put_with_ttl(b"short too", b"1", Duration::from_millis(500)).unwrap();
     cache.put_with_ttl(b"long", b"2", Duration::from_secs(1000)).unwrap();
     cache.put_with_ttl(b"for ever", b"3", Duration::MAX).unwrap();
     cache.put(b"replaced", b"4").unwrap();
-    cache.put_with_ttl(b"replaced", b"4", Duration::from_millis(20)).unwrap();
+    cache.put_with_ttl(b"replaced", b"4", Duration::from_millis(500)).unwrap();
     assert!(cache.get(b"short").is_some());
-    thread::sleep(Duration::from_millis(30));
+    thread::sleep(Duration::from_millis(510));
     assert!(cache.get(b"short").is_none() && !cache.contains(b"replaced"));
     assert!(cache.put_if_absent(b"short", b"new").unwrap(), "as good as gone");
     assert!(!cache.replace(b"replaced", b"new").unwrap());

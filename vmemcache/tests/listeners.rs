@@ -4,7 +4,7 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
-use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::thread;
 use std::time::Duration;
 use support::stamped;
@@ -301,4 +301,36 @@ fn what_was_removed_is_not_found_while_others_still_tell_of_it() {
     });
     assert_eq!((cache.len(), cache.stats().left(Cause::Explicit)), (0, 1));
     cache.validate();
+}
+
+/// One thread computes a value, and its put waits for an eviction; who tells of that asks for the same key.
+#[test]
+fn who_tells_of_an_eviction_does_not_wait_for_who_computes() {
+    in_time(|| {
+        let (start, started) = mpsc::channel();
+        let (computed, ready) = mpsc::channel();
+        let ready = Mutex::new(Some(ready));
+        let cache = cache_with(64 << 10, move |cache, _, _, _| {
+            let Some(ready) = ready.lock().unwrap().take() else { return };
+            start.send(()).unwrap();
+            ready.recv().unwrap();
+            // Time to begin to wait.
+            thread::sleep(Duration::from_millis(50));
+            cache.get_or_insert_with(b"key", || Ok::<_, Error>(b"small")).unwrap();
+        });
+        // Two of these do not fit at once.
+        cache.put(b"first", &[1; 40_000]).unwrap();
+        let other = Arc::clone(&cache);
+        let computes = thread::spawn(move || {
+            started.recv().unwrap();
+            let value = || {
+                computed.send(()).unwrap();
+                Ok::<_, Error>([2; 40_000])
+            };
+            other.get_or_insert_with(b"key", value).unwrap();
+        });
+        cache.put(b"second", &[3; 40_000]).unwrap();
+        computes.join().unwrap();
+        cache.validate();
+    });
 }

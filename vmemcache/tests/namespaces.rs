@@ -678,3 +678,23 @@ fn damage_moves_nothing() {
     }
     assert!(lost > 100 && kept > 10 * lost, "{lost} lost, {kept} kept");
 }
+
+#[test]
+fn the_longest_value_can_be_stored() {
+    for extent in [1, 100, 4096, 20_000] {
+        let builder = Cache::builder().size(100_000).extent_size(extent);
+        let builder = builder.namespace("part", Quota::Bytes(50_001));
+        let cache = builder.shards(1).anonymous().unwrap();
+        let part = cache.namespace("part").unwrap();
+        let value = vec![7; 200_000];
+        let longest = part.max_value_len(3) as usize;
+        let in_part = |len: usize| part.put(b"key", &value[..len]);
+        assert!(in_part(longest).is_ok(), "{longest} bytes, extents of {extent}");
+        part.clear();
+        let longest = cache.max_value_len(3) as usize;
+        let in_all = |len: usize| cache.put(b"key", &value[..len]);
+        assert!(in_all(longest).is_ok(), "{longest} bytes, extents of {extent}");
+        let error = in_all(longest + 16).unwrap_err();
+        assert!(matches!(error, vmemcache::Error::ValueTooLarge { .. }), "{error}");
+    }
+}

@@ -7,11 +7,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{Random, check_stamped, stamped};
 use vmemcache::policy::Kind;
-use vmemcache::{Builder, Cache, Cause, Error, Replacement};
+use vmemcache::{Builder, Cache, Cause, Error, Listener, Replacement, Value};
 
 /// A file that goes when the test ends.
 struct TestFile(PathBuf);
@@ -141,6 +144,23 @@ fn damaged_entries_are_not_moved() {
     cache.resize(512 << 10).unwrap();
     assert!(!cache.contains(&850u64.to_le_bytes()));
     assert_eq!((cache.len(), cache.stats().left(Cause::Damaged)), (299, 1));
+}
+
+/// What has just left, and whose space nobody has taken back yet, hides nothing that is behind it.
+#[test]
+fn space_that_was_not_reclaimed_hides_no_pieces() {
+    for seed in 0..20 {
+        let file = TestFile::new("limbo");
+        let builder = Cache::builder().size(1 << 20).shards(1).exact_space(false);
+        let cache = open(&builder, &file);
+        // Statistics would take the space back.
+        let expected = fill(&cache, seed, 3000);
+        drop(cache);
+        let cache = open(&builder, &file);
+        cache.validate();
+        let lost = expected.iter().filter(|(key, _)| cache.get(&key.to_le_bytes()).is_none());
+        assert_eq!(lost.count(), 0, "seed {seed}: of {}", expected.len());
+    }
 }
 
 #[test]
@@ -390,6 +410,78 @@ fn old_and_new_lines_together_hide_no_entry() {
     }
     println!("{looked_at} mixtures, {found_others} entries that had changed");
     assert!(found_others > looked_at);
+}
+
+/// Says how many entries it was told of, and looks at each.
+#[derive(Default)]
+struct Whole(AtomicU64);
+
+impl Listener for Whole {
+    fn on_evict(&self, _: &[u8], value: &Value<'_>, _: Cause) {
+        check_stamped(&value.to_cow());
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn listeners_are_not_told_of_damaged_values() {
+    let file = TestFile::new("told");
+    let cache = open(&builder(), &file);
+    for key in 0..100u64 {
+        cache.put(&key.to_le_bytes(), &stamped(key, 1000)).unwrap();
+    }
+    drop(cache);
+    let mut image = fs::read(&file.0).unwrap();
+    let start = stamped(7, 1000);
+    let at = image.windows(1000).position(|bytes| bytes == start).unwrap();
+    image[at + 500] ^= 1;
+    fs::write(&file.0, &image).unwrap();
+    let listener = Arc::new(Whole::default());
+    let cache = open(&builder().listener(listener.clone()), &file);
+    for key in 0..50u64 {
+        assert!(cache.evict_next());
+        cache.put(&(50 + key).to_le_bytes(), &stamped(key, 900)).unwrap();
+    }
+    cache.clear();
+    assert_eq!(listener.0.load(Relaxed), 149);
+    let stats = cache.stats();
+    assert_eq!((stats.left(Cause::Damaged), stats.entries), (1, 0));
+}
+
+#[test]
+fn an_existing_file_keeps_its_shards() {
+    let file = TestFile::new("shards");
+    drop(builder().shards(2).warm_file(&file.0).unwrap());
+    for shards in [0, 1, 1000] {
+        assert_eq!(open(&builder().shards(shards), &file).shards(), 2);
+    }
+}
+
+/// With a right checksum, as only somebody who wants it writes them.
+#[test]
+fn files_of_impossible_shapes_are_refused() {
+    let file = TestFile::new("shape");
+    drop(builder().warm_file(&file.0).unwrap());
+    let image = fs::read(&file.0).unwrap();
+    let shapes: [(usize, &[u8]); 8] = [
+        (12, &0u32.to_le_bytes()),
+        (12, &u32::MAX.to_le_bytes()),
+        (16, &0u64.to_le_bytes()),
+        (16, &4096u64.to_le_bytes()),
+        (16, &u64::MAX.to_le_bytes()),
+        (24, &2u32.to_le_bytes()),
+        (24, &40u32.to_le_bytes()),
+        (24, &u32::MAX.to_le_bytes()),
+    ];
+    for (at, bytes) in shapes {
+        let mut image = image.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        let sum = crc32c::crc32c(&image[..40]);
+        image[40..44].copy_from_slice(&sum.to_le_bytes());
+        fs::write(&file.0, &image).unwrap();
+        let refused = matches!(builder().warm_file(&file.0), Err(Error::Format { .. }));
+        assert!(refused, "{bytes:?} at {at}");
+    }
 }
 
 #[test]

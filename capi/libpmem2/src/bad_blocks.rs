@@ -9,7 +9,7 @@ use crate::result::{code, refuse};
 use crate::source::Pmem2Source;
 
 /// C: `struct pmem2_badblock_context`.
-pub(crate) struct Pmem2BadBlocks(BadBlocks);
+pub(crate) struct Pmem2BadBlocks(BadBlocks<'static>);
 
 /// C: `struct pmem2_badblock`, in bytes.
 #[repr(C)]

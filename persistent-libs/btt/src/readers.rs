@@ -1,7 +1,8 @@
 //! Which blocks are being read: a free block is not written to before its last reader has gone.
 //!
 //! A reader claims a slot with the map entry it follows, then looks at the map again. A writer changes the map, then
-//! looks at the slots. One of them sees the other.
+//! looks at the slots. One of them sees the other: the claim, the reader's look, the writer's fence and its look at the
+//! slots are in the one sequential order.
 
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 use pmem_core::sync::{Backoff, CachePadded};

@@ -1,6 +1,7 @@
 //! Bad blocks of files and devices.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 
 use pmem_core::errno::Errno;
 use pmem_core::nvdimm::{BadRange, SYSTEM};
@@ -18,11 +19,21 @@ pub struct BadBlock {
 }
 
 /// The bad blocks of a source, as they were when this was made.
+///
+/// ```compile_fail,E0505
+/// // Its descriptor may be that of another file when the source is gone.
+/// let source = pmem::Source::open("pool".as_ref())?;
+/// let blocks = pmem::BadBlocks::of(&source)?;
+/// drop(source);
+/// blocks.clear(&pmem::BadBlock { offset: 0, len: 4096 })?;
+/// # Ok::<(), pmem::Error>(())
+/// ```
 #[derive(Debug)]
-pub struct BadBlocks {
+pub struct BadBlocks<'s> {
     left: VecDeque<BadBlock>,
     fd: i32,
     is_device: bool,
+    source: PhantomData<&'s Source>,
 }
 
 /// A piece of a file that lies in one piece on the device, in bytes.
@@ -33,12 +44,12 @@ struct Extent {
     len: u64,
 }
 
-impl BadBlocks {
+impl<'s> BadBlocks<'s> {
     /// Collects the bad blocks. A file on an ordinary file system has none.
     ///
     /// # Errors
     /// [`ErrorKind::NotSupported`] for memory; those of reading sysfs and of asking for extents.
-    pub fn of(source: &Source) -> Result<BadBlocks, Error> {
+    pub fn of(source: &'s Source) -> Result<BadBlocks<'s>, Error> {
         let unsupported = || Error::new(ErrorKind::NotSupported, "bad blocks");
         let (Some(fd), Some(device)) = (source.fd(), source.device()?) else {
             return Err(unsupported());
@@ -54,7 +65,8 @@ impl BadBlocks {
         } else {
             extents(fd.raw()).map_err(Error::system("extents"))?
         };
-        Ok(BadBlocks { left: overlaps(&bad, &extents).into(), fd: fd.raw(), is_device })
+        let left = overlaps(&bad, &extents).into();
+        Ok(BadBlocks { left, fd: fd.raw(), is_device, source: PhantomData })
     }
 
     /// Repairs a range of a file: its blocks are given back and new ones taken, which hold zeros.
@@ -81,7 +93,7 @@ impl BadBlocks {
     }
 }
 
-impl Iterator for BadBlocks {
+impl Iterator for BadBlocks<'_> {
     type Item = BadBlock;
 
     fn next(&mut self) -> Option<BadBlock> {

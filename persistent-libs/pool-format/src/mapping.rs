@@ -182,14 +182,14 @@ impl Mapping {
         unsafe { self.memory().set(to, 0, len as usize, CopyFlags::NONE) }
     }
 
-    /// Loads an aligned word (native order).
+    /// Loads an aligned word (native order). The load is not moved before what this thread did in sequential order.
     #[inline]
     #[must_use]
     pub fn load(&self, offset: u64) -> u64 {
         let word = self.at(offset, 8).cast::<u64>();
         assert!(word.is_aligned(), "words are aligned");
         // SAFETY: valid and aligned; words that change are accessed atomically.
-        unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Acquire)
+        unsafe { AtomicU64::from_ptr(word) }.load(Ordering::SeqCst)
     }
 
     /// Stores an aligned word (native order); not flushed.

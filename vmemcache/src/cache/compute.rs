@@ -2,12 +2,16 @@
 
 use super::Cache;
 use crate::error::Error;
+#[cfg(doc)]
+use crate::events::Listener;
 use crate::read::Value;
+use crate::shard::is_telling;
 
 /// # Getting or computing
 impl Cache {
     /// Gets a value; when there is none, computes and stores it. Of several threads that miss a key at once, one computes and
-    /// the others wait. When the computation fails, the next one tries.
+    /// the others wait. When the computation fails, the next one tries. Who is within [`Listener::on_evict`] computes without
+    /// waiting: what another thread has computed may have to wait for that call to end.
     ///
     /// None when the entry left again between the two, which takes a cache that is much too small.
     ///
@@ -42,7 +46,12 @@ impl Cache {
             if let Some(value) = self.get_in(space, key) {
                 return Ok(Some(value));
             }
-            let Some(flight) = self.flights(space).start(key) else { continue };
+            let flight = if is_telling() {
+                None
+            } else {
+                let Some(flight) = self.flights(space).start(key) else { continue };
+                Some(flight)
+            };
             // Somebody may have landed between the look and the start.
             if self.peek_in(space, key).is_some() {
                 drop(flight);
@@ -76,7 +85,12 @@ impl Cache {
             if let Some(value) = self.get_in(space, key) {
                 return Ok(Some(value));
             }
-            let Some(flight) = self.flights(space).start_async(key).await else { continue };
+            let flight = if is_telling() {
+                None
+            } else {
+                let Some(flight) = self.flights(space).start_async(key).await else { continue };
+                Some(flight)
+            };
             if self.peek_in(space, key).is_some() {
                 drop(flight);
                 continue;

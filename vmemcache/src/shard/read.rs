@@ -3,6 +3,7 @@
 use super::hits::Noted;
 use super::{Shard, Space, SpaceState, State, View};
 use crate::block::{Header, Loc, WORD};
+use crate::check::Check;
 use crate::events::Cause;
 use crate::fetch;
 use crate::index::Key32;
@@ -94,9 +95,7 @@ impl Shard {
     unsafe fn prove(&self, space: usize, found: Found) -> bool {
         let Found { token, loc, header } = found;
         // SAFETY: contract.
-        let right = self.spaces[space]
-            .check
-            .is_none_or(|check| unsafe { check.content_is_right(self.units, loc, header) });
+        let right = unsafe { self.is_whole(space, loc, header) };
         if right {
             let _state = self.lock();
             if self.spaces[space].slab.get(token).loc() == Some(loc) {
@@ -110,6 +109,16 @@ impl Shard {
             let _ = self.remove_at(space, token, Cause::Damaged, false, |at| at == loc);
         }
         right
+    }
+
+    /// Whether the content of an entry is as it was stored. Looked at only if nobody has read it since a restart.
+    ///
+    /// # Safety
+    /// The entry is protected, and was not replaced.
+    pub(super) unsafe fn is_whole(&self, space: usize, loc: Loc, header: Header) -> bool {
+        // SAFETY: contract.
+        let is_right = |check: Check| unsafe { check.content_is_right(self.units, loc, header) };
+        !header.is_unproven() || self.spaces[space].check.is_none_or(is_right)
     }
 
     /// Notes a hit for the policy. The entry is protected.

@@ -47,6 +47,10 @@ impl Shard {
                 loc += units;
                 continue;
             }
+            if let Some(units) = (!lost).then(|| self.retired_at(loc, end, header)).flatten() {
+                loc += units;
+                continue;
+            }
             // After something that cannot be, only an entry says where the blocks go on.
             let units = header.units();
             if lost || units == 0 || units > end - loc || !self.is_block(state, loc, header) {
@@ -105,6 +109,27 @@ impl Shard {
             self.rules.block_units(self.units, self.units.entry_len(header))
         };
         (units > 0 && units <= u64::from(end - loc)).then_some((units as u32, space))
+    }
+
+    /// The length in units of the first block of an entry that had left, and whose space was not taken back.
+    fn retired_at(&self, loc: Loc, end: Loc, header: Header) -> Option<u32> {
+        let layout = self.units.layout(header);
+        // All zero is what a block was before it became a part of another.
+        let is_header = header.is_entry() && header.lasting() != 0;
+        if !is_header || (layout.key + header.key_len()) as u64 > self.units.bytes(end - loc) {
+            return None;
+        }
+        // SAFETY: the words before the key are inside the heap.
+        let units = unsafe {
+            if self.units.word(loc, CHECK_WORD).load(Relaxed) != 0 {
+                return None;
+            }
+            match header.is_chained() {
+                true => u64::from(self.units.chain(loc, header).1),
+                false => self.rules.block_units(self.units, self.units.entry_len(header)),
+            }
+        };
+        (units > 0 && units <= u64::from(end - loc)).then_some(units as u32)
     }
 
     /// Follows the chains: entries whose parts are not all there are not kept.

@@ -78,6 +78,9 @@ impl Shard {
         slot.set_flag(LEAVING, true);
         state.leaving += 1;
         let loc = slot.loc().expect("the entry is live");
+        // SAFETY: live, and under the lock.
+        let is_whole = unsafe { self.is_whole(space, loc, self.units.header(loc)) };
+        let cause = if is_whole { cause } else { Cause::Damaged };
         Leaving { space, token, loc, value: self.pin_locked(state, loc), cause }
     }
 
@@ -95,7 +98,9 @@ impl Shard {
         let _telling = Telling::new();
         // Given up before the eviction ends, which then can use the space at once.
         let value = value;
-        tell(&value, cause);
+        if cause != Cause::Damaged {
+            tell(&value, cause);
+        }
     }
 
     fn finish_leaving(&self, space: usize, token: u32, loc: Loc, cause: Cause) {

@@ -44,7 +44,7 @@ pub(crate) struct Request<'a> {
 /// How one attempt to put went.
 pub(crate) enum Stored<'s> {
     Inserted,
-    /// With the old value, if somebody listens; who is then to call [`Shard::told`].
+    /// With the old value, if somebody listens; who is then to call [`Shard::tell_replaced`].
     Replaced(Option<Value<'s>>),
     /// The key is there, and the mode forbids to replace it.
     Exists,
@@ -263,8 +263,10 @@ impl Shard {
         let leaving = slot.has(LEAVING);
         // Whoever wanted to remove it finds the mark gone.
         slot.set_flag(LEAVING, false);
+        // SAFETY: live, and under the lock.
+        let tell = request.tell && !leaving && unsafe { self.is_whole(space, old.loc, old.header) };
         // Before it can be retired.
-        let value = (request.tell && !leaving).then(|| {
+        let value = tell.then(|| {
             state.leaving += 1;
             self.pin_locked(state, old.loc)
         });
