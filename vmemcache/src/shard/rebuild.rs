@@ -47,13 +47,11 @@ impl Shard {
                 loc += units;
                 continue;
             }
-            if let Some(units) = (!lost).then(|| self.retired_at(loc, end, header)).flatten() {
-                loc += units;
-                continue;
-            }
-            // After something that cannot be, only an entry says where the blocks go on.
+            // After something that cannot be, as the space of an entry that had just left, only entries and parts say where
+            // the blocks go on: what a free block left behind may lie in the middle of another.
             let units = header.units();
-            if lost || units == 0 || units > end - loc || !self.is_block(state, loc, header) {
+            let is_possible = units > 0 && units <= end - loc && !(lost && header.is_free());
+            if !is_possible || !self.is_block(state, loc, header) {
                 lost = true;
                 loc += 1;
                 continue;
@@ -61,6 +59,7 @@ impl Shard {
             if !header.is_free() {
                 blocks.push(Block { loc, units, is_entry: false, space: None, keep: false });
             }
+            lost = false;
             loc += units;
         }
         blocks
@@ -109,27 +108,6 @@ impl Shard {
             self.rules.block_units(self.units, self.units.entry_len(header))
         };
         (units > 0 && units <= u64::from(end - loc)).then_some((units as u32, space))
-    }
-
-    /// The length in units of the first block of an entry that had left, and whose space was not taken back.
-    fn retired_at(&self, loc: Loc, end: Loc, header: Header) -> Option<u32> {
-        let layout = self.units.layout(header);
-        // All zero is what a block was before it became a part of another.
-        let is_header = header.is_entry() && header.lasting() != 0;
-        if !is_header || (layout.key + header.key_len()) as u64 > self.units.bytes(end - loc) {
-            return None;
-        }
-        // SAFETY: the words before the key are inside the heap.
-        let units = unsafe {
-            if self.units.word(loc, CHECK_WORD).load(Relaxed) != 0 {
-                return None;
-            }
-            match header.is_chained() {
-                true => u64::from(self.units.chain(loc, header).1),
-                false => self.rules.block_units(self.units, self.units.entry_len(header)),
-            }
-        };
-        (units > 0 && units <= u64::from(end - loc)).then_some(units as u32)
     }
 
     /// Follows the chains: entries whose parts are not all there are not kept.

@@ -311,6 +311,10 @@ impl Shard {
             state.heap.free(loc, units);
             while next != 0 {
                 let (after, units) = self.units.chain(next, self.units.header(next));
+                if self.units.checked {
+                    // No part any more, also where it comes to lie in the middle of another block.
+                    self.units.word(next, 1).store(0, Relaxed);
+                }
                 state.heap.free(next, units);
                 next = after;
             }
