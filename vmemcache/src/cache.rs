@@ -19,7 +19,7 @@ use crate::index::Key32;
 use crate::protect;
 use crate::read::{Pinned, Value};
 use crate::shard::{
-    Found, KeyHash, Leaving, Mode, Removal, Request, SHORT, Shard, SpaceState, Stored,
+    Found, KeyHash, Leaving, Mode, OnLeaving, Removal, Request, SHORT, Shard, SpaceState, Stored,
 };
 use crate::slab::{EXPIRES, Slab};
 use crate::stats::{Counters, Curve, Stats, Stopwatch, Timed, Timer, Watch};
@@ -432,11 +432,16 @@ impl Cache {
     }
 
     fn remove_in(&self, space: usize, key: &[u8]) -> bool {
+        self.remove_with(space, key, OnLeaving::TakeOut)
+    }
+
+    fn remove_with(&self, space: usize, key: &[u8], on_leaving: OnLeaving) -> bool {
         let place = self.locate(space, key);
         self.watch_removal(space, key);
+        let (shard, tell) = (place.shard, self.listens());
         self.finish(
-            place.shard,
-            place.shard.remove(place.space, place.key, key, Cause::Explicit, self.listens()),
+            shard,
+            shard.remove(place.space, place.key, key, Cause::Explicit, tell, on_leaving),
         )
     }
 

@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32};
 use ages::Ages;
 use hits::Hits;
 pub(crate) use read::{Found, SHORT};
-pub(crate) use remove::{Leaving, Removal, is_telling};
+pub(crate) use remove::{Leaving, OnLeaving, Removal, is_telling};
 pub(crate) use resize::{Before, Cursor, Step};
 pub(crate) use space::{KeyHash, Rules};
 pub(crate) use store::{Mode, Request, Stored};

@@ -425,7 +425,7 @@ pub(crate) unsafe extern "C" fn vmemcache_evict(
     }
     // SAFETY: contract.
     match unsafe { bytes(key, ksize) } {
-        Some(key) if cache.remove(key) => 0,
+        Some(key) if cache.remove_unless_leaving(key) => 0,
         _ => refuse!("vmemcache_evict", Errno::ENOENT, "evict: no entry with this key"),
     }
 }

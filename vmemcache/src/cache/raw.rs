@@ -3,13 +3,18 @@
 use super::{Cache, Copied, Place};
 use crate::protect;
 use crate::read::{Value, copy_pieces};
-use crate::shard::SHORT;
+use crate::shard::{OnLeaving, SHORT};
 use std::sync::atomic::Ordering::Release;
 
 /// More is fetched by the copying itself, in time.
 const MOST_FETCHED: usize = 1024;
 
 impl Cache {
+    /// As [`remove`](Self::remove), but an entry of which a listener is being told stays until it has been told.
+    pub fn remove_unless_leaving(&self, key: &[u8]) -> bool {
+        self.remove_with(0, key, OnLeaving::Leave)
+    }
+
     /// As [`read`](Self::read), to memory that need not have a value yet.
     ///
     /// # Safety

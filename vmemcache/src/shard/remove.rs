@@ -65,6 +65,15 @@ pub(crate) enum Removal<'s> {
     Tell(Leaving<'s>),
 }
 
+/// What becomes of an entry that is to be removed, and of whose leaving another call tells just now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnLeaving {
+    /// Nobody finds it after this removal.
+    TakeOut,
+    /// It stays until it has been told.
+    Leave,
+}
+
 impl Shard {
     /// Marks an entry that its policy has given up.
     pub(super) fn start_leaving(
@@ -170,9 +179,13 @@ impl Shard {
         bytes: &[u8],
         cause: Cause,
         tell: bool,
+        on_leaving: OnLeaving,
     ) -> Removal<'_> {
         let mut state = self.lock();
         let Some(found) = self.find_locked(space, key, bytes) else { return Removal::Absent };
+        if on_leaving == OnLeaving::Leave && self.spaces[space].slab.get(found.token).has(LEAVING) {
+            return Removal::Done;
+        }
         self.remove_token(&mut state, space, found.token, cause, tell)
     }
 
