@@ -2,10 +2,12 @@
 //! memory comes page by page as it is touched.
 
 use crate::error::Error;
-use pmem_core::source::Source;
+use pmem_core::source::{Purged, Source};
 use pmem_core::valgrind;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Release;
 
 /// What an [`Array`] can hold.
 ///
@@ -47,8 +49,21 @@ impl<T: Zeroed> Array<T> {
 
     /// Makes all values zero again and gives their memory back.
     pub(crate) fn clear(&self) {
-        // Anonymous memory can always be given back.
-        let _ = self.source.purge(0, self.source.len());
+        if self.source.purge(0, self.source.len()) == Purged::Kept {
+            self.zero();
+        }
+    }
+
+    /// As [`clear`](Self::clear), for memory that cannot be given back because it is locked.
+    #[cold]
+    fn zero(&self) {
+        let words = self.source.len() / size_of::<AtomicU64>();
+        // SAFETY: the source is ours, on a page border and has whole pages. All zero is valid (`Zeroed`), and who looks at values
+        // meanwhile does so by atomic loads.
+        let words = unsafe {
+            std::slice::from_raw_parts(self.source.base().as_ptr().cast::<AtomicU64>(), words)
+        };
+        words.iter().for_each(|word| word.store(0, Release));
     }
 }
 
@@ -60,5 +75,26 @@ impl<T: Zeroed> Deref for Array<T> {
         // SAFETY: the source has room for `len` values, aligned and zero at first, which is valid (`Zeroed`); they are
         // only changed through shared references.
         unsafe { std::slice::from_raw_parts(self.source.base().as_ptr().cast::<T>(), self.len) }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(miri))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering::Acquire;
+
+    // SAFETY: plain numbers.
+    unsafe impl Zeroed for AtomicU64 {}
+
+    #[test]
+    fn locked_tables_are_cleared() {
+        let array = Array::<AtomicU64>::new(1000).unwrap();
+        let (start, len) = array.range();
+        // SAFETY: changes no memory.
+        assert_eq!(unsafe { libc::mlock(start.as_ptr().cast(), len) }, 0);
+        array.iter().for_each(|value| value.store(7, Release));
+        array.clear();
+        assert!(array.iter().all(|value| value.load(Acquire) == 0));
     }
 }
