@@ -34,7 +34,7 @@ while read -r image runs; do
         dd if="$image" of="$DAXVM_BLK0" bs=4096 skip="$from" seek="$to" count="$count" \
             conv=notrunc status=none || exit 1
     done
-    mount -t xfs -o dax=always "$DAXVM_BLK0" "$DAXVM_PMEM0" || { echo "$image: not mounted"; exit 1; }
+    mount -t xfs -o dax=always "$DAXVM_BLK0" "$DAXVM_PMEM0" || { echo "not mounted"; continue; }
     acks=none pool=none
     [ ! -e "$DAXVM_PMEM0/acks" ] || acks=$("$program" log-verify-any "$DAXVM_PMEM0/acks") ||
         { echo "$image: acks: $acks"; exit 1; }
@@ -114,8 +114,13 @@ fn cuts(kind: &str, cache: &str) {
     let (said, recovered) = out.trim_end().rsplit_once('\n').expect("a line for each image");
     let said: Vec<&str> = said.lines().collect();
     assert_eq!(said.len(), images.len(), "{out}");
+    // Half a sector may be durable when the processor wrote back half of it, and XFS trusts whole sectors. That is the risk of
+    // a file system on bare persistent memory, and no pool's.
+    let torn = said.iter().filter(|said| **said == "not mounted").count();
+    let most = if cache == "lose" { 0 } else { images.len() / 3 };
+    assert!(torn <= most, "{torn} of {} file systems cannot be mounted\n{out}", images.len());
     let mut last = None;
-    for (image, said) in images.iter().zip(said) {
+    for (image, said) in images.iter().zip(said).filter(|(_, said)| *said != "not mounted") {
         let (acks, pool) = said.split_once(' ').expect("two words");
         let story = format!("{}: {said}", image.display());
         let number = |text: &str| text.parse::<u32>().ok();
@@ -130,13 +135,16 @@ fn cuts(kind: &str, cache: &str) {
         last = acknowledged;
     }
     println!(
-        "{kind}, {cache}: {} cuts, the last after {last:?} operations; {recovered}",
+        "{kind}, {cache}: {} cuts, {torn} file systems lost, the last after {last:?} operations; {recovered}",
         images.len()
     );
     assert!(last > Some(20), "the run went on: {last:?}");
     let recovered: usize =
         recovered.split(' ').next_back().and_then(|n| n.parse().ok()).unwrap_or(0);
-    assert!(recovered >= images.len() / 2, "XFS had to recover its log only {recovered} times");
+    assert!(
+        recovered >= (images.len() - torn) / 2,
+        "XFS had to recover its log only {recovered} times"
+    );
 }
 
 #[test]
