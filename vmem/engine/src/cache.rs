@@ -15,8 +15,9 @@
 //! at it for statistics; so it is never borrowed exclusively, and what they read is atomic.
 
 use crate::config::{
-    BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS, CACHE_MAX_BYTES,
-    CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT, VISITS_BETWEEN_LOOKS,
+    APART, BATCH_BLOCKS, BLOCKS_BETWEEN_LOOKS, CACHE_FIRST_CAPACITY, CACHE_MAX_BLOCKS,
+    CACHE_MAX_BYTES, CACHE_MIN_BLOCKS, CACHE_PINNED_FRACTION, CACHE_POOL_FRACTION, PAGE_SHIFT,
+    VISITS_BETWEEN_LOOKS,
 };
 use crate::harden::{HardView, SPARE_INTERVAL};
 use crate::meta::Meta;
@@ -634,7 +635,8 @@ impl Cache {
     pub(crate) fn fill_count(&self, class: ClassId) -> usize {
         let capacity = usize::from(self.stacks[Cache::index(class)].capacity.get());
         let by_bytes = (64 << 10) / class.size();
-        (capacity / 2).min(by_bytes).clamp(1, BATCH_BLOCKS)
+        let least = (APART / class.size()).min(capacity).max(1);
+        (capacity / 2).min(by_bytes).clamp(least, BATCH_BLOCKS)
     }
 
     /// How many slots a flush of the full stack of `class` should move.
@@ -650,7 +652,8 @@ impl Cache {
         let (bin, info) = (&self.bins[Cache::index(class)], &self.stacks[Cache::index(class)]);
         let (capacity, most) =
             (usize::from(info.capacity.get()), usize::from(info.max_capacity.get()));
-        let wanted = if capacity == 0 { CACHE_FIRST_CAPACITY } else { capacity * 2 + 1 };
+        let first = CACHE_FIRST_CAPACITY.max(2 * APART / class.size());
+        let wanted = if capacity == 0 { first } else { capacity * 2 + 1 };
         let affordable = budget.saturating_sub(self.capacity_bytes.get()) / class.size();
         let wanted = wanted.min(most).min(capacity + affordable);
         if wanted <= capacity {

@@ -17,7 +17,10 @@ pub const CACHE_MAX_BLOCKS: usize = 2048;
 pub const CACHE_MAX_BYTES: usize = 256 << 10;
 /// A thread cache may always hold this many blocks of a class, in pools that are not tiny.
 pub const CACHE_MIN_BLOCKS: usize = 2;
-/// Slots of a stack when a class is first used by a thread.
+/// A fill brings at least so many bytes of small slots, so that two threads that begin to use a class do not write to the same
+/// cache line, nor to one of the pair that processors fetch together.
+pub const APART: usize = 128;
+/// Slots of a stack when a class is first used by a thread, or more where slots are small (see [`APART`]).
 pub const CACHE_FIRST_CAPACITY: usize = 8;
 /// Most blocks that move between a thread cache and a bin under one lock.
 pub const BATCH_BLOCKS: usize = 64;

@@ -2,6 +2,8 @@
 //! many operations is in the folder `tests`.
 
 use super::*;
+use crate::config::{APART, OPS_BEFORE_CACHE};
+use std::sync::Barrier;
 use std::sync::mpsc::sync_channel;
 use std::vec::Vec;
 
@@ -143,4 +145,37 @@ fn memory_goes_back_in_old_processes_too() {
         use_a_while();
     }
     pool.check().unwrap();
+}
+
+/// Small blocks that two threads get by turns lie in other pairs of cache lines, but for those at the ends of fills.
+#[test]
+fn small_blocks_of_threads_lie_apart() {
+    let pool = Pool::create(Source::anonymous(64 << 20).unwrap(), &PoolOptions::default()).unwrap();
+    for size in [8, 16, 32] {
+        let turn = Barrier::new(2);
+        let run = |me: usize| {
+            let (pool, turn) = (&pool, &turn);
+            move || {
+                let mut blocks = Vec::new();
+                // The first ones come from the bin, one by one.
+                for count in [OPS_BEFORE_CACHE as usize, APART / size] {
+                    for other in 0..2 {
+                        if other == me {
+                            blocks.extend((0..count).map(|_| Block::new(pool, size)));
+                        }
+                        turn.wait();
+                    }
+                }
+                let cached = &blocks[OPS_BEFORE_CACHE as usize..];
+                let pairs: Vec<_> = cached.iter().map(|block| block.0.addr() / APART).collect();
+                blocks.into_iter().for_each(|block| block.free(pool));
+                pairs
+            }
+        };
+        let [first, second] = std::thread::scope(|scope| {
+            [0, 1].map(|me| scope.spawn(run(me))).map(|thread| thread.join().unwrap())
+        });
+        let shared = first.iter().filter(|pair| second.contains(pair)).count();
+        assert!(shared * 4 <= first.len(), "{size} bytes: {first:?} {second:?}");
+    }
 }
